@@ -13,12 +13,12 @@ export function toBytes(text: ByteString): Buffer {
 }
 
 export function fromBytes(bytes: Uint8Array): ByteString {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).latin1Slice();
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('latin1');
 }
 
 /** A byte string from ordinary text (UTF-8). */
 export function fromText(text: string): ByteString {
-  return Buffer.from(text, 'utf8').latin1Slice();
+  return Buffer.from(text, 'utf8').toString('latin1');
 }
 
 const utf8 = new TextDecoder('utf-8', { fatal: true });

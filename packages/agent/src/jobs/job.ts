@@ -1,0 +1,194 @@
+// Jobs: what an agent is asked to do and what it answers, as the agent's own types.
+//
+// The pipelines in backup/ and restore/ implement the ports below; link/ translates between these types and the wire
+// (control.proto). A pipeline returns a report when it reached its end and throws a HoldfastError when it did not
+// (CANCELLED once its signal is aborted); what that means as a job's result is decided in one place, outcome.ts.
+
+import type { ByteString } from '@holdfast/shared/base/byte-string';
+import type { ErrorCode } from '@holdfast/shared/base/errors';
+import type { Clock } from '@holdfast/shared/runtime/clock';
+import type { Log } from '@holdfast/shared/runtime/log';
+import type { AgentIdentity } from '../link/identity.ts';
+import type { VaultClient } from '../link/vault-port.ts';
+import type { BandwidthLimiter } from './bandwidth-limiter.ts';
+
+export interface SourceSpec {
+  readonly sourceId: string;
+  readonly name: string;
+  readonly files: FilesSource;
+  readonly hooks: Hooks;
+  /** 0: no limit. */
+  readonly limitBytesPerSecond: number;
+  readonly compression: Compression;
+}
+
+export interface FilesSource {
+  /** Absolute. One root is the root of the snapshot; several keep their full paths in it (without the leading slash). */
+  readonly paths: readonly ByteString[];
+  /** gitignore syntax, as text. */
+  readonly excludes: readonly string[];
+  readonly includes: readonly string[];
+  readonly oneFileSystem: boolean;
+  readonly excludeCaches: boolean;
+  readonly continuous: boolean;
+  /** Seconds between the scans of a continuous source; 0: the default. */
+  readonly scanEverySeconds: number;
+}
+
+export interface Hooks {
+  /** Program (absolute) and its arguments; empty: none. Run without a shell. */
+  readonly before: readonly string[];
+  readonly after: readonly string[];
+  readonly timeoutSeconds: number;
+  /** A failing `before` fails the backup instead of warning. */
+  readonly requireBefore: boolean;
+}
+
+export interface Compression {
+  readonly codec: 'zstd' | 'lz4' | 'none';
+  /** 0: the codec's default. */
+  readonly level: number;
+}
+
+export interface BackupJob {
+  readonly kind: 'backup';
+  /** Empty when the agent itself started it (continuous protection). */
+  readonly jobId: string;
+  readonly source: SourceSpec;
+  /** Read every file again, whatever its metadata says. */
+  readonly fullRead: boolean;
+  /**
+   * Where something may have changed since the previous backup, as paths of the manifest, sorted, none beneath another;
+   * each stands for itself and everything beneath it, and the entries of its parents are to be looked at again too.
+   * Absent: walk everything. A pipeline may always walk more than this.
+   */
+  readonly changedPaths?: readonly ByteString[];
+}
+
+export interface RestoreJob {
+  readonly kind: 'restore';
+  readonly jobId: string;
+  readonly grant: Uint8Array;
+  /** Absolute directory on this host. */
+  readonly target: ByteString;
+  /** Paths of the manifest; empty: all. */
+  readonly paths: readonly ByteString[];
+  readonly delta: boolean;
+  readonly dryRun: boolean;
+  readonly intoNonEmpty: boolean;
+  readonly setuid: boolean;
+  readonly deleteExtra: boolean;
+  readonly limitBytesPerSecond: number;
+}
+
+export interface VerifyJob {
+  readonly kind: 'verify';
+  readonly jobId: string;
+  readonly grant: Uint8Array;
+  readonly paths: readonly ByteString[];
+  readonly limitBytesPerSecond: number;
+}
+
+export type Job = BackupJob | RestoreJob | VerifyJob;
+
+export type JobPhase = 'scan' | 'read' | 'upload' | 'commit' | 'restore' | 'verify' | 'hook';
+
+/** How far a job is. Counters only grow within a phase; 0 in a total: not known yet. */
+export interface JobProgress {
+  readonly phase: JobPhase;
+  readonly filesDone: number;
+  readonly filesTotal: number;
+  readonly bytesDone: number;
+  readonly bytesTotal: number;
+  readonly bytesNew: number;
+  readonly bytesStored: number;
+  readonly currentPath: ByteString;
+}
+
+export interface JobSummary {
+  /** 32 bytes; absent when no snapshot was made. */
+  readonly snapshotId?: Uint8Array;
+  readonly entries: number;
+  readonly files: number;
+  readonly filesChanged: number;
+  readonly bytesTotal: number;
+  readonly bytesRead: number;
+  readonly bytesNew: number;
+  readonly bytesStored: number;
+  readonly durationMs: number;
+  readonly partial: boolean;
+}
+
+export interface JobWarning {
+  /** changed-while-read | vanished | unreadable | unsupported | metadata | damaged | hook | … */
+  readonly code: string;
+  readonly path: ByteString;
+  readonly message: string;
+}
+
+/** What a pipeline that reached its end has to say. */
+export interface JobReport {
+  readonly summary: JobSummary;
+  /** The first 1,000. */
+  readonly warnings: readonly JobWarning[];
+  readonly warningsTotal: number;
+}
+
+export type JobResult = 'done' | 'warnings' | 'failed' | 'cancelled';
+
+export interface JobFailure {
+  readonly code: ErrorCode;
+  readonly message: string;
+  readonly hint: string;
+}
+
+export interface JobOutcome extends JobReport {
+  readonly result: JobResult;
+  /** Set when the result is `failed` or `cancelled`. */
+  readonly failure?: JobFailure;
+}
+
+export const WARNINGS_KEPT = 1000;
+
+/** What every pipeline is given. */
+export interface JobDeps {
+  readonly identity: AgentIdentity;
+  readonly vault: VaultClient;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Of this job alone; await `take(bytes)` before the bytes are sent, or after they were received. */
+  readonly limiter: BandwidthLimiter;
+  /** The agent's own directory (0700); a pipeline keeps its caches in a folder of its own below it. */
+  readonly stateDir: string;
+}
+
+/** May be called at any rate; what is sent to the controller is thinned out elsewhere. */
+export type ProgressListener = (progress: JobProgress) => void;
+
+export type RunBackup = (
+  job: BackupJob,
+  deps: JobDeps,
+  signal: AbortSignal,
+  onProgress: ProgressListener,
+) => Promise<JobReport>;
+
+export type RunRestore = (
+  job: RestoreJob,
+  deps: JobDeps,
+  signal: AbortSignal,
+  onProgress: ProgressListener,
+) => Promise<JobReport>;
+
+export type RunVerify = (
+  job: VerifyJob,
+  deps: JobDeps,
+  signal: AbortSignal,
+  onProgress: ProgressListener,
+) => Promise<JobReport>;
+
+/** Loaded when a job of the kind runs, so that an idle agent does not hold the pipelines in memory. */
+export interface Pipelines {
+  backup(): Promise<RunBackup>;
+  restore(): Promise<RunRestore>;
+  verify(): Promise<RunVerify>;
+}

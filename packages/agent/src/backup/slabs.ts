@@ -1,0 +1,108 @@
+// Plain bytes between the scan thread and the seal threads: a few large shared buffers, filled in order and reused.
+//
+// Hazard: a buffer for each chunk means a copy for each chunk, and garbage that grows faster than it is collected.
+// Shared slabs are read into by the scan thread and sealed in place by the others.
+//
+// Invariants (slabs.test.ts):
+//   S1 a slab is filled again only after every piece given out from it was released;
+//   S2 memory is `count` × SLAB_BYTES, whatever the source.
+//
+// A *piece* is what a seal thread gets: (slab, offset, length). The region being filled, from `start` to `end`, is contiguous;
+// when a slab has too little room left, the unfinished region moves to the next one, at most a few MiB in every 8.
+
+export const SLAB_BYTES = 8 * 1024 * 1024;
+
+export interface Piece {
+  readonly slab: number;
+  readonly offset: number;
+  readonly length: number;
+}
+
+interface Slab {
+  readonly bytes: Buffer;
+  /** Pieces given out and not yet released. */
+  lent: number;
+}
+
+export class Slabs {
+  readonly memory: SharedArrayBuffer[];
+  readonly #slabs: Slab[];
+  readonly #waitForRelease: (ready: () => boolean) => void;
+  #current = 0;
+  /** The unfinished region of the current slab. */
+  #start = 0;
+  #end = 0;
+
+  /** `waitForRelease` blocks until its argument holds, taking messages (and calling `release`) meanwhile. `count` is at least 2. */
+  constructor(count: number, waitForRelease: (ready: () => boolean) => void) {
+    this.memory = Array.from({ length: count }, () => new SharedArrayBuffer(SLAB_BYTES));
+    this.#slabs = this.memory.map((memory) => ({ bytes: Buffer.from(memory), lent: 0 }));
+    this.#waitForRelease = waitForRelease;
+  }
+
+  /** Bytes of the unfinished region. */
+  get pending(): number {
+    return this.#end - this.#start;
+  }
+
+  /** The unfinished region, valid until the next call of `room`. */
+  pendingBytes(): Buffer {
+    return this.#slabs[this.#current]!.bytes.subarray(this.#start, this.#end);
+  }
+
+  /** Room for at least `length` more bytes behind the unfinished region; fill it, then call `filled`. */
+  room(length: number): Buffer {
+    if (this.#end + length > SLAB_BYTES) this.#moveToNextSlab(length);
+    return this.#slabs[this.#current]!.bytes.subarray(this.#end, SLAB_BYTES);
+  }
+
+  filled(length: number): void {
+    this.#end += length;
+  }
+
+  /** Gives up the last `length` bytes of the unfinished region (a file that must be read again). */
+  unfill(length: number): void {
+    this.#end -= length;
+  }
+
+  /** Gives out the first `length` bytes of the unfinished region as a piece. */
+  lend(length: number): Piece {
+    const piece = { slab: this.#current, offset: this.#start, length };
+    this.#slabs[this.#current]!.lent++;
+    this.#start += length;
+    return piece;
+  }
+
+  /** Drops the first `length` bytes of the unfinished region: they are not needed. */
+  skip(length: number): void {
+    this.#start += length;
+  }
+
+  release(slab: number): void {
+    this.#slabs[slab]!.lent--;
+  }
+
+  #moveToNextSlab(length: number): void {
+    const pending = this.#end - this.#start;
+    if (pending + length > SLAB_BYTES) throw new RangeError(`a region of ${pending + length} bytes does not fit a slab`);
+    const from = this.#slabs[this.#current]!;
+    if (from.lent === 0) {
+      from.bytes.copyWithin(0, this.#start, this.#end);
+    } else {
+      const next = this.#free();
+      from.bytes.copy(this.#slabs[next]!.bytes, 0, this.#start, this.#end);
+      this.#current = next;
+    }
+    this.#start = 0;
+    this.#end = pending;
+  }
+
+  #free(): number {
+    let found = -1;
+    this.#waitForRelease(() => {
+      found = this.#slabs.findIndex((slab, index) => index !== this.#current && slab.lent === 0);
+      return found >= 0;
+    });
+    return found;
+  }
+}

@@ -1,0 +1,33 @@
+// The bench's table, as Markdown, so that it can stand in docs/benchmarks.md as it was printed.
+
+import type { Cost } from './measure.ts';
+
+export interface Row {
+  readonly title: string;
+  readonly contender: string;
+  readonly cost: Cost;
+  readonly storedBytes: number;
+}
+
+/** One line for each piece of work and contender; ratios are to restic's line of the same work. */
+export function tableOf(rows: readonly Row[]): string {
+  const lines = [
+    '| work | who | wall s | CPU s | × wall | × CPU | peak MiB | stored after, MB |',
+    '|---|---|---:|---:|---:|---:|---|---:|',
+  ];
+  for (const row of rows) {
+    const peer = rows.find((other) => other.title === row.title && other.contender === 'restic');
+    const ratio = (mine: number, theirs: number | undefined) =>
+      theirs === undefined || row.contender === 'restic' ? '' : (mine / theirs).toFixed(2);
+    const peaks = Object.entries(row.cost.peakMiB)
+      .filter(([, mib]) => mib > 0)
+      .map(([name, mib]) => `${name} ${Math.round(mib)}`)
+      .join(', ');
+    lines.push(
+      `| ${row.title} | ${row.contender} | ${row.cost.wallSeconds.toFixed(2)} | ${row.cost.cpuSeconds.toFixed(2)} | ` +
+        `${ratio(row.cost.wallSeconds, peer?.cost.wallSeconds)} | ${ratio(row.cost.cpuSeconds, peer?.cost.cpuSeconds)} | ` +
+        `${peaks} | ${(row.storedBytes / 1e6).toFixed(1)} |`,
+    );
+  }
+  return `${lines.join('\n')}\n`;
+}

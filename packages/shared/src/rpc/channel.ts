@@ -1,0 +1,135 @@
+// Client channels: of agents (client certificate) and of operators (bearer token), both pinned to one authority.
+//
+// Hazard: trusting the machine's list of authorities would let any of them pose as the controller. The only root here is
+// the controller's own authority. Its server certificates all carry one fixed name, so a host may know its controller by
+// whatever address gets through (NAT, a balancer); certificates of hosts are not valid for servers.
+//
+// Tested in server.test.ts.
+
+import { X509Certificate } from 'node:crypto';
+import { connect, type TLSSocket } from 'node:tls';
+
+import grpc from '@grpc/grpc-js';
+import { createChannel, createClientFactory, type Channel, type Client, type CompatServiceDefinition } from 'nice-grpc';
+import { Metadata, type ClientMiddleware } from 'nice-grpc-common';
+
+import { HoldfastError } from '../base/errors.ts';
+import { fingerprintOf } from './connections.ts';
+import { HOST_WINDOW_BYTES } from './flow-window.ts';
+import { MESSAGE_MAX_BYTES } from './server.ts';
+import { statusToErrors } from './status.ts';
+
+/** A name in every server certificate of every controller's authority. */
+export const CONTROLLER_NAME = 'controller.holdfast.internal';
+
+export interface ChannelTarget {
+  /** host:port, IPv6 in brackets */
+  readonly address: string;
+  readonly caCertificatePem: string;
+  /** Agents: chain (leaf first) and private key, PEM. */
+  readonly clientCertificate?: { readonly chainPem: string; readonly keyPem: string };
+}
+
+/** Opens a channel; it connects on the first call and again by itself. `channel.close()` ends it. */
+export function openChannel(target: ChannelTarget): Channel {
+  const credentials = grpc.credentials.createSsl(
+    Buffer.from(target.caCertificatePem),
+    target.clientCertificate === undefined ? null : Buffer.from(target.clientCertificate.keyPem),
+    target.clientCertificate === undefined ? null : Buffer.from(target.clientCertificate.chainPem),
+  );
+  return createChannel(target.address, credentials, {
+    'grpc.ssl_target_name_override': CONTROLLER_NAME,
+    'grpc.default_authority': CONTROLLER_NAME,
+    'grpc.max_receive_message_length': MESSAGE_MAX_BYTES * 4,
+    'grpc.max_send_message_length': MESSAGE_MAX_BYTES,
+    'grpc.keepalive_time_ms': 20_000,
+    'grpc.keepalive_timeout_ms': 15_000,
+    'grpc.keepalive_permit_without_calls': 0,
+    'grpc.initial_reconnect_backoff_ms': 200,
+    'grpc.max_reconnect_backoff_ms': 5_000,
+    'grpc.enable_http_proxy': 0,
+    'grpc.enable_retries': 0,
+    'grpc.service_config_disable_resolution': 1,
+    'grpc.use_local_subchannel_pool': 1,
+    'grpc-node.flow_control_window': HOST_WINDOW_BYTES,
+  });
+}
+
+/** A client of one service whose failures are HoldfastErrors. */
+export function createRpcClient<Service extends CompatServiceDefinition>(
+  definition: Service,
+  channel: Channel,
+  options: { readonly bearerToken?: string } = {},
+): Client<Service> {
+  const factory = createClientFactory().use(statusToErrors);
+  if (options.bearerToken === undefined) return factory.create(definition, channel);
+  return factory.use(withBearer(options.bearerToken)).create(definition, channel);
+}
+
+function withBearer(token: string): ClientMiddleware {
+  return async function* authorise(call, options) {
+    const metadata = Metadata(options.metadata).set('authorization', `Bearer ${token}`);
+    return yield* call.next(call.request, { ...options, metadata });
+  };
+}
+
+/**
+ * The authority's certificate (PEM) that the server at `address` presents, if its SHA-256 fingerprint (hex) is the expected
+ * one and the server's own certificate was issued by it. Nothing secret is sent. Throws UNREACHABLE or NOT_ALLOWED.
+ */
+export async function fetchCaCertificate(address: string, fingerprint: string, timeoutMs = 10_000): Promise<string> {
+  const chain = await presentedChain(address, timeoutMs);
+  const leaf = chain[0];
+  const ca = chain.find((certificate) => fingerprintOf(certificate.raw) === fingerprint.toLowerCase());
+  if (leaf === undefined || ca === undefined || !leaf.checkIssued(ca) || !leaf.verify(ca.publicKey)) {
+    throw new HoldfastError(
+      'NOT_ALLOWED',
+      `${address} is not the controller that was named: its authority has another fingerprint`,
+      {
+        hint: 'Check the address. If it is right, somebody may be between you and the controller.',
+      },
+    );
+  }
+  return ca.toString();
+}
+
+function presentedChain(address: string, timeoutMs: number): Promise<X509Certificate[]> {
+  const colon = address.lastIndexOf(':');
+  const host = address.slice(0, colon).replace(/^\[|\]$/g, '');
+  const port = Number(address.slice(colon + 1));
+  return new Promise((resolve, reject) => {
+    // The fingerprint decides, so the usual verification has nothing to add yet.
+    const socket = connect({
+      host,
+      port,
+      servername: CONTROLLER_NAME,
+      ALPNProtocols: ['h2'],
+      rejectUnauthorized: false,
+    });
+    const fail = (why: string): void => {
+      socket.destroy();
+      reject(new HoldfastError('UNREACHABLE', `the controller at ${address} can't be reached: ${why}`));
+    };
+    socket.setTimeout(timeoutMs, () => fail(`no answer within ${timeoutMs} ms`));
+    socket.once('error', (error) => fail(error.message));
+    socket.once('secureConnect', () => {
+      const chain = chainOf(socket);
+      socket.destroy();
+      resolve(chain);
+    });
+  });
+}
+
+const CHAIN_MAX = 8;
+
+function chainOf(socket: TLSSocket): X509Certificate[] {
+  const chain: X509Certificate[] = [];
+  let certificate = socket.getPeerCertificate(true);
+  while (certificate?.raw !== undefined && chain.length < CHAIN_MAX) {
+    chain.push(new X509Certificate(certificate.raw));
+    // The last one names itself as its issuer.
+    if (certificate.issuerCertificate === certificate) break;
+    certificate = certificate.issuerCertificate;
+  }
+  return chain;
+}

@@ -1,0 +1,101 @@
+// The connections of one server: who they are, how many, and ending those of a revoked certificate.
+//
+// Hazards: a presented certificate that is not ours must not pass as "no certificate"; a revoked host's open streams must
+// end at once; idle strangers and floods must not pile up (grpc-js survives them but keeps every one).
+//
+// Invariants (server.test.ts, threats 41 and 44):
+//   CN1 a connection that presents a certificate which does not verify against our authority is closed;
+//   CN2 end(fingerprint) closes every connection of that certificate before it returns;
+//   CN3 there are never more connections without a certificate, or for one certificate, than their limits.
+
+import { createHash } from 'node:crypto';
+import type http2 from 'node:http2';
+import { TLSSocket } from 'node:tls';
+
+import { FLOOR_WINDOW_BYTES, windowFor } from './flow-window.ts';
+
+export interface ConnectionLimits {
+  /** Connections without a client certificate: operators, enrolling hosts, strangers. */
+  readonly anonymous: number;
+  readonly perCertificate: number;
+  /** A connection without a certificate on which nothing moves for this long is closed. */
+  readonly anonymousIdleMs: number;
+  /** Receive windows of all connections together. */
+  readonly windowBudgetBytes: number;
+}
+
+export const DEFAULT_CONNECTION_LIMITS: ConnectionLimits = {
+  anonymous: 512,
+  perCertificate: 32,
+  anonymousIdleMs: 120_000,
+  windowBudgetBytes: 512 * 1024 * 1024,
+};
+
+export type RefusedConnection = 'foreign-certificate' | 'too-many-anonymous' | 'too-many-of-certificate';
+
+export interface Connections {
+  /** Watches a server's sessions from now on. */
+  attach(server: http2.Http2SecureServer): void;
+  /** Closes every connection of the certificate with this SHA-256 fingerprint (hex). Returns how many there were. */
+  end(fingerprint: string): number;
+  count(): { anonymous: number; hosts: number };
+}
+
+/** SHA-256 of a DER certificate, hex: how certificates are named everywhere. */
+export function fingerprintOf(der: Uint8Array): string {
+  return createHash('sha256').update(der).digest('hex');
+}
+
+export function trackConnections(
+  limits: ConnectionLimits,
+  refused: (reason: RefusedConnection, address: string) => void,
+): Connections {
+  const anonymous = new Set<http2.ServerHttp2Session>();
+  const byCertificate = new Map<string, Set<http2.ServerHttp2Session>>();
+  let givenBytes = 0;
+
+  const refuse = (session: http2.ServerHttp2Session, reason: RefusedConnection): void => {
+    refused(reason, session.socket.remoteAddress ?? '');
+    session.destroy();
+  };
+  const admitAnonymous = (session: http2.ServerHttp2Session): void => {
+    if (anonymous.size >= limits.anonymous) return refuse(session, 'too-many-anonymous');
+    anonymous.add(session);
+    session.setTimeout(limits.anonymousIdleMs, () => session.destroy());
+    session.once('close', () => anonymous.delete(session));
+  };
+  const admitHost = (session: http2.ServerHttp2Session, fingerprint: string): void => {
+    const sessions = byCertificate.get(fingerprint) ?? new Set();
+    if (sessions.size >= limits.perCertificate) return refuse(session, 'too-many-of-certificate');
+    byCertificate.set(fingerprint, sessions.add(session));
+    const bytes = windowFor(givenBytes, limits.windowBudgetBytes);
+    if (bytes > FLOOR_WINDOW_BYTES) session.setLocalWindowSize(bytes);
+    givenBytes += bytes;
+    session.once('close', () => {
+      givenBytes -= bytes;
+      sessions.delete(session);
+      if (sessions.size === 0) byCertificate.delete(fingerprint);
+    });
+  };
+
+  return {
+    attach(server) {
+      server.on('session', (session) => {
+        const socket = session.socket;
+        const certificate = socket instanceof TLSSocket ? socket.getPeerX509Certificate() : undefined;
+        if (certificate === undefined) return admitAnonymous(session);
+        if (!(socket instanceof TLSSocket) || !socket.authorized) return refuse(session, 'foreign-certificate');
+        admitHost(session, fingerprintOf(certificate.raw));
+      });
+    },
+    end(fingerprint) {
+      const sessions = [...(byCertificate.get(fingerprint) ?? [])];
+      for (const session of sessions) session.destroy();
+      return sessions.length;
+    },
+    count: () => ({
+      anonymous: anonymous.size,
+      hosts: [...byCertificate.values()].reduce((sum, sessions) => sum + sessions.size, 0),
+    }),
+  };
+}

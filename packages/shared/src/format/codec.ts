@@ -1,0 +1,2 @@
+/** How an object's plain bytes are packed. */
+export type CodecName = 'stored' | 'lz4' | 'zstd';

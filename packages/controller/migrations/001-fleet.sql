@@ -29,6 +29,7 @@ create table host (
   last_seen_at  timestamptz,
   address       text not null default '',
   process_id    text not null default '',
+  previous_process_id text not null default '', -- the one before: if it comes back, two machines have this identity
   connection_id text not null default '', -- of the control stream that is open now; '' when there is none
   cloned_at     timestamptz,             -- two live processes had this identity
   created_at    timestamptz not null default now(),
@@ -49,7 +50,8 @@ create table enrolment_token (
   host_id     text not null references host,
   replace     boolean not null,
   expires_at  timestamptz not null,
-  used_at     timestamptz
+  used_at     timestamptz,
+  used_key_hash bytea                    -- SHA-256 of the public key it was used with: the same host may ask again
 );
 
 create table source (
@@ -78,8 +80,10 @@ create table job (
   sent_at     timestamptz,
   lease_until timestamptz,               -- running: renewed by the host's heartbeats
   finished_at timestamptz,
+  acknowledged boolean not null default false, -- the agent has said something about it
   cancel_asked boolean not null default false,
-  outcome     bytea                      -- JobOutcome
+  outcome     bytea,                     -- JobOutcome
+  error_message text not null default ''
 );
 create index on job (host_id, created_at) where state in ('queued', 'running');
 create index on job (source_id, created_at);

@@ -1,0 +1,88 @@
+// Domains and their master secrets.
+//
+// Hazard: without the secret a domain's data is gone for ever. A managed domain's secret is in the catalog, wrapped by the
+// master key, and on every agent; the recovery sheet is the copy on paper for the day that none of these is left.
+//
+// Tested in domains.db.test.ts.
+
+import { createHash, randomBytes, randomUUID } from 'node:crypto';
+
+import { HoldfastError } from '@holdfast/shared/base/errors';
+import type pg from 'pg';
+
+import type { MasterKey } from './master-key.ts';
+
+export interface Domain {
+  readonly id: string;
+  readonly name: string;
+  readonly managed: boolean;
+  readonly keyEpoch: number;
+}
+
+const COLUMNS = 'id, name, managed, key_epoch as "keyEpoch"';
+export const DEFAULT_DOMAIN = 'default';
+
+/** Creates a managed domain with a new secret, unless one of that name exists. */
+export async function ensureManagedDomain(
+  client: pg.ClientBase | pg.Pool,
+  key: MasterKey,
+  name: string,
+): Promise<Domain> {
+  const id = randomUUID();
+  const wrapped = key.wrap(secretName(id), randomBytes(32));
+  await client.query(
+    'insert into domain (id, name, managed, wrapped_secret) values ($1, $2, true, $3) on conflict (name) do nothing',
+    [id, name, wrapped],
+  );
+  const { rows } = await client.query<Domain>(`select ${COLUMNS} from domain where name = $1`, [name]);
+  if (rows[0] === undefined) throw new HoldfastError('INTERNAL', `domain ${name} vanished while it was made`);
+  return rows[0];
+}
+
+export async function listDomains(client: pg.ClientBase | pg.Pool): Promise<Domain[]> {
+  return (await client.query<Domain>(`select ${COLUMNS} from domain order by name`)).rows;
+}
+
+/** The 32-byte master secret; undefined when the domain is sealed: the controller does not have it. */
+export async function domainSecret(
+  client: pg.ClientBase | pg.Pool,
+  key: MasterKey,
+  domainId: string,
+): Promise<Buffer | undefined> {
+  const { rows } = await client.query<{ wrapped_secret: Buffer | null }>(
+    'select wrapped_secret from domain where id = $1',
+    [domainId],
+  );
+  if (rows[0] === undefined) throw new HoldfastError('NOT_FOUND', `there is no domain ${domainId}`);
+  const wrapped = rows[0].wrapped_secret;
+  return wrapped === null ? undefined : key.unwrap(secretName(domainId), wrapped);
+}
+
+/** What must be printed and put away: everything needed to open the domain's packs without this controller. */
+export function recoverySheet(domain: Domain, secret: Uint8Array, madeAt: Date): string {
+  const groups = Buffer.from(secret).toString('hex').match(/.{4}/g) ?? [];
+  const check = createHash('sha256').update(domain.id).update(secret).digest('hex').slice(0, 8);
+  return [
+    'HOLDFAST RECOVERY SHEET',
+    '',
+    `Domain        ${domain.name}`,
+    `Domain id     ${domain.id}`,
+    `Key epoch     ${domain.keyEpoch}`,
+    `Made          ${madeAt.toISOString()}`,
+    '',
+    'Master secret (64 hexadecimal digits):',
+    '',
+    `    ${groups.slice(0, 8).join(' ')}`,
+    `    ${groups.slice(8).join(' ')}`,
+    '',
+    `Checksum      ${check}   (first 8 digits of SHA-256 over the id's text and the 32 secret bytes)`,
+    '',
+    'Whoever has this sheet and a copy of the vault can read every backup of this domain.',
+    'Without it, the controller’s master key and every agent, nobody can. Keep it on paper, in a safe.',
+    '',
+  ].join('\n');
+}
+
+function secretName(domainId: string): string {
+  return `domain-secret/${domainId}`;
+}

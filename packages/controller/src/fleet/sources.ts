@@ -1,0 +1,99 @@
+// Sources: what is protected on which host. A source's specification is kept as the bytes that its agent gets.
+//
+// Hazard: removing a source must not remove what was backed up from it. So a removed source keeps its row and its
+// snapshots, and only its name becomes free again.
+//
+// Tested in operator-service.db.test.ts.
+
+import { HoldfastError } from '@holdfast/shared/base/errors';
+import type pg from 'pg';
+
+type Queryable = pg.ClientBase | pg.Pool;
+
+export interface Source {
+  readonly id: string;
+  readonly hostId: string;
+  readonly hostName: string;
+  readonly domainId: string;
+  readonly name: string;
+  /** SourceSpec of the wire. */
+  readonly spec: Buffer;
+  readonly watching: string;
+  readonly watchingNote: string;
+  readonly removedAt: Date | null;
+}
+
+const SELECT_SOURCE = `
+  select s.id, s.host_id as "hostId", h.name as "hostName", h.domain_id as "domainId", s.name, s.spec, s.watching,
+    s.watching_note as "watchingNote", s.removed_at as "removedAt"
+  from source s join host h on h.id = s.host_id`;
+
+export async function listSources(client: Queryable, domainId: string, hostName = ''): Promise<Source[]> {
+  const { rows } = await client.query<Source>(
+    `${SELECT_SOURCE} where h.domain_id = $1 and ($2 = '' or h.name = $2) and s.removed_at is null order by h.name, s.name`,
+    [domainId, hostName],
+  );
+  return rows;
+}
+
+export async function sourcesOfHost(client: Queryable, hostId: string): Promise<Source[]> {
+  return (
+    await client.query<Source>(`${SELECT_SOURCE} where s.host_id = $1 and s.removed_at is null order by s.name`, [
+      hostId,
+    ])
+  ).rows;
+}
+
+/** By its full name, host/source. Throws NOT_FOUND, INVALID_ARGUMENT. */
+export async function findSource(client: Queryable, domainId: string, fullName: string): Promise<Source> {
+  const slash = fullName.indexOf('/');
+  if (slash < 1) {
+    throw new HoldfastError('INVALID_ARGUMENT', `${JSON.stringify(fullName)} is not a source`, {
+      hint: 'Write it as HOST/SOURCE.',
+    });
+  }
+  const { rows } = await client.query<Source>(
+    `${SELECT_SOURCE} where h.domain_id = $1 and h.name = $2 and s.name = $3 and s.removed_at is null`,
+    [domainId, fullName.slice(0, slash), fullName.slice(slash + 1)],
+  );
+  if (rows[0] === undefined) {
+    throw new HoldfastError('NOT_FOUND', `there is no source ${fullName}`, { hint: 'See: holdfast source ls' });
+  }
+  return rows[0];
+}
+
+/** Sources by id, removed ones too: snapshots outlive them. */
+export async function sourcesById(client: Queryable, ids: readonly string[]): Promise<Map<string, Source>> {
+  const { rows } = await client.query<Source>(`${SELECT_SOURCE} where s.id = any($1)`, [ids]);
+  return new Map(rows.map((row) => [row.id, row]));
+}
+
+/** Throws ALREADY_EXISTS. */
+export async function insertSource(
+  client: pg.ClientBase,
+  source: { id: string; hostId: string; name: string; spec: Buffer },
+): Promise<void> {
+  const { rowCount } = await client.query(
+    `insert into source (id, host_id, name, spec) values ($1, $2, $3, $4)
+     on conflict (host_id, name) where removed_at is null do nothing`,
+    [source.id, source.hostId, source.name, source.spec],
+  );
+  if (rowCount === 0) throw new HoldfastError('ALREADY_EXISTS', `the host has a source ${source.name} already`);
+}
+
+export async function removeSource(client: pg.ClientBase, id: string): Promise<void> {
+  await client.query('update source set removed_at = now() where id = $1 and removed_at is null', [id]);
+}
+
+/** What an agent says about one of its own sources; another host's is not touched. */
+export async function reportWatching(
+  client: Queryable,
+  report: { hostId: string; sourceId: string; watching: string; note: string },
+): Promise<void> {
+  await client.query('update source set watching = $3, watching_note = $4 where id = $1 and host_id = $2', [
+    report.sourceId,
+    report.hostId,
+    report.watching.slice(0, 40),
+    report.note.slice(0, 1000),
+  ]);
+}

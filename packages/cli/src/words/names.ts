@@ -50,7 +50,9 @@ export interface PathFields {
 export function pathFields(path: Uint8Array): PathFields {
   const bytes = Buffer.from(path.buffer, path.byteOffset, path.byteLength);
   const shown = displayPath(fromBytes(path));
-  return Buffer.from(shown, 'utf8').equals(bytes) ? { path: shown } : { path: shown, pathBytes: bytes.toString('base64') };
+  return Buffer.from(shown, 'utf8').equals(bytes)
+    ? { path: shown }
+    : { path: shown, pathBytes: bytes.toString('base64') };
 }
 
 /**

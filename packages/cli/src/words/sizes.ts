@@ -47,7 +47,9 @@ export function parseRate(text: string): number {
   const factor = match === null ? undefined : FACTORS[match[2]!.toLowerCase()];
   const bytes = match === null || factor === undefined ? Number.NaN : Math.round(Number(match[1]) * factor);
   if (!Number.isSafeInteger(bytes) || bytes <= 0) {
-    throw new HoldfastError('USAGE', `"${text}" is not a rate`, { hint: 'Write a rate as 10MiB/s, 500KiB/s or 2GiB/s.' });
+    throw new HoldfastError('USAGE', `"${text}" is not a rate`, {
+      hint: 'Write a rate as 10MiB/s, 500KiB/s or 2GiB/s.',
+    });
   }
   return bytes;
 }

@@ -37,7 +37,8 @@ export function formatAge(ms: number, nowMs: number): string {
   return `${Math.round(seconds / 86_400)} d ago`;
 }
 
-const SHAPE = /^(\d{4})-(\d{2})-(\d{2})(?:[T ](\d{2}):(\d{2})(?::(\d{2})(?:\.(\d{1,3})\d*)?)?)?(?:\s*(Z|[+-]\d{2}:?\d{2}))?$/i;
+const SHAPE =
+  /^(\d{4})-(\d{2})-(\d{2})(?:[T ](\d{2}):(\d{2})(?::(\d{2})(?:\.(\d{1,3})\d*)?)?)?(?:\s*(Z|[+-]\d{2}:?\d{2}))?$/i;
 
 /**
  * Milliseconds since 1970 from ISO 8601, or from the local "2026-11-22 10:00[:05]". A day alone means its last moment,

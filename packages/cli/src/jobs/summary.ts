@@ -1,0 +1,167 @@
+// What a finished job did: as the last line of a `--json` run, in words, and as an exit code.
+//
+// The document's members are an interface that other people script: they are only ever added to. With `--json`, the
+// summary is the last line on standard output also when the job could not even start.
+
+import { HoldfastError, isErrorCode, meaningOf } from '@holdfast/shared/base/errors';
+import type { JobOutcome, JobSummary, JobWarning } from '@holdfast/shared/rpc/gen/holdfast/v1/control';
+import { idText, pathFields, pathText, shortId, type PathFields } from '../words/names.ts';
+import { formatCount, formatSize } from '../words/sizes.ts';
+import { formatDuration } from '../words/times.ts';
+
+export const EXIT_WARNINGS = 3;
+
+export interface SummaryEvent {
+  readonly event: 'summary';
+  readonly kind: JobKind;
+  /** done | warnings | failed | cancelled */
+  readonly result: string;
+  readonly source: string;
+  /** Hex; null when none was made or chosen. */
+  readonly snapshot: string | null;
+  readonly job: string | null;
+  readonly entries: number;
+  readonly files: number;
+  /** backup: read again; restore: written. */
+  readonly filesChanged: number;
+  readonly bytesTotal: number;
+  readonly bytesRead: number;
+  readonly bytesNew: number;
+  readonly bytesStored: number;
+  readonly seconds: number;
+  readonly partial: boolean;
+  readonly warnings: readonly WarningFields[];
+  readonly warningsTotal: number;
+  readonly error?: { readonly code: string; readonly message: string; readonly hint: string };
+}
+
+export type JobKind = 'backup' | 'restore' | 'verify';
+
+export interface WarningFields extends PathFields {
+  readonly code: string;
+  readonly message: string;
+}
+
+export function warningFields(warning: JobWarning): WarningFields {
+  return { code: warning.code, ...pathFields(warning.path), message: warning.message };
+}
+
+/** What the job is called and about; `snapshotId` is the chosen one, for an outcome that does not name it. */
+export interface JobSubject {
+  readonly kind: JobKind;
+  readonly source: string;
+  readonly job: string | null;
+  readonly snapshotId?: Uint8Array;
+}
+
+export function summaryEvent(subject: JobSubject, outcome: JobOutcome): SummaryEvent {
+  const { summary } = outcome;
+  const error = outcomeError(outcome);
+  return {
+    event: 'summary',
+    kind: subject.kind,
+    result: outcome.result,
+    source: subject.source,
+    snapshot: snapshotText(summary?.snapshotId, subject.snapshotId),
+    job: subject.job,
+    ...figures(summary),
+    warnings: outcome.warnings.map(warningFields),
+    warningsTotal: Number(outcome.warningsTotal),
+    ...(error && { error: { code: error.code, message: error.message, hint: error.hint } }),
+  };
+}
+
+/** The summary of a job that never started, or could not be followed to its end. */
+export function failureEvent(subject: JobSubject, error: HoldfastError): SummaryEvent {
+  return {
+    event: 'summary',
+    kind: subject.kind,
+    result: error.code === 'CANCELLED' ? 'cancelled' : 'failed',
+    source: subject.source,
+    snapshot: null,
+    job: subject.job,
+    ...figures(undefined),
+    warnings: [],
+    warningsTotal: 0,
+    error: { code: error.code, message: error.message, hint: error.hint },
+  };
+}
+
+function figures(
+  summary: JobSummary | undefined,
+): Omit<
+  SummaryEvent,
+  'event' | 'kind' | 'result' | 'source' | 'snapshot' | 'job' | 'warnings' | 'warningsTotal' | 'error'
+> {
+  return {
+    entries: Number(summary?.entries ?? 0),
+    files: Number(summary?.files ?? 0),
+    filesChanged: Number(summary?.filesChanged ?? 0),
+    bytesTotal: Number(summary?.bytesTotal ?? 0),
+    bytesRead: Number(summary?.bytesRead ?? 0),
+    bytesNew: Number(summary?.bytesNew ?? 0),
+    bytesStored: Number(summary?.bytesStored ?? 0),
+    seconds: Number(summary?.durationMs ?? 0) / 1000,
+    partial: summary?.partial ?? false,
+  };
+}
+
+function snapshotText(...ids: (Uint8Array | undefined)[]): string | null {
+  const id = ids.find((candidate) => candidate !== undefined && candidate.length > 0);
+  return id === undefined ? null : idText(id);
+}
+
+/** The error of a failed or cancelled outcome. */
+export function outcomeError(outcome: JobOutcome): HoldfastError | undefined {
+  if (outcome.result === 'cancelled') {
+    return new HoldfastError('CANCELLED', outcome.errorMessage || 'the job was cancelled', { hint: outcome.errorHint });
+  }
+  if (outcome.result !== 'failed') return undefined;
+  const code = isErrorCode(outcome.errorCode) ? outcome.errorCode : 'INTERNAL';
+  return new HoldfastError(code, outcome.errorMessage || 'the job failed', { hint: outcome.errorHint });
+}
+
+/** 0 done, 3 with warnings or a partial snapshot, else what the error's code says. */
+export function exitCodeOf(outcome: JobOutcome): number {
+  const error = outcomeError(outcome);
+  if (error !== undefined) return meaningOf(error.code).exit;
+  const clean = outcome.result === 'done' && outcome.summary?.partial !== true && outcome.warningsTotal === 0n;
+  return clean ? 0 : EXIT_WARNINGS;
+}
+
+/** The summary for people, several lines. */
+export function summaryWords(subject: JobSubject, outcome: JobOutcome): string {
+  const { summary } = outcome;
+  if (summary === undefined) return `${subject.source}: ${outcome.result}\n`;
+  const id = snapshotText(summary.snapshotId, subject.snapshotId);
+  const snapshot = id === null ? '' : ` snapshot ${shortId(Buffer.from(id, 'hex'))}`;
+  const size = `${formatCount(Number(summary.files))} files, ${formatSize(Number(summary.bytesTotal))}`;
+  const lines = [
+    `${subject.source}:${snapshot}${summary.partial ? ' (partial)' : ''}, ${size}`,
+    workWords(subject.kind, summary),
+  ];
+  return lines.join('\n  ') + '\n' + warningWords(outcome.warnings, Number(outcome.warningsTotal));
+}
+
+function workWords(kind: JobKind, summary: JobSummary): string {
+  const time = formatDuration(Number(summary.durationMs));
+  const read = formatSize(Number(summary.bytesRead));
+  if (kind === 'verify') return `${formatCount(Number(summary.entries))} entries checked, ${read} read, in ${time}`;
+  if (kind === 'restore') {
+    return `${formatCount(Number(summary.entries))} entries restored, ${formatCount(Number(summary.filesChanged))} files written, ${read} read, in ${time}`;
+  }
+  return `read ${read}, new ${formatSize(Number(summary.bytesNew))}, stored ${formatSize(Number(summary.bytesStored))}, in ${time}`;
+}
+
+const SHOWN_WARNINGS = 20;
+
+/** The first warnings by name, and how many more there are; empty for none. */
+export function warningWords(warnings: readonly JobWarning[], total: number): string {
+  if (total === 0 && warnings.length === 0) return '';
+  const lines = warnings
+    .slice(0, SHOWN_WARNINGS)
+    .map(({ code, path, message }) => `    ${pathText(path)}: ${message === '' ? code : `${message} (${code})`}`);
+  const more = Math.max(total, warnings.length) - lines.length;
+  if (more > 0) lines.push(`    … and ${formatCount(more)} more`);
+  return `  ${formatCount(Math.max(total, warnings.length))} ${total === 1 ? 'warning' : 'warnings'}:\n${lines.join('\n')}\n`;
+}

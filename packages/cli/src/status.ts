@@ -1,0 +1,70 @@
+// `holdfast status`: what is protected, and what needs attention. Exits with 3 when something does.
+
+import type { Command } from 'commander';
+import type { GetStatusResponse } from '@holdfast/shared/rpc/gen/holdfast/v1/operator';
+import { hostFields, hostTable } from './host.ts';
+import { jobFields } from './job.ts';
+import { EXIT_WARNINGS } from './jobs/summary.ts';
+import type { Session } from './session/session.ts';
+import { sourceFields, sourceTable } from './source.ts';
+import { formatCount, formatSize } from './words/sizes.ts';
+
+export function define(program: Command, session: Session): void {
+  program
+    .command('status')
+    .description('what is protected, and what needs attention')
+    .addHelpText('after', HELP)
+    .action(async () => {
+      const status = await (await session.operator()).getStatus({ domain: await session.domain() });
+      if (status.attention.length > 0) session.exitCode = EXIT_WARNINGS;
+      if (session.json) return await session.document(statusFields(status));
+      await session.write(statusWords(status, session.environment.now()));
+    });
+}
+
+function statusFields(status: GetStatusResponse) {
+  const { vault } = status;
+  return {
+    controllerVersion: status.controllerVersion,
+    attention: status.attention.map(({ level, subject, message, hint }) => ({ level, subject, message, hint })),
+    hosts: status.hosts.map(hostFields),
+    sources: status.sources.map(sourceFields),
+    running: status.running.map(jobFields),
+    vault: {
+      objects: Number(vault?.objects ?? 0),
+      storedBytes: Number(vault?.storedBytes ?? 0),
+      packs: Number(vault?.packs ?? 0),
+      snapshots: Number(vault?.snapshots ?? 0),
+      freeBytes: Number(vault?.freeBytes ?? 0),
+    },
+  };
+}
+
+function statusWords(status: GetStatusResponse, nowMs: number): string {
+  const sections: string[] = [];
+  const attention = status.attention.map(({ level, subject, message, hint }) =>
+    [`${level === 'critical' ? '!!' : ' !'} ${subject}: ${message}`, ...(hint === '' ? [] : [`   ${hint}`])].join('\n'),
+  );
+  sections.push(attention.length === 0 ? 'Nothing needs attention.\n' : `${attention.join('\n')}\n`);
+  if (status.hosts.length > 0) sections.push(hostTable(status.hosts, nowMs));
+  if (status.sources.length > 0) sections.push(sourceTable(status.sources, nowMs));
+  if (status.running.length > 0) {
+    sections.push(status.running.map((job) => `${job.kind} of ${job.source} is ${job.state} (${job.id})\n`).join(''));
+  }
+  if (status.vault !== undefined) {
+    const { snapshots, storedBytes, packs, freeBytes } = status.vault;
+    sections.push(
+      `Vault: ${formatCount(Number(snapshots))} snapshots in ${formatSize(Number(storedBytes))} (${formatCount(Number(packs))} packs), ` +
+        `${formatSize(Number(freeBytes))} free. Controller ${status.controllerVersion}.\n`,
+    );
+  }
+  return sections.join('\n');
+}
+
+const HELP = `
+Exits with 3 when something needs attention, so that a monitor can run it.
+
+Examples:
+  holdfast status
+  holdfast status --json | jq '.attention[]'
+`;

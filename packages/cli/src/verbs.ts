@@ -1,0 +1,41 @@
+// The verbs of the command line: their names, one line of help each, and where they are. A verb's module is loaded only when
+// its name stands in the arguments, so that a run pays for what it uses.
+
+import type { Command } from 'commander';
+import type { Session } from './session/session.ts';
+
+export interface VerbModule {
+  /** Adds the verb with its arguments, options and help to the program. */
+  readonly define: (program: Command, session: Session) => void;
+}
+
+export interface Verb {
+  readonly name: string;
+  readonly summary: string;
+  readonly load: () => Promise<VerbModule>;
+}
+
+export const verbs: readonly Verb[] = [
+  { name: 'login', summary: 'log in to a controller', load: () => import('./login.ts') },
+  { name: 'context', summary: 'show and choose the controller to speak to', load: () => import('./context.ts') },
+  { name: 'status', summary: 'what is protected, and what needs attention', load: () => import('./status.ts') },
+  { name: 'host', summary: 'add, list, show and revoke hosts', load: () => import('./host.ts') },
+  {
+    name: 'source',
+    summary: 'add, list, show and remove what is protected on a host',
+    load: () => import('./source.ts'),
+  },
+  { name: 'backup', summary: 'back up a source now', load: () => import('./backup.ts') },
+  { name: 'snapshot', summary: 'history, contents and differences', load: () => import('./snapshot.ts') },
+  { name: 'restore', summary: 'bring a snapshot, or some paths of it, to a host', load: () => import('./restore.ts') },
+  { name: 'verify', summary: 'read and check snapshots without writing anything', load: () => import('./verify.ts') },
+  {
+    name: 'job',
+    summary: 'list, watch and cancel backups, restores and verifications',
+    load: () => import('./job.ts'),
+  },
+  { name: 'operator', summary: 'add and list operators, and set their roles', load: () => import('./operator.ts') },
+  { name: 'token', summary: 'add and revoke API tokens', load: () => import('./token.ts') },
+  { name: 'audit', summary: 'who changed what', load: () => import('./audit.ts') },
+  { name: 'completion', summary: 'completion for bash and zsh', load: () => import('./completion.ts') },
+];

@@ -1,0 +1,65 @@
+// `holdfast verify`: read and check snapshots, write nothing.
+
+import type { Command } from 'commander';
+import { HoldfastError } from '@holdfast/shared/base/errors';
+import { runJob } from './jobs/run-job.ts';
+import { selectionOf, selectSnapshot } from './session/selection.ts';
+import type { Session } from './session/session.ts';
+
+interface VerifyOptions {
+  readonly snapshot?: string;
+  readonly at?: string;
+  readonly all?: boolean;
+  readonly on?: string;
+}
+
+export function define(program: Command, session: Session): void {
+  program
+    .command('verify')
+    .description('read and check snapshots without writing anything')
+    .argument('<source>', 'HOST/SOURCE for its newest snapshot, or a snapshot id')
+    .option('--snapshot <id>', 'this snapshot (the beginning of its id)')
+    .option('--at <time>', 'the newest snapshot at that time')
+    .option('--all', 'every snapshot of the source')
+    .option('--on <host>', 'the host that reads, instead of the source’s own')
+    .addHelpText('after', HELP)
+    .action(async (argument: string, options: VerifyOptions) => await verify(session, argument, options));
+}
+
+async function verify(session: Session, argument: string, options: VerifyOptions): Promise<void> {
+  const selection = selectionOf(argument, options);
+  if (options.all === true && (selection.typedId !== '' || options.at !== undefined)) {
+    throw new HoldfastError('USAGE', '--all checks every snapshot of a source', {
+      hint: 'Name the source as HOST/SOURCE, without --snapshot or --at.',
+    });
+  }
+  await runJob(session, {
+    subject: { kind: 'verify', source: selection.source || argument },
+    start: async () => {
+      const operator = await session.operator();
+      let { source, snapshotId } = selection;
+      if (selection.typedId !== '') {
+        const { snapshot } = await selectSnapshot(session, selection);
+        source = snapshot.source;
+        snapshotId = Buffer.from(snapshot.id);
+      }
+      return operator.startVerify({
+        domain: await session.domain(),
+        source,
+        snapshotId,
+        atMs: selection.atMs,
+        all: options.all === true,
+        onHost: options.on ?? '',
+      });
+    },
+  });
+}
+
+const HELP = `
+Every byte is fetched from the vault, decrypted and held against what the snapshot says of it. Damage is named: which
+files, in which snapshot; the exit code is then 1.
+
+Examples:
+  holdfast verify web-1/site
+  holdfast verify web-1/site --all --on web-2
+`;

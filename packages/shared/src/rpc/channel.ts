@@ -55,13 +55,17 @@ export function openChannel(target: ChannelTarget): Channel {
   });
 }
 
-/** A client of one service whose failures are HoldfastErrors. */
+/**
+ * A client of one service whose failures are HoldfastErrors. With `unaryTimeoutMs`, a call without streams that has no answer by
+ * then fails with UNREACHABLE.
+ */
 export function createRpcClient<Service extends CompatServiceDefinition>(
   definition: Service,
   channel: Channel,
-  options: { readonly bearerToken?: string } = {},
+  options: { readonly bearerToken?: string; readonly unaryTimeoutMs?: number } = {},
 ): Client<Service> {
-  const factory = createClientFactory().use(statusToErrors);
+  let factory = createClientFactory().use(statusToErrors);
+  if (options.unaryTimeoutMs !== undefined) factory = factory.use(withTimeout(options.unaryTimeoutMs));
   if (options.bearerToken === undefined) return factory.create(definition, channel);
   return factory.use(withBearer(options.bearerToken)).create(definition, channel);
 }
@@ -70,6 +74,20 @@ function withBearer(token: string): ClientMiddleware {
   return async function* authorise(call, options) {
     const metadata = Metadata(options.metadata).set('authorization', `Bearer ${token}`);
     return yield* call.next(call.request, { ...options, metadata });
+  };
+}
+
+function withTimeout(timeoutMs: number): ClientMiddleware {
+  return async function* limit(call, options) {
+    if (call.requestStream || call.responseStream) return yield* call.next(call.request, options);
+    const timeout = AbortSignal.timeout(timeoutMs);
+    const signal = options.signal === undefined ? timeout : AbortSignal.any([options.signal, timeout]);
+    try {
+      return yield* call.next(call.request, { ...options, signal });
+    } catch (error) {
+      if (!timeout.aborted || options.signal?.aborted === true) throw error;
+      throw new HoldfastError('UNREACHABLE', `the controller did not answer within ${timeoutMs / 1000} s`, { cause: error });
+    }
   };
 }
 

@@ -1,5 +1,7 @@
 // Controller records: what the catalog must not lose, written into the packs themselves (signatures).
 
+import type { SnapshotStatistics } from './snapshot-record.ts';
+
 /** All times: catalog's clock, ms since 1970. Ids of objects: 32 bytes. */
 export type ControllerRecord =
   | CommitRecord
@@ -22,6 +24,13 @@ export interface CommitRecord {
   /** Raw Ed25519, 32 bytes: what the snapshot record was verified with. */
   readonly hostRecordPublicKey: Uint8Array;
   readonly owner: string;
+  /** What the catalog's row says besides, so that a rebuild without the domain's key brings it back whole. */
+  readonly previousSnapshotId: Uint8Array | undefined;
+  /** Agent's clock; shown, never compared. */
+  readonly startedAtMs: number;
+  readonly statistics: SnapshotStatistics;
+  readonly partial: boolean;
+  readonly warningsTotal: number;
 }
 
 /** A snapshot may not be deleted before a time. */

@@ -1,0 +1,79 @@
+// What one task of a restore thread has to say, gathered while it runs.
+
+import { displayPath, type ByteString } from '@holdfast/shared/base/byte-string';
+import type { HoldfastError } from '@holdfast/shared/base/errors';
+import type { Xattr } from '@holdfast/shared/format/manifest/entry';
+import type { RestoreAnswer } from './restore-task.ts';
+import { Warnings, type WarningCode } from './warnings.ts';
+
+const REMOVED_KEPT = 100;
+
+export class TaskResult {
+  entries = 0;
+  files = 0;
+  filesWritten = 0;
+  bytes = 0;
+  looks: Uint8Array | undefined;
+  marks: Uint32Array | undefined;
+  readonly #failed: number[] = [];
+  readonly #inodes: (readonly [number, bigint])[] = [];
+  readonly #xattrs: (readonly [number, readonly Xattr[]])[] = [];
+  readonly #removed: ByteString[] = [];
+  #removedTotal = 0;
+  readonly #warnings = new Warnings();
+
+  warn(code: WarningCode, path: ByteString, message: string): void {
+    this.#warnings.add(code, path, message);
+  }
+
+  get warningsTotal(): number {
+    return this.#warnings.total;
+  }
+
+  /** An entry that could not be restored; the others go on. */
+  fail(index: number, path: ByteString, error: HoldfastError): void {
+    this.#failed.push(index);
+    this.warn(codeOf(error), path, error.message);
+  }
+
+  inode(index: number, inode: bigint): void {
+    this.#inodes.push([index, inode]);
+  }
+
+  directoryXattrs(index: number, list: readonly Xattr[]): void {
+    this.#xattrs.push([index, list]);
+  }
+
+  removed(path: ByteString): void {
+    this.#removedTotal++;
+    if (this.#removed.length < REMOVED_KEPT) this.#removed.push(path);
+  }
+
+  answer(): RestoreAnswer {
+    return {
+      entries: this.entries,
+      files: this.files,
+      filesWritten: this.filesWritten,
+      bytes: this.bytes,
+      failed: this.#failed,
+      inodes: this.#inodes,
+      xattrs: this.#xattrs,
+      looks: this.looks,
+      marks: this.marks,
+      removed: this.#removed,
+      removedTotal: this.#removedTotal,
+      warnings: this.#warnings.kept,
+      warningsTotal: this.#warnings.total,
+    };
+  }
+}
+
+function codeOf(error: HoldfastError): WarningCode {
+  return error.code === 'DAMAGED' || error.code === 'UNSUPPORTED_VERSION' || error.code === 'LIMIT_EXCEEDED'
+    ? 'damaged'
+    : 'not-restored';
+}
+
+export function inSentence(path: ByteString): string {
+  return path === '' ? 'the root of the snapshot' : displayPath(path);
+}

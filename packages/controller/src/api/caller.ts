@@ -7,7 +7,7 @@
 
 import { HoldfastError } from '@holdfast/shared/base/errors';
 
-export type Role = 'viewer' | 'operator' | 'approver' | 'admin';
+import type { Role } from '../fleet/roles.ts';
 
 /** An enrolled host, by its certificate; neither revoked nor expired when the stream was opened. */
 export interface HostCaller {

@@ -76,7 +76,7 @@ class GrpcDuplex<Request, Response> implements Duplex<Request> {
     if (this.#ended !== undefined) return Promise.reject(this.#ended);
     return new Promise((resolve, reject) => {
       this.#writing.add(reject);
-      this.#stream.write(message, (error) => {
+      this.#stream.write(message, (error?: Error | null) => {
         this.#writing.delete(reject);
         if (error) reject(this.#ended ?? new HoldfastError('UNREACHABLE', 'the connection broke', { cause: error }));
         else resolve();

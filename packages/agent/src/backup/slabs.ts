@@ -5,7 +5,7 @@
 //
 // Invariants (slabs.test.ts):
 //   S1 a slab is filled again only after every piece given out from it was released;
-//   S2 memory is `count` × SLAB_BYTES, whatever the source.
+//   S2 no memory is used but what was given, whatever the source.
 //
 // A *piece* is what a seal thread gets: (slab, offset, length). The region being filled, from `start` to `end`, is contiguous;
 // when a slab has too little room left, the unfinished region moves to the next one, at most a few MiB in every 8.
@@ -25,18 +25,25 @@ interface Slab {
 }
 
 export class Slabs {
-  readonly memory: SharedArrayBuffer[];
   readonly #slabs: Slab[];
+  readonly #firstIndex: number;
   readonly #waitForRelease: (ready: () => boolean) => void;
   #current = 0;
   /** The unfinished region of the current slab. */
   #start = 0;
   #end = 0;
 
-  /** `waitForRelease` blocks until its argument holds, taking messages (and calling `release`) meanwhile. `count` is at least 2. */
-  constructor(count: number, waitForRelease: (ready: () => boolean) => void) {
-    this.memory = Array.from({ length: count }, () => new SharedArrayBuffer(SLAB_BYTES));
-    this.#slabs = this.memory.map((memory) => ({ bytes: Buffer.from(memory), lent: 0 }));
+  /**
+   * `memory`: at least two of SLAB_BYTES; `firstIndex`: what their number 0 is called in pieces. `waitForRelease` blocks
+   * until its argument holds, taking messages (and calling `release`) meanwhile.
+   */
+  constructor(
+    memory: readonly SharedArrayBuffer[],
+    firstIndex: number,
+    waitForRelease: (ready: () => boolean) => void,
+  ) {
+    this.#slabs = memory.map((bytes) => ({ bytes: Buffer.from(bytes), lent: 0 }));
+    this.#firstIndex = firstIndex;
     this.#waitForRelease = waitForRelease;
   }
 
@@ -67,7 +74,7 @@ export class Slabs {
 
   /** Gives out the first `length` bytes of the unfinished region as a piece. */
   lend(length: number): Piece {
-    const piece = { slab: this.#current, offset: this.#start, length };
+    const piece = { slab: this.#firstIndex + this.#current, offset: this.#start, length };
     this.#slabs[this.#current]!.lent++;
     this.#start += length;
     return piece;
@@ -79,12 +86,13 @@ export class Slabs {
   }
 
   release(slab: number): void {
-    this.#slabs[slab]!.lent--;
+    this.#slabs[slab - this.#firstIndex]!.lent--;
   }
 
   #moveToNextSlab(length: number): void {
     const pending = this.#end - this.#start;
-    if (pending + length > SLAB_BYTES) throw new RangeError(`a region of ${pending + length} bytes does not fit a slab`);
+    if (pending + length > SLAB_BYTES)
+      throw new RangeError(`a region of ${pending + length} bytes does not fit a slab`);
     const from = this.#slabs[this.#current]!;
     if (from.lent === 0) {
       from.bytes.copyWithin(0, this.#start, this.#end);

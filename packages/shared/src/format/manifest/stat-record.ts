@@ -133,6 +133,11 @@ export function statSize(stat: Buffer, at = 0): number {
   return size;
 }
 
+/** Replaces the size alone: the content that was read may be shorter or longer than the file was. */
+export function writeStatSize(stat: Buffer, at: number, size: number): void {
+  writeInt64(stat, at + 16, size);
+}
+
 export function statIno(stat: Buffer, at = 0): bigint {
   return stat.readBigUInt64LE(at + 24);
 }

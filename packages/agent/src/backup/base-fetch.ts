@@ -1,0 +1,87 @@
+// Reading the base from the vault, when the agent's copy is missing or not of the newest snapshot (a new machine of that name,
+// a host restored from its own old backup, a damaged cache).
+//
+// Only manifest nodes are read, no content. They are put into the cache as they come, so an interrupted reading goes on where
+// it was.
+
+import { HoldfastError } from '@holdfast/shared/base/errors';
+import { proofOf } from '@holdfast/shared/format/envelope';
+import { STAT_BYTES, S_IFMT, S_IFREG, statMode, statSize } from '@holdfast/shared/format/manifest/stat-record';
+import {
+  type AsyncNodeStore,
+  readAsync,
+  streamAsync,
+  type WantedNode,
+} from '@holdfast/shared/format/manifest/node-store';
+import type { LeafView } from '@holdfast/shared/format/manifest/leaf-view';
+import { count, leaves } from '@holdfast/shared/format/manifest/reader';
+import { readSegments } from '@holdfast/shared/format/manifest/segment-tree';
+import type { JobDeps } from '../jobs/job.ts';
+import { KeyRing } from '../restore/key-ring.ts';
+import { NodeFetcher } from '../restore/node-fetcher.ts';
+import { openSnapshot } from '../restore/open-snapshot.ts';
+import type { Base } from './base.ts';
+import { NodeCache } from './node-cache.ts';
+
+/** The newest snapshot of the source as a base, all of its nodes in the cache file. Undefined when the source has no snapshot. */
+export async function fetchBase(
+  sourceId: string,
+  cacheFile: string,
+  deps: Pick<JobDeps, 'identity' | 'vault' | 'limiter'> & { readonly domainSecret: Uint8Array },
+  signal: AbortSignal,
+): Promise<Base | undefined> {
+  const { identity, vault, limiter, domainSecret } = deps;
+  let grant: Uint8Array;
+  try {
+    ({ grant } = await vault.grantOwn({ sourceId, signal }));
+  } catch (error) {
+    if (error instanceof HoldfastError && error.code === 'NOT_FOUND') return undefined;
+    throw error;
+  }
+  const session = await vault.openRead(grant, { signal });
+  const cache = new NodeCache(cacheFile);
+  try {
+    const keys = new KeyRing(domainSecret, identity.domainId);
+    const snapshot = await openSnapshot(session, keys, identity);
+    const served = (await session.fetch(session.record, [0])).objects[0];
+    if (served === undefined) throw new HoldfastError('DAMAGED', 'the root of the newest snapshot can not be read');
+    const root = { id: snapshot.root.id, proof: proofOf(served.envelope) };
+    const fetcher = new NodeFetcher(session, keys, (bytes) => limiter.take(bytes, signal));
+    const store = cachedStore(cache, fetcher);
+    const { entries, totalBytes } = await readAsync(store, count(root));
+    let files = 0;
+    for await (const leaf of streamAsync(store, leaves(root))) files += await visitLeaf(leaf, store);
+    cache.sync();
+    const { startedAtMs } = snapshot.record;
+    return { snapshotId: snapshot.id, root, entries, totalBytes, files, startedAtMs, dead: [] };
+  } finally {
+    cache.close();
+    session.close();
+  }
+}
+
+/** Reads the segment trees of a leaf's files; returns how many regular files it has. */
+async function visitLeaf(leaf: LeafView, store: AsyncNodeStore): Promise<number> {
+  let files = 0;
+  for (let index = 0; index < leaf.count; index++) {
+    if ((statMode(leaf.stats, index * STAT_BYTES) & S_IFMT) !== S_IFREG) continue;
+    files++;
+    const content = leaf.content(index);
+    if (content.kind !== 'tree') continue;
+    const segments = streamAsync(store, readSegments(content, statSize(leaf.stats, index * STAT_BYTES)));
+    while ((await segments.next()).done !== true);
+  }
+  return files;
+}
+
+/** Nodes from the cache where it has them. Their parents must be asked of the vault all the same: it serves a node only under one that it served. */
+function cachedStore(cache: NodeCache, fetcher: NodeFetcher): AsyncNodeStore {
+  return {
+    expect: (wanted: readonly WantedNode[]) => fetcher.expect(wanted),
+    async load(wanted: WantedNode) {
+      const node = await fetcher.load(wanted);
+      cache.append(wanted.id, node);
+      return node;
+    },
+  };
+}

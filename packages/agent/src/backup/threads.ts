@@ -1,0 +1,166 @@
+// The threads of one backup: one that scans, and one for each further processor that seals. Started when the backup begins, ended
+// with it: an agent at rest has none.
+
+import { availableParallelism } from 'node:os';
+import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
+import type { ByteString } from '@holdfast/shared/base/byte-string';
+import { HoldfastError, isErrorCode } from '@holdfast/shared/base/errors';
+import type { DomainKeys } from '@holdfast/shared/format/keys';
+import type { SealOptions } from '@holdfast/shared/format/seal';
+import { siblingModule } from '@holdfast/shared/runtime/sibling-module';
+import type { FilesSource } from '../jobs/job.ts';
+import type { Base } from './base.ts';
+import type {
+  ChunkMessage,
+  NodeMessage,
+  ScanDoneMessage,
+  ScanMessage,
+  ScanProgressMessage,
+  ScanWorkerData,
+  SealWorkerData,
+} from './messages.ts';
+import type { Pressure } from './pressure.ts';
+import { SLAB_BYTES } from './slabs.ts';
+import type { SealedChunk, SealedNode } from './uploader.ts';
+
+const MOST_SEAL_THREADS = 4;
+const BUNDLE_SLABS = 3;
+const CHUNK_SLABS = 4;
+
+export interface BackupThreadsOptions {
+  readonly keys: DomainKeys;
+  readonly source: FilesSource;
+  readonly compression: SealOptions;
+  readonly fullRead: boolean;
+  readonly changedPaths: readonly ByteString[] | undefined;
+  readonly base: Base | undefined;
+  readonly cacheFile: string;
+  readonly pressure: Pressure;
+  readonly onChunk: (chunk: SealedChunk) => void;
+  readonly onNode: (node: SealedNode) => void;
+  readonly onProgress: (progress: ScanProgressMessage) => void;
+}
+
+export class BackupThreads {
+  readonly #options: BackupThreadsOptions;
+  readonly #workers: Worker[] = [];
+  /** Chunks that have arrived, by seal thread. */
+  readonly #arrived: number[];
+  /** Nodes that arrived before a chunk which they may refer to. */
+  readonly #early: NodeMessage[] = [];
+  readonly #finished: Promise<ScanDoneMessage>;
+  #done: ScanDoneMessage | undefined;
+  #resolve!: (done: ScanDoneMessage) => void;
+  #reject!: (error: HoldfastError) => void;
+  #ended = false;
+
+  constructor(options: BackupThreadsOptions) {
+    this.#options = options;
+    const sealThreads = Math.max(1, Math.min(MOST_SEAL_THREADS, availableParallelism() - 1));
+    this.#arrived = Array.from({ length: sealThreads }, () => 0);
+    const { promise, resolve, reject } = Promise.withResolvers<ScanDoneMessage>();
+    this.#finished = promise;
+    this.#resolve = resolve;
+    this.#reject = reject;
+    promise.catch(() => undefined);
+    this.#start();
+  }
+
+  /** The scan's result, once every chunk and node was handed over. */
+  finished(): Promise<ScanDoneMessage> {
+    return this.#finished;
+  }
+
+  async end(): Promise<void> {
+    this.#ended = true;
+    await Promise.all(this.#workers.map((worker) => worker.terminate()));
+  }
+
+  #start(): void {
+    const { keys, pressure, compression, source, fullRead, changedPaths, base, cacheFile } = this.#options;
+    const slabs = (count: number) => Array.from({ length: count }, () => new SharedArrayBuffer(SLAB_BYTES));
+    const bundles = slabs(BUNDLE_SLABS);
+    const chunks = slabs(CHUNK_SLABS);
+    const sealPorts = this.#arrived.map((_, lane) => {
+      const { port1, port2 } = new MessageChannel();
+      const data: SealWorkerData = {
+        keys,
+        slabs: [...bundles, ...chunks],
+        pressure: pressure.memory,
+        scanPort: port2,
+        compression,
+      };
+      const worker = this.#run('./seal-worker', data, [port2]);
+      worker.on('message', (chunk: ChunkMessage) => this.#takeChunk(lane, chunk));
+      return port1;
+    });
+    const data: ScanWorkerData = {
+      keys,
+      slabs: { bundles, chunks },
+      pressure: pressure.memory,
+      sealPorts,
+      source,
+      fullRead,
+      changedPaths,
+      base,
+      cacheFile,
+    };
+    const worker = this.#run('./scan-worker', data, sealPorts);
+    worker.on('message', (message: ScanMessage) => this.#takeFromScan(message));
+  }
+
+  #run(stem: string, data: SealWorkerData | ScanWorkerData, transfer: MessagePort[]): Worker {
+    const worker = new Worker(siblingModule(import.meta.url, stem), { workerData: data, transferList: transfer });
+    worker.on('error', (error) => this.#fail(error));
+    worker.on('exit', () => {
+      if (!this.#ended && this.#done === undefined) this.#fail(new Error(`a thread of the backup (${stem}) ended`));
+    });
+    this.#workers.push(worker);
+    return worker;
+  }
+
+  #fail(error: unknown): void {
+    this.#options.pressure.cancel();
+    this.#reject(
+      error instanceof HoldfastError
+        ? error
+        : new HoldfastError('INTERNAL', `a thread of the backup failed: ${String(error)}`, { cause: error }),
+    );
+  }
+
+  #takeChunk(lane: number, { id, envelope, plainLength }: ChunkMessage): void {
+    this.#arrived[lane]!++;
+    this.#options.onChunk({ id, envelope, plainLength });
+    this.#releaseNodes();
+  }
+
+  #takeFromScan(message: ScanMessage): void {
+    switch (message.kind) {
+      case 'node':
+        this.#early.push(message);
+        this.#releaseNodes();
+        return;
+      case 'progress':
+        this.#options.onProgress(message);
+        return;
+      case 'done':
+        this.#done = message;
+        this.#releaseNodes();
+        return;
+      case 'failed': {
+        const code = isErrorCode(message.code) ? message.code : 'INTERNAL';
+        this.#fail(new HoldfastError(code, message.message, { hint: message.hint }));
+      }
+    }
+  }
+
+  #releaseNodes(): void {
+    while (this.#early.length > 0) {
+      const { afterChunks, id, envelope, referenceProofs } = this.#early[0]!;
+      if (afterChunks.some((count, lane) => this.#arrived[lane]! < count)) return;
+      this.#early.shift();
+      this.#options.onNode({ id, envelope, referenceProofs });
+    }
+    if (this.#done !== undefined) this.#resolve(this.#done);
+  }
+}

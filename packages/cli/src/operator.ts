@@ -4,6 +4,7 @@ import type { Command } from 'commander';
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import type { DomainRole } from '@holdfast/shared/rpc/gen/holdfast/v1/operator';
 import { readSecret } from './session/secret.ts';
+import { repeated } from './session/repeated-option.ts';
 import type { Session } from './session/session.ts';
 import { formatTable } from './words/tables.ts';
 
@@ -18,10 +19,10 @@ export function define(program: Command, session: Session): void {
     .command('add')
     .description('add an operator; the password is asked for, or read from standard input')
     .argument('<name>')
-    .option('--role <role>', `viewer, operator, approver or admin, or DOMAIN=ROLE; may be repeated`, collect, [])
+    .option('--role <role>', `viewer, operator, approver or admin, or DOMAIN=ROLE; may be repeated`, repeated)
     .option('--password-file <file>', 'read the password from this file')
-    .action(async (name: string, options: { role: string[]; passwordFile?: string }) => {
-      const roles = await Promise.all(options.role.map((text) => roleOf(session, text)));
+    .action(async (name: string, options: { role?: string[]; passwordFile?: string }) => {
+      const roles = await Promise.all((options.role ?? []).map((text) => roleOf(session, text)));
       const password = await readSecret(session.environment, {
         file: options.passwordFile,
         prompt: `New password of ${name}: `,
@@ -61,10 +62,6 @@ async function roleOf(session: Session, text: string, noneAllowed = false): Prom
     throw new HoldfastError('USAGE', `"${role}" is not a role`, { hint: `The roles are ${ROLES.join(', ')}.` });
   }
   return { domain: domain ?? '', role: role ?? '' };
-}
-
-function collect(value: string, before: readonly string[]): string[] {
-  return [...before, value];
 }
 
 const HELP = `

@@ -4,6 +4,7 @@ import type { Command } from 'commander';
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import { runJob } from './jobs/run-job.ts';
 import { selectionOf, selectSnapshot, type Selection } from './session/selection.ts';
+import { repeated } from './session/repeated-option.ts';
 import type { Session } from './session/session.ts';
 import { typedPath } from './words/names.ts';
 import { parseRate } from './words/sizes.ts';
@@ -12,7 +13,7 @@ interface RestoreOptions {
   readonly to?: string;
   readonly snapshot?: string;
   readonly at?: string;
-  readonly path: readonly string[];
+  readonly path?: readonly string[];
   readonly delta?: boolean;
   readonly deleteExtra?: boolean;
   readonly dryRun?: boolean;
@@ -31,7 +32,7 @@ export function define(program: Command, session: Session): void {
     .option('--to <host:dir>', 'where to: a host and an absolute directory on it, made when missing')
     .option('--snapshot <id>', 'this snapshot (the beginning of its id)')
     .option('--at <time>', 'the newest snapshot at that time, as "2026-11-22 10:00"')
-    .option('--path <path>', 'only this path; may be repeated', collect, [])
+    .option('--path <path>', 'only this path; may be repeated', repeated)
     .option('--delta', 'the directory holds an older state: fetch and write only what differs')
     .option('--delete-extra', 'with --delta: remove what the snapshot does not have')
     .option('--dry-run', 'say what would be done, write nothing')
@@ -41,13 +42,13 @@ export function define(program: Command, session: Session): void {
     .option('--verify', 'read and check all that would be restored, write nothing')
     .addHelpText('after', HELP)
     .action(async (argument: string, paths: string[], options: RestoreOptions) => {
-      await restore(session, argument, { ...options, path: [...options.path, ...paths] });
+      await restore(session, argument, { ...options, path: [...(options.path ?? []), ...paths] });
     });
 }
 
 async function restore(session: Session, argument: string, options: RestoreOptions): Promise<void> {
   const selection = selectionOf(argument, options);
-  const paths = options.path.map(typedPath);
+  const paths = (options.path ?? []).map(typedPath);
   if (options.verify === true) return await verifyOnly(session, selection, argument, options);
   const to = destinationOf(options.to);
   const limitBytesPerSecond = options.limit === undefined ? 0n : BigInt(parseRate(options.limit));
@@ -90,7 +91,7 @@ async function verifyOnly(
   argument: string,
   options: RestoreOptions,
 ): Promise<void> {
-  if (options.path.length > 0) {
+  if ((options.path ?? []).length > 0) {
     throw new HoldfastError('USAGE', '--verify checks the whole snapshot', { hint: 'Leave the paths out.' });
   }
   const onHost = options.to === undefined ? '' : (options.to.split(':')[0] ?? '');
@@ -119,10 +120,6 @@ export function destinationOf(text: string | undefined): { readonly host: string
     });
   }
   return { host: match[1]!, directory: match[2]! };
-}
-
-function collect(value: string, before: readonly string[]): string[] {
-  return [...before, value];
 }
 
 const HELP = `

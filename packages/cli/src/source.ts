@@ -4,6 +4,7 @@ import type { Command } from 'commander';
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import type { AddSourceRequest, SourceInfo } from '@holdfast/shared/rpc/gen/holdfast/v1/operator';
 import { jobFields } from './job.ts';
+import { repeated } from './session/repeated-option.ts';
 import { sourceName } from './session/selection.ts';
 import type { Session } from './session/session.ts';
 import { snapshotFields } from './words/snapshots.ts';
@@ -15,15 +16,15 @@ import { formatAge, formatTime } from './words/times.ts';
 interface AddOptions {
   readonly host: string;
   readonly type: string;
-  readonly path: readonly string[];
-  readonly exclude: readonly string[];
-  readonly include: readonly string[];
+  readonly path?: readonly string[];
+  readonly exclude?: readonly string[];
+  readonly include?: readonly string[];
   readonly oneFileSystem?: boolean;
   readonly excludeCaches?: boolean;
   readonly continuous?: boolean;
   readonly scanEvery?: string;
-  readonly before: readonly string[];
-  readonly after: readonly string[];
+  readonly before?: readonly string[];
+  readonly after?: readonly string[];
   readonly hookTimeout?: string;
   readonly requireBefore?: boolean;
   readonly limit?: string;
@@ -42,20 +43,15 @@ export function define(program: Command, session: Session): void {
     .argument('<name>', 'what the source is called, unique on its host')
     .requiredOption('--host <host>', 'the host that it is on')
     .option('--type <type>', 'files', 'files')
-    .option('--path <dir>', 'absolute directory or file; may be repeated', collect, [])
-    .option('--exclude <pattern>', 'leave out, in gitignore syntax; may be repeated', collect, [])
-    .option('--include <pattern>', 'bring back what an exclude would drop; may be repeated', collect, [])
+    .option('--path <dir>', 'absolute directory or file; may be repeated', repeated)
+    .option('--exclude <pattern>', 'leave out, in gitignore syntax; may be repeated', repeated)
+    .option('--include <pattern>', 'bring back what an exclude would drop; may be repeated', repeated)
     .option('--one-file-system', 'stay on the file system of each path')
     .option('--exclude-caches', 'leave out the contents of directories with a CACHEDIR.TAG')
     .option('--continuous', 'watch for changes and back up soon after them')
     .option('--scan-every <seconds>', 'seconds between the scans of a continuous source')
-    .option(
-      '--before <word>',
-      'program to run before a backup, absolute, and its arguments; one word each',
-      collect,
-      [],
-    )
-    .option('--after <word>', 'program to run after a backup, likewise', collect, [])
+    .option('--before <word>', 'program to run before a backup, absolute, and its arguments; one word each', repeated)
+    .option('--after <word>', 'program to run after a backup, likewise', repeated)
     .option('--hook-timeout <seconds>', 'how long a hook may take')
     .option('--require-before', 'fail the backup when --before fails, instead of warning')
     .option('--limit <rate>', 'send no faster than this, as 10MiB/s')
@@ -103,8 +99,9 @@ export function addRequest(name: string, options: AddOptions): Pick<AddSourceReq
   if (options.type !== 'files') {
     throw new HoldfastError('USAGE', `there is no source type "${options.type}"`, { hint: 'Use --type files.' });
   }
-  const relative = options.path.find((path) => !path.startsWith('/'));
-  if (options.path.length === 0 || relative !== undefined) {
+  const paths = options.path ?? [];
+  const relative = paths.find((path) => !path.startsWith('/'));
+  if (paths.length === 0 || relative !== undefined) {
     throw new HoldfastError(
       'USAGE',
       relative === undefined ? 'a files source needs a path' : `the path "${relative}" is not absolute`,
@@ -118,7 +115,7 @@ export function addRequest(name: string, options: AddOptions): Pick<AddSourceReq
       hint: 'Use zstd, lz4 or none.',
     });
   }
-  const hooks = options.before.length + options.after.length > 0;
+  const hooks = options.before !== undefined || options.after !== undefined;
   return {
     host: options.host,
     spec: {
@@ -127,9 +124,9 @@ export function addRequest(name: string, options: AddOptions): Pick<AddSourceReq
       type: {
         $case: 'files',
         value: {
-          paths: [...options.path],
-          excludes: [...options.exclude],
-          includes: [...options.include],
+          paths: [...paths],
+          excludes: [...(options.exclude ?? [])],
+          includes: [...(options.include ?? [])],
           oneFileSystem: options.oneFileSystem === true,
           excludeCaches: options.excludeCaches === true,
           continuous: options.continuous === true,
@@ -138,8 +135,8 @@ export function addRequest(name: string, options: AddOptions): Pick<AddSourceReq
       },
       hooks: hooks
         ? {
-            before: [...options.before],
-            after: [...options.after],
+            before: [...(options.before ?? [])],
+            after: [...(options.after ?? [])],
             timeoutSeconds: wholeNumber(options.hookTimeout, '--hook-timeout'),
             requireBefore: options.requireBefore === true,
           }
@@ -230,10 +227,6 @@ async function show(session: Session, name: string): Promise<void> {
       ['Last job', lastJob === undefined ? '' : `${lastJob.kind} ${lastJob.state} (${lastJob.id})`],
     ]),
   );
-}
-
-function collect(value: string, before: readonly string[]): string[] {
-  return [...before, value];
 }
 
 const HELP = `

@@ -69,7 +69,7 @@ export class Session {
   }
 
   /** One line of a `--json` run that reports as it goes. */
-  async event(value: object & { readonly event: string }): Promise<void> {
+  async event(value: object): Promise<void> {
     await this.write(`${JSON.stringify(value)}\n`);
   }
 

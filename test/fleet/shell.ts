@@ -1,0 +1,34 @@
+// What a shell needs to work with a fleet: DIR/env to source, and DIR/bin/holdfast.
+//
+// Both work from any directory and from sh as well as bash, and hold no secret: the token is in DIR/context.json.
+
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { FleetLayout } from './layout.ts';
+
+/** @param cli the built command line's main module */
+export function writeShellFiles(layout: FleetLayout, node: string, cli: string): void {
+  mkdirSync(layout.binDir, { recursive: true });
+  writeFileSync(join(layout.binDir, 'holdfast'), `#!/bin/sh\nexec ${quoted(node)} ${quoted(cli)} "$@"\n`, {
+    mode: 0o755,
+  });
+  writeFileSync(layout.envFile, envText(layout));
+}
+
+function envText(layout: FleetLayout): string {
+  const bin = quoted(layout.binDir);
+  return `# To source: holdfast on PATH, logged in to the fleet in this directory.
+case ":$PATH:" in
+  *:${bin}:*) ;;
+  *) PATH=${bin}:$PATH ;;
+esac
+HOLDFAST_CONTEXT=${quoted(layout.contextFile)}
+export PATH HOLDFAST_CONTEXT
+unset HOLDFAST_ADDRESS HOLDFAST_CA HOLDFAST_TOKEN_FILE
+`;
+}
+
+/** For POSIX shells. */
+export function quoted(text: string): string {
+  return `'${text.replaceAll("'", `'\\''`)}'`;
+}

@@ -28,7 +28,11 @@ export interface ChannelTarget {
   readonly caCertificatePem: string;
   /** Agents: chain (leaf first) and private key, PEM. */
   readonly clientCertificate?: { readonly chainPem: string; readonly keyPem: string };
+  /** How soon a peer that has vanished is noticed: a ping after `everyMs` of silence, answered within `timeoutMs`. */
+  readonly keepalive?: { readonly everyMs: number; readonly timeoutMs: number };
 }
+
+const KEEPALIVE = { everyMs: 20_000, timeoutMs: 15_000 };
 
 /** Opens a channel; it connects on the first call and again by itself. `channel.close()` ends it. */
 export function openChannel(target: ChannelTarget): Channel {
@@ -42,8 +46,8 @@ export function openChannel(target: ChannelTarget): Channel {
     'grpc.default_authority': CONTROLLER_NAME,
     'grpc.max_receive_message_length': MESSAGE_MAX_BYTES * 4,
     'grpc.max_send_message_length': MESSAGE_MAX_BYTES,
-    'grpc.keepalive_time_ms': 20_000,
-    'grpc.keepalive_timeout_ms': 15_000,
+    'grpc.keepalive_time_ms': (target.keepalive ?? KEEPALIVE).everyMs,
+    'grpc.keepalive_timeout_ms': (target.keepalive ?? KEEPALIVE).timeoutMs,
     'grpc.keepalive_permit_without_calls': 0,
     'grpc.initial_reconnect_backoff_ms': 200,
     'grpc.max_reconnect_backoff_ms': 5_000,

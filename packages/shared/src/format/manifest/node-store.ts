@@ -90,6 +90,6 @@ export async function* streamAsync<T>(
   }
 }
 
-function isWant<T>(step: Want | readonly T[]): step is Want {
+function isWant(step: Want | readonly unknown[]): step is Want {
   return !Array.isArray(step);
 }

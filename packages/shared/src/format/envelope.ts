@@ -95,12 +95,12 @@ export function referencesOf(envelope: Uint8Array): Uint8Array {
 }
 
 /** The object's id: SHA-256 of the envelope's bytes, in a buffer of its own. */
-export function objectId(envelope: Uint8Array): Buffer {
-  return hash('sha256', envelope, 'buffer');
+export function objectId(envelope: Uint8Array): Buffer<ArrayBuffer> {
+  return hash('sha256', envelope, 'buffer') as Buffer<ArrayBuffer>;
 }
 
 /** The object's proof, siv[16..32]: who knows it has seen the object, which an id alone does not show. A copy. */
-export function proofOf(envelope: Uint8Array): Buffer {
+export function proofOf(envelope: Uint8Array): Buffer<ArrayBuffer> {
   if (envelope.length < HEADER_BYTES) throw damaged('it is too short for a header');
   const proof = Buffer.allocUnsafeSlow(PROOF_BYTES);
   proof.set(envelope.subarray(HEADER_BYTES - PROOF_BYTES, HEADER_BYTES));

@@ -15,6 +15,9 @@ export interface HostCaller {
   readonly hostId: string;
   readonly hostName: string;
   readonly domainId: string;
+  readonly domainName: string;
+  /** When the certificate that it showed ends. */
+  readonly notAfter: Date;
   /** SHA-256 of the certificate, hex. */
   readonly certificateFingerprint: string;
 }

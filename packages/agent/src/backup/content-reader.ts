@@ -8,7 +8,6 @@
 //   R2 a file that still changed in the third reading is kept and named `changed-while-read`;
 //   R3 content that the same path had before is neither compressed nor sent again.
 
-import type { ByteString } from '@holdfast/shared/base/byte-string';
 import { BUNDLE_FILE_LIMIT_BYTES, bundleCloses } from '@holdfast/shared/format/bundle';
 import { CHUNK_MAX_BYTES, Chunker, gearTable, NEED_MORE } from '@holdfast/shared/format/chunker';
 import type { DomainKeys } from '@holdfast/shared/format/keys';

@@ -17,7 +17,7 @@ export class CName {
   /** The buffer with the name in it, valid until the next call. A name beyond PATH_MAX is left to the kernel to refuse. */
   of(name: ByteString): Buffer {
     if (name.includes('\0')) throw new HoldfastError('PATH_ESCAPES', 'a name contains a NUL byte');
-    const length = this.buffer.latin1Write(name, 0, LONGEST);
+    const length = this.buffer.write(name, 0, LONGEST, 'latin1');
     this.buffer[length] = 0;
     return this.buffer;
   }

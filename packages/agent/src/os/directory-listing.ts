@@ -25,7 +25,7 @@ export class DirectoryListing {
 
   #parse(length: number, names: ByteString[]): void {
     const buffer = this.#buffer;
-    for (let at = 0; at < length; ) {
+    for (let at = 0; at < length;) {
       const recordLength = buffer[at + 16]! | (buffer[at + 17]! << 8);
       const start = at + NAME_AT;
       at += recordLength;
@@ -33,7 +33,7 @@ export class DirectoryListing {
       let end = Math.max(start, at - 8);
       while (buffer[end] !== 0) end++;
       if (buffer[start] === DOT && (end === start + 1 || (end === start + 2 && buffer[start + 1] === DOT))) continue;
-      names.push(buffer.latin1Slice(start, end));
+      names.push(buffer.toString('latin1', start, end));
     }
   }
 }

@@ -79,9 +79,13 @@ export function describeErrno(errno: number): string {
 export function systemCallError(result: number, syscall: string, doing: string, path: ByteString): HoldfastError {
   const errno = -result;
   const shown = displayPath(path);
-  return new HoldfastError(codes.get(errno) ?? 'SYSTEM_CALL_FAILED', `cannot ${doing} ${shown}: ${describeErrno(errno)}`, {
-    details: { syscall, errno: errnoName(errno), path: shown },
-  });
+  return new HoldfastError(
+    codes.get(errno) ?? 'SYSTEM_CALL_FAILED',
+    `cannot ${doing} ${shown}: ${describeErrno(errno)}`,
+    {
+      details: { syscall, errno: errnoName(errno), path: shown },
+    },
+  );
 }
 
 /** Returns `result` when it is not negative, and throws `systemCallError` otherwise. */

@@ -45,7 +45,7 @@ const SLACK_BYTES = 4096;
 function dataRanges(fd: number, size: number, firstHole: number): Range[] {
   const ranges: Range[] = [];
   if (firstHole > 0) ranges.push({ from: 0, to: firstHole });
-  for (let hole = firstHole; hole < size; ) {
+  for (let hole = firstHole; hole < size;) {
     const from = seek(fd, hole, SEEK_DATA);
     if (from === -ENXIO || from >= size) break;
     const end = from < 0 ? size : seek(fd, from, SEEK_HOLE);
@@ -66,7 +66,7 @@ const fiemap = Buffer.alloc(FIEMAP_HEADER + EXTENTS_A_CALL * FIEMAP_EXTENT);
 
 function unwrittenRanges(fd: number, size: number): Range[] {
   const ranges: Range[] = [];
-  for (let from = 0; from < size; ) {
+  for (let from = 0; from < size;) {
     fiemap.fill(0, 0, FIEMAP_HEADER);
     fiemap.writeBigUInt64LE(BigInt(from), 0);
     fiemap.writeBigUInt64LE(BigInt(size - from), 8);

@@ -40,7 +40,7 @@ const VIRTUAL_MAGICS: ReadonlyMap<number, string> = new Map([
   [0x74726163, 'tracefs'],
 ]);
 
-/** What the host has mounted, read once at the start of a walk and again when an unknown device turns up. */
+/** What the host has mounted, read at the start of a walk and again when an unknown device turns up. */
 export class FileSystems {
   #types = new Map<number, string>();
   readonly #statfs = Buffer.alloc(256);
@@ -49,11 +49,15 @@ export class FileSystems {
     this.#readMounts();
   }
 
-  /** The type's name when it is a virtual one. `device` as Statx gives it; `fd` is an open directory on it. */
-  virtualType(device: number, fd: number): string | undefined {
+  /** The type's name when the device (as Statx gives it) is known to be a virtual one. Opens nothing: that could set off an automount. */
+  virtualType(device: number): string | undefined {
     if (!this.#types.has(device)) this.#readMounts();
     const type = this.#types.get(device);
-    if (type !== undefined) return VIRTUAL_TYPES.has(type) ? type : undefined;
+    return type !== undefined && VIRTUAL_TYPES.has(type) ? type : undefined;
+  }
+
+  /** The same by the magic number of an open directory's file system, for devices that no mount is listed for. */
+  virtualTypeOf(fd: number): string | undefined {
     if (answer(libc.fstatfs(fd, this.#statfs)) < 0) return undefined;
     return VIRTUAL_MAGICS.get(this.#statfs.readUInt32LE(0));
   }

@@ -2,7 +2,8 @@
 
 import { constants } from 'node:fs';
 
-export const { O_RDONLY, O_WRONLY, O_RDWR, O_CREAT, O_EXCL, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK, O_NOATIME } = constants;
+export const { O_RDONLY, O_WRONLY, O_RDWR, O_CREAT, O_EXCL, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK, O_NOATIME } =
+  constants;
 export const O_CLOEXEC = 0o2000000;
 export const O_PATH = 0o10000000;
 

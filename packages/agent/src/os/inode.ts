@@ -30,8 +30,20 @@ const FLAG_COMPRESS = 0x4;
  * system sets itself (extents, inline data, verity, encryption) and casefold, which only an empty directory takes.
  */
 export const RESTORABLE_FLAGS =
-  0x1 | 0x2 | FLAG_COMPRESS | FLAG_SYNC | FLAG_IMMUTABLE | FLAG_APPEND | FLAG_NODUMP | FLAG_NOATIME |
-  0x4000 | 0x8000 | 0x1_0000 | 0x2_0000 | FLAG_NOCOW | 0x2000_0000;
+  0x1 |
+  0x2 |
+  FLAG_COMPRESS |
+  FLAG_SYNC |
+  FLAG_IMMUTABLE |
+  FLAG_APPEND |
+  FLAG_NODUMP |
+  FLAG_NOATIME |
+  0x4000 |
+  0x8000 |
+  0x1_0000 |
+  0x2_0000 |
+  FLAG_NOCOW |
+  0x2000_0000;
 
 /** These must be set before content is written, or they have no effect on it. */
 export const FLAGS_BEFORE_CONTENT = FLAG_COMPRESS | FLAG_NOCOW;

@@ -28,18 +28,16 @@ const statx: (dirFd: number, name: Buffer, flags: number, mask: number, result: 
 );
 const fstatfs: (fd: number, result: Buffer) => number = library.func('fstatfs', 'int', ['int', 'void *']);
 /** Used for getdents64 alone, which glibc before 2.30 does not export. */
-const syscall: (number: number, fd: number, buffer: Buffer, length: number) => number = library.func('syscall', 'int64_t', [
+const syscall: (number: number, fd: number, buffer: Buffer, length: number) => number = library.func(
+  'syscall',
   'int64_t',
+  ['int64_t', 'int64_t', 'void *', 'int64_t'],
+);
+const pread: (fd: number, buffer: Buffer, length: number, position: number) => number = library.func(
+  'pread64',
   'int64_t',
-  'void *',
-  'int64_t',
-]);
-const pread: (fd: number, buffer: Buffer, length: number, position: number) => number = library.func('pread64', 'int64_t', [
-  'int',
-  'void *',
-  'uint64_t',
-  'int64_t',
-]);
+  ['int', 'void *', 'uint64_t', 'int64_t'],
+);
 const pwrite: (fd: number, buffer: Buffer, length: number, position: number) => number = library.func(
   'pwrite64',
   'int64_t',
@@ -130,12 +128,11 @@ const llistxattr: (path: Buffer, list: Pointer, size: number) => number = librar
   'void *',
   'uint64_t',
 ]);
-const fgetxattr: (fd: number, name: Buffer, value: Pointer, size: number) => number = library.func('fgetxattr', 'int64_t', [
-  'int',
-  'void *',
-  'void *',
-  'uint64_t',
-]);
+const fgetxattr: (fd: number, name: Buffer, value: Pointer, size: number) => number = library.func(
+  'fgetxattr',
+  'int64_t',
+  ['int', 'void *', 'void *', 'uint64_t'],
+);
 const lgetxattr: (path: Buffer, name: Buffer, value: Pointer, size: number) => number = library.func(
   'lgetxattr',
   'int64_t',

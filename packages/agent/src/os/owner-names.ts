@@ -27,7 +27,9 @@ export class OwnerNames {
   user(uid: number): ByteString {
     let name = this.#users.get(uid);
     if (name === undefined) {
-      name = this.#look((entry, text, found) => libc.getpwuid(uid, entry, text, text.length, found)) ? this.#foundName() : '';
+      name = this.#look((entry, text, found) => libc.getpwuid(uid, entry, text, text.length, found))
+        ? this.#foundName()
+        : '';
       this.#users.set(uid, name);
     }
     return name;
@@ -36,7 +38,9 @@ export class OwnerNames {
   group(gid: number): ByteString {
     let name = this.#groups.get(gid);
     if (name === undefined) {
-      name = this.#look((entry, text, found) => libc.getgrgid(gid, entry, text, text.length, found)) ? this.#foundName() : '';
+      name = this.#look((entry, text, found) => libc.getgrgid(gid, entry, text, text.length, found))
+        ? this.#foundName()
+        : '';
       this.#groups.set(gid, name);
     }
     return name;
@@ -81,6 +85,6 @@ export class OwnerNames {
     const at = Number(this.#entry.readBigUInt64LE(0) - addressOf(this.#text));
     if (at < 0 || at >= this.#text.length) return '';
     const end = this.#text.indexOf(0, at);
-    return this.#text.latin1Slice(at, end < 0 ? this.#text.length : end);
+    return this.#text.toString('latin1', at, end < 0 ? this.#text.length : end);
   }
 }

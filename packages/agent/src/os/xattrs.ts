@@ -36,7 +36,10 @@ const NOTHING: XattrsRead = { xattrs: [], failed: [] };
 export function readXattrs(fd: number): XattrsRead | number {
   const length = answer(libc.flistxattr(fd, list, list.length));
   if (length <= 0) return length === 0 ? NOTHING : length;
-  return readAll(length, { list: (buffer) => libc.flistxattr(fd, buffer, buffer.length), get: (name, buffer) => libc.fgetxattr(fd, name, buffer, buffer.length) });
+  return readAll(length, {
+    list: (buffer) => libc.flistxattr(fd, buffer, buffer.length),
+    get: (name, buffer) => libc.fgetxattr(fd, name, buffer, buffer.length),
+  });
 }
 
 /** Of the entry `name` of an open directory, never followed. */
@@ -44,7 +47,10 @@ export function readXattrsAt(dirFd: number, name: ByteString): XattrsRead | numb
   const at = path.of(`/proc/self/fd/${dirFd}/${name}`);
   const length = answer(libc.llistxattr(at, list, list.length));
   if (length <= 0) return length === 0 ? NOTHING : length;
-  return readAll(length, { list: (buffer) => libc.llistxattr(at, buffer, buffer.length), get: (attributeName, buffer) => libc.lgetxattr(at, attributeName, buffer, buffer.length) });
+  return readAll(length, {
+    list: (buffer) => libc.llistxattr(at, buffer, buffer.length),
+    get: (attributeName, buffer) => libc.lgetxattr(at, attributeName, buffer, buffer.length),
+  });
 }
 
 function readAll(listLength: number, place: Place): XattrsRead {
@@ -84,5 +90,7 @@ export function removeXattr(fd: number, name: ByteString): number {
 export function listXattrs(fd: number): ByteString[] | number {
   const length = answer(libc.flistxattr(fd, list, list.length));
   if (length <= 0) return length === 0 ? [] : length;
-  return fromBytes(list.subarray(0, length)).split('\0').filter((name) => name !== '');
+  return fromBytes(list.subarray(0, length))
+    .split('\0')
+    .filter((name) => name !== '');
 }

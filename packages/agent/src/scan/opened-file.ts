@@ -1,40 +1,69 @@
 // A regular file of the source, open for reading.
 //
-// Not built yet: the signatures.
+// Hazard: a file that changes while it is read gives content that never was. So the stat record is taken when the file is
+// opened and compared when it has been read (threat 22); what grew meanwhile is not read beyond the size at opening
+// unless the caller starts again.
 
-import { HoldfastError } from '@holdfast/shared/base/errors';
+import type { ByteString } from '@holdfast/shared/base/byte-string';
+import { STAT_BYTES, statSize } from '@holdfast/shared/format/manifest/stat-record';
+import { closeFd, readAt } from '../os/descriptors.ts';
+import { succeed } from '../os/errno.ts';
+import { extentsOf, type Extent } from '../os/extents.ts';
+import { Statx, wordsOf } from '../os/statx.ts';
 
-/** `data` is to be read; `zeros` are allocated but never written (preallocation) and read as zeros; a `hole` is neither. */
-export interface Extent {
-  readonly kind: 'data' | 'zeros' | 'hole';
-  readonly offset: number;
-  readonly length: number;
-}
+const now = new Statx();
 
 export class OpenedFile {
-  readonly fd: number;
-  /** The stat record at the time of opening: content read belongs to this, not to what the walk saw. */
+  #fd: number;
+  /** The stat record when the file was opened (or when `stillTheSame` last looked): content belongs to it, not to what the walk saw. */
   readonly stat: Buffer;
+  readonly #words: Uint32Array;
+  readonly #path: ByteString;
+  #allocatedBytes: number;
 
-  constructor(fd: number, stat: Buffer) {
-    this.fd = fd;
-    this.stat = stat;
+  /** Takes over the descriptor. `statx` holds what was found when it was opened. */
+  constructor(fd: number, statx: Statx, path: ByteString) {
+    this.#fd = fd;
+    this.stat = Buffer.alloc(STAT_BYTES);
+    this.#words = wordsOf(this.stat);
+    statx.writeRecord(this.#words);
+    this.#allocatedBytes = statx.allocatedBytes;
+    this.#path = path;
   }
 
-  /** Bytes read into `buffer` from `offset`; 0 at the end of the file; less than `length` only there. Throws SYSTEM_CALL_FAILED. */
-  read(_buffer: Buffer, _offset: number, _length: number, _position: number): number {
-    throw new HoldfastError('INTERNAL', 'not built yet');
+  get fd(): number {
+    return this.#fd;
   }
 
-  /** The whole file as extents, in order, adjoining, adding up to the size at opening. */
+  get size(): number {
+    return statSize(this.stat);
+  }
+
+  /** Bytes read into `buffer` from `offset`; less than `length` only at the end of the file. Throws SYSTEM_CALL_FAILED. */
+  read(buffer: Buffer, offset: number, length: number, position: number): number {
+    return succeed(readAt(this.#fd, buffer, offset, length, position), 'pread', 'read', this.#path);
+  }
+
+  /** The whole file as extents, in order, adjoining, adding up to `size`. */
   extents(): Extent[] {
-    throw new HoldfastError('INTERNAL', 'not built yet');
+    return extentsOf(this.#fd, this.size, this.#allocatedBytes);
   }
 
-  /** Whether size, mtime and ctime are still those at opening. `this.stat` then holds what is there now. */
+  /** Whether size, mtime and ctime are what they were. `stat` is brought up to date, so that a second reading can start from it. */
   stillTheSame(): boolean {
-    throw new HoldfastError('INTERNAL', 'not built yet');
+    succeed(now.of(this.#fd), 'statx', 'look at', this.#path);
+    const before = this.#words.slice();
+    now.writeRecord(this.#words);
+    this.#allocatedBytes = now.allocatedBytes;
+    return CONTENT_WORDS.every((word) => before[word] === this.#words[word]);
   }
 
-  close(): void {}
+  close(): void {
+    if (this.#fd < 0) return;
+    closeFd(this.#fd);
+    this.#fd = -1;
+  }
 }
+
+/** Words of the record: size, mtime and ctime in seconds, and their nanoseconds. */
+const CONTENT_WORDS = [4, 5, 8, 9, 10, 11, 12, 13];

@@ -1,0 +1,40 @@
+// An authority and a controller's certificate for tests, good for a hundred years and for nothing: the key is public.
+
+/** Self-signed; its own key was thrown away. */
+export const testCaPem = `
+-----BEGIN CERTIFICATE-----
+MIIBqzCCAVGgAwIBAgIUfb5wazq23bkVipAy2+3SAbQcu5owCgYIKoZIzj0EAwIw
+IjEgMB4GA1UEAwwXSG9sZGZhc3QgdGVzdCBhdXRob3JpdHkwIBcNMjYxMTIyMjI0
+NDMxWhgPMjEyNjEwMjkyMjQ0MzFaMCIxIDAeBgNVBAMMF0hvbGRmYXN0IHRlc3Qg
+YXV0aG9yaXR5MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE5dWtusQExWTdJsPI
+H/1iwA52mBGrXIfe3KCKoOTezN/TBSEzVdZ3qLIGe3GzJJW/MRztsxs95IdsOlcI
+ZPdP4qNjMGEwHQYDVR0OBBYEFCDRI4Kjo4vnHkLaJhkfA/rmzWlFMB8GA1UdIwQY
+MBaAFCDRI4Kjo4vnHkLaJhkfA/rmzWlFMA8GA1UdEwEB/wQFMAMBAf8wDgYDVR0P
+AQH/BAQDAgEGMAoGCCqGSM49BAMCA0gAMEUCICLe/7rEhJi6Wto4G3boDzJvsk+W
+HfiQ6TV8KdyeJAJhAiEA8hAQnqPf3tOL2XvSRmibWEm8fjo/nkT9Sy1JD2GqI9M=
+-----END CERTIFICATE-----
+`.trimStart();
+
+/** Issued by it to controller.holdfast.internal. */
+export const testServerPem = `
+-----BEGIN CERTIFICATE-----
+MIIBxzCCAW6gAwIBAgIUZmYoRlrSprnb0mmxP11kAhAaHAIwCgYIKoZIzj0EAwIw
+IjEgMB4GA1UEAwwXSG9sZGZhc3QgdGVzdCBhdXRob3JpdHkwIBcNMjYxMTIyMjI0
+NDMyWhgPMjEyNjEwMjkyMjQ0MzJaMBUxEzARBgNVBAMMCmNvbnRyb2xsZXIwWTAT
+BgcqhkjOPQIBBggqhkjOPQMBBwNCAAQ/VpjBNWlzHQCrHQ30B1/E4sAWGOFnthjr
+XGlDvc2H5Ea6+3m+k3u6qDs2nkWjxGHJhxs1tuG/TY9DiB7pAaN2o4GMMIGJMCcG
+A1UdEQQgMB6CHGNvbnRyb2xsZXIuaG9sZGZhc3QuaW50ZXJuYWwwCQYDVR0TBAIw
+ADATBgNVHSUEDDAKBggrBgEFBQcDATAdBgNVHQ4EFgQUoUUIItXCs4ICrjIGw1oe
+CKZalK4wHwYDVR0jBBgwFoAUINEjgqOji+ceQtomGR8D+ubNaUUwCgYIKoZIzj0E
+AwIDRwAwRAIgIdD5OixGE4i4VzxuCFerP1pjrGLNdOWej4pspB1WzZQCICn9/De7
+/UGaTD/kjAntOmNhyXylMHIvBSIle+nys2YQ
+-----END CERTIFICATE-----
+`.trimStart();
+
+export const testServerKeyPem = `
+-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgEUAvZxi8eDqSYFG+
+cxS4cxINucXHHG9pzqUGvJVTQ/ahRANCAAQ/VpjBNWlzHQCrHQ30B1/E4sAWGOFn
+thjrXGlDvc2H5Ea6+3m+k3u6qDs2nkWjxGHJhxs1tuG/TY9DiB7pAaN2
+-----END PRIVATE KEY-----
+`.trimStart();

@@ -132,6 +132,8 @@ export interface JobReport {
   /** The first 1,000. */
   readonly warnings: readonly JobWarning[];
   readonly warningsTotal: number;
+  /** It reached its end, but not its aim: files that could not be brought back, say. The result is then `failed`. */
+  readonly failure?: JobFailure;
 }
 
 export type JobResult = 'done' | 'warnings' | 'failed' | 'cancelled';

@@ -18,12 +18,13 @@ export const EMPTY_SUMMARY: JobSummary = {
 /** @param more warnings of what ran around the pipeline (hooks), put before its own */
 export function outcomeOfReport(report: JobReport, more: readonly JobWarning[]): JobOutcome {
   const warningsTotal = report.warningsTotal + more.length;
-  return {
-    result: warningsTotal > 0 || report.summary.partial ? 'warnings' : 'done',
+  const told = {
     summary: report.summary,
     warnings: [...more, ...report.warnings].slice(0, WARNINGS_KEPT),
     warningsTotal,
   };
+  if (report.failure !== undefined) return { result: 'failed', ...told, failure: report.failure };
+  return { result: warningsTotal > 0 || report.summary.partial ? 'warnings' : 'done', ...told };
 }
 
 /** @param cancelled whether somebody asked for the end: then an error is its consequence */

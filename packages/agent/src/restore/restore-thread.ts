@@ -13,6 +13,7 @@ import { LeafView } from '@holdfast/shared/format/manifest/leaf-view';
 import { statSize, statType } from '@holdfast/shared/format/manifest/stat-record';
 import { tagOf } from '@holdfast/shared/format/tag';
 import { checkPieces, metadataOf, piecesOf } from './entry-content.ts';
+import { endsWhole } from './error-reach.ts';
 import { writeEntry, type WriterDeps } from './entry-writer.ts';
 import { lookAt } from './existing-look.ts';
 import { KeyRing } from './key-ring.ts';
@@ -20,7 +21,7 @@ import { LargeFiles } from './large-files.ts';
 import { keyOf, OpenedChunks } from './opened-chunks.ts';
 import { asBuffer, type PostedLeaf, type RestoreAnswer, type RestoreTask, type RestoreThreadData } from './restore-task.ts';
 import { TaskResult } from './task-result.ts';
-import { endsRestore, RestoreTarget } from './target/restore-target.ts';
+import { RestoreTarget } from './target/restore-target.ts';
 
 /** Plain bytes of opened chunks that a thread keeps. */
 const OPENED_BYTES = 12 * 1024 * 1024;
@@ -157,7 +158,7 @@ export class RestoreThread {
         this.#result.entries++;
       } catch (thrown) {
         const error = toHoldfastError(thrown);
-        if (endsRestore(error)) throw error;
+        if (endsWhole(error)) throw error;
         this.#result.warn('not-restored', path, error.message);
       }
     }
@@ -183,7 +184,7 @@ export class RestoreThread {
         this.#result.removed(path);
       } catch (thrown) {
         const error = toHoldfastError(thrown);
-        if (endsRestore(error)) throw error;
+        if (endsWhole(error)) throw error;
         this.#result.warn('not-removed', path, error.message);
       }
     }
@@ -195,7 +196,7 @@ export class RestoreThread {
       act();
     } catch (thrown) {
       const error = toHoldfastError(thrown);
-      if (endsRestore(error)) throw error;
+      if (endsWhole(error)) throw error;
       this.#result.fail(index, leaf.path(index), error);
     }
   }

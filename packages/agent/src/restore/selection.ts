@@ -79,7 +79,8 @@ export function nameOf(path: ByteString): ByteString {
   return path.slice(path.lastIndexOf('/') + 1);
 }
 
-function parentsOf(path: ByteString): ByteString[] {
+/** The directories above a path, the root first. */
+export function parentsOf(path: ByteString): ByteString[] {
   const parents = [''];
   for (let slash = path.indexOf('/'); slash >= 0; slash = path.indexOf('/', slash + 1)) parents.push(path.slice(0, slash));
   return parents;

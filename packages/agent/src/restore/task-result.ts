@@ -3,6 +3,7 @@
 import { displayPath, type ByteString } from '@holdfast/shared/base/byte-string';
 import type { HoldfastError } from '@holdfast/shared/base/errors';
 import type { Xattr } from '@holdfast/shared/format/manifest/entry';
+import { warningCodeOf } from './error-reach.ts';
 import type { RestoreAnswer } from './restore-task.ts';
 import { Warnings, type WarningCode } from './warnings.ts';
 
@@ -33,7 +34,7 @@ export class TaskResult {
   /** An entry that could not be restored; the others go on. */
   fail(index: number, path: ByteString, error: HoldfastError): void {
     this.#failed.push(index);
-    this.warn(codeOf(error), path, error.message);
+    this.warn(warningCodeOf(error), path, error.message);
   }
 
   inode(index: number, inode: bigint): void {
@@ -66,12 +67,6 @@ export class TaskResult {
       warningsTotal: this.#warnings.total,
     };
   }
-}
-
-function codeOf(error: HoldfastError): WarningCode {
-  return error.code === 'DAMAGED' || error.code === 'UNSUPPORTED_VERSION' || error.code === 'LIMIT_EXCEEDED'
-    ? 'damaged'
-    : 'not-restored';
 }
 
 export function inSentence(path: ByteString): string {

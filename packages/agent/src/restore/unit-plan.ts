@@ -10,36 +10,46 @@
 //
 // Pure.
 
-import type { PlacedChunk } from '@holdfast/shared/format/manifest/entry';
+import type { DataSegment, PlacedChunk } from '@holdfast/shared/format/manifest/entry';
 
 /** Enough to be worth a message to a worker, little enough that several are on their way at once. */
 export const UNIT_BYTES = 4 * 1024 * 1024;
 export const UNIT_ENTRIES = 512;
 
+export interface PlannedChunk {
+  readonly chunk: PlacedChunk;
+  /** How much of it the unit's entries use. */
+  readonly usedBytes: number;
+}
+
 export interface PlannedUnit {
   /** Indexes in the leaf, ascending. */
   readonly entries: readonly number[];
   /** Distinct, in order of first use. */
-  readonly chunks: readonly PlacedChunk[];
+  readonly chunks: readonly PlannedChunk[];
   /** Sum of the plain lengths of `chunks`. */
   readonly chunkBytes: number;
 }
 
 export class UnitPlanner {
   #entries: number[] = [];
-  #chunks = new Map<number, PlacedChunk>();
+  #chunks = new Map<number, { readonly chunk: PlacedChunk; usedBytes: number }>();
   #chunkBytes = 0;
 
-  /** Adds an entry; gives back the unit that had to be closed before it, if any. */
-  add(index: number, chunks: readonly PlacedChunk[]): PlannedUnit | undefined {
-    const added = this.#newBytes(chunks);
+  /** Adds an entry with the segments that it needs; gives back the unit that had to be closed before it, if any. */
+  add(index: number, segments: readonly DataSegment<PlacedChunk>[]): PlannedUnit | undefined {
+    const added = this.#newBytes(segments);
     const full = this.#chunkBytes + added > UNIT_BYTES && added > 0;
     const closed =
       this.#entries.length > 0 && (full || this.#entries.length >= UNIT_ENTRIES) ? this.finish() : undefined;
     this.#entries.push(index);
-    for (const chunk of chunks) {
-      if (this.#chunks.has(chunk.index)) continue;
-      this.#chunks.set(chunk.index, chunk);
+    for (const { chunk, length } of segments) {
+      const known = this.#chunks.get(chunk.index);
+      if (known !== undefined) {
+        known.usedBytes += length;
+        continue;
+      }
+      this.#chunks.set(chunk.index, { chunk, usedBytes: length });
       this.#chunkBytes += chunk.plainLength;
     }
     return closed;
@@ -55,9 +65,13 @@ export class UnitPlanner {
     return unit;
   }
 
-  #newBytes(chunks: readonly PlacedChunk[]): number {
+  /** An entry has few segments here (8 and its xattrs), so looking back is cheap. */
+  #newBytes(segments: readonly DataSegment<PlacedChunk>[]): number {
     let bytes = 0;
-    for (const chunk of chunks) if (!this.#chunks.has(chunk.index)) bytes += chunk.plainLength;
+    segments.forEach(({ chunk }, at) => {
+      const before = this.#chunks.has(chunk.index) || segments.slice(0, at).some((one) => one.chunk.index === chunk.index);
+      if (!before) bytes += chunk.plainLength;
+    });
     return bytes;
   }
 }

@@ -24,7 +24,7 @@ export type WarningCode =
 export class Warnings {
   readonly kept: JobWarning[] = [];
   #total = 0;
-  #byCode = new Map<string, number>();
+  readonly #byCode = new Map<string, number>();
 
   add(code: WarningCode, path: ByteString, message: string): void {
     this.#total++;
@@ -32,10 +32,20 @@ export class Warnings {
     if (this.kept.length < WARNINGS_KEPT) this.kept.push({ code, path, message });
   }
 
+  /** What another collection has kept, and how many it counted in all. */
+  merge(kept: readonly JobWarning[], total: number): void {
+    for (const warning of kept) {
+      this.#byCode.set(warning.code, (this.#byCode.get(warning.code) ?? 0) + 1);
+      if (this.kept.length < WARNINGS_KEPT) this.kept.push(warning);
+    }
+    this.#total += total;
+  }
+
   get total(): number {
     return this.#total;
   }
 
+  /** At least so many: of a collection that was merged only those it had kept are told apart. */
   count(code: WarningCode): number {
     return this.#byCode.get(code) ?? 0;
   }

@@ -1,0 +1,209 @@
+// Restore and verify: from a grant to files in place, or to the names of those that could not be brought back.
+//
+// Hazards: a restore that writes outside its target; one that leaves half a file looking whole; one that says "done"
+// before the disk has it; one that grows with the snapshot. What answers each: target/ (paths, and files that take their
+// name last), restore-run.ts (order and bounds), `finish` (durable before it returns).
+//
+// Damage does not end a restore: every file that can be brought back is, each that cannot is named, and the report then
+// carries a failure with the code DAMAGED. A job that is cancelled, or ends by an error, leaves the files that were
+// finished; the target's root keeps mode 0700 until everything is in place, and the error says that it is incomplete.
+//
+// Elsewhere on purpose: reconnecting (link/vault-read-session.ts); the bandwidth limit's arithmetic (jobs/).
+
+import { availableParallelism } from 'node:os';
+import { displayPath } from '@holdfast/shared/base/byte-string';
+import { HoldfastError, toHoldfastError } from '@holdfast/shared/base/errors';
+import { siblingModule } from '@holdfast/shared/runtime/sibling-module';
+import type { JobDeps, JobFailure, JobPhase, JobReport, ProgressListener, RestoreJob, RunRestore, RunVerify, VerifyJob } from '../jobs/job.ts';
+import type { ReadSession } from '../link/vault-port.ts';
+import { ByteWindow } from './byte-window.ts';
+import { ChunkFetcher } from './chunk-fetcher.ts';
+import { KeyRing } from './key-ring.ts';
+import { NodeFetcher } from './node-fetcher.ts';
+import { openSnapshot, type OpenedSnapshot } from './open-snapshot.ts';
+import { DIRECTORY_THREAD, RestoreRun, WINDOW_BYTES } from './restore-run.ts';
+import { RestoreTally, type PlannedChanges } from './restore-tally.ts';
+import type { RestoreAnswer, RestoreMode, RestoreTask, RestoreThreadData } from './restore-task.ts';
+import { Selection } from './selection.ts';
+import { prepareTarget } from './prepare-target.ts';
+import { WorkerPool } from './worker-pool.ts';
+import { WorkInFlight } from './work-in-flight.ts';
+
+/** More threads would hold more opened chunks than the agent's memory allows, and the disk is the limit before. */
+const MAX_THREADS = 4;
+const THREAD_HEAP_MB = 256;
+
+export interface RestoreReport extends JobReport {
+  /** Of a dry run and of a delta: what was to do. */
+  readonly planned: PlannedChanges;
+}
+
+/**
+ * Restores into `job.target`, which is created when it is missing. Throws FAILED_PRECONDITION (the target is not empty, or the
+ * domain's secret is missing), INVALID_ARGUMENT, PATH_ESCAPES and DAMAGED (a manifest that lies), STORAGE_FULL, CANCELLED,
+ * UNREACHABLE.
+ */
+export const runRestore = (async (job, deps, signal, onProgress) => {
+  const mode: RestoreMode = job.dryRun ? 'dry-run' : job.delta || job.intoNonEmpty ? 'delta' : 'write';
+  return runPipeline(job, mode, deps, signal, onProgress);
+}) satisfies RunRestore;
+
+/** Reads and checks everything that a restore would read, and writes nothing. */
+export const runVerify = (async (job, deps, signal, onProgress) =>
+  runPipeline(job, 'verify', deps, signal, onProgress)) satisfies RunVerify;
+
+interface Context {
+  readonly job: RestoreJob | VerifyJob;
+  readonly mode: RestoreMode;
+  readonly deps: JobDeps;
+  readonly signal: AbortSignal;
+  readonly onProgress: ProgressListener;
+  readonly selection: Selection;
+  readonly tally: RestoreTally;
+}
+
+async function runPipeline(
+  job: RestoreJob | VerifyJob,
+  mode: RestoreMode,
+  deps: JobDeps,
+  signal: AbortSignal,
+  onProgress: ProgressListener,
+): Promise<RestoreReport> {
+  const startedMs = deps.clock.monotonicMs();
+  const { domainId, domainSecret } = deps.identity;
+  if (domainSecret === undefined) {
+    throw new HoldfastError('FAILED_PRECONDITION', "this host does not have its domain's secret", {
+      hint: 'Hand it over to the agent first: without it nothing can be opened.',
+    });
+  }
+  const tally = new RestoreTally();
+  const context: Context = { job, mode, deps, signal, onProgress, selection: new Selection(job.paths), tally };
+  const session = await deps.vault.openRead(job.grant, { signal });
+  try {
+    const keys = new KeyRing(domainSecret, domainId);
+    const snapshot = await openSnapshot(session, keys, deps.identity);
+    const target = job.kind === 'restore' ? prepareTarget(job) : undefined;
+    await writeAll(context, session, snapshot, keys, { domainId, domainSecret, mode, target });
+    return report(context, snapshot, deps.clock.monotonicMs() - startedMs);
+  } catch (thrown) {
+    throw endOf(context, toHoldfastError(thrown));
+  } finally {
+    session.close();
+  }
+}
+
+async function writeAll(
+  context: Context,
+  session: ReadSession,
+  snapshot: OpenedSnapshot,
+  keys: KeyRing,
+  data: RestoreThreadData,
+): Promise<void> {
+  const { job, mode, deps, signal, tally, selection, onProgress } = context;
+  const window = new ByteWindow(WINDOW_BYTES);
+  const work = new WorkInFlight((error) => window.close(error));
+  const cancel = (): void => work.fail(new HoldfastError('CANCELLED', 'the job was cancelled'));
+  signal.addEventListener('abort', cancel, { once: true });
+  if (signal.aborted) cancel();
+  const received = async (bytes: number): Promise<void> => {
+    tally.bytesFetched += bytes;
+    await deps.limiter.take(bytes, signal);
+  };
+  const { files: filesTotal, bytesTotal } = selection.everything ? snapshot.record.statistics : NOTHING_KNOWN;
+  const phase: JobPhase = mode === 'verify' ? 'verify' : 'restore';
+  const pool = new WorkerPool<RestoreTask, RestoreAnswer>({
+    count: Math.max(1, Math.min(MAX_THREADS, availableParallelism())),
+    module: siblingModule(import.meta.url, './restore-worker'),
+    workerData: data,
+    maxHeapMb: THREAD_HEAP_MB,
+  });
+  try {
+    const run = new RestoreRun({
+      snapshot,
+      selection,
+      mode,
+      deleteExtra: job.kind === 'restore' && job.deleteExtra && (mode === 'delta' || mode === 'dry-run'),
+      nodes: new NodeFetcher(session, keys, received),
+      chunks: new ChunkFetcher(session, received),
+      pool,
+      window,
+      work,
+      tally,
+      onAnswer: () => onProgress(tally.progress(phase, filesTotal, bytesTotal)),
+    });
+    await run.run();
+    if (mode === 'write' || mode === 'delta') tally.add(await pool.run(DIRECTORY_THREAD, { kind: 'finish' }, 0));
+  } catch (thrown) {
+    // The reads that others still wait for must end before the threads do.
+    work.fail(toHoldfastError(thrown));
+    session.close();
+    throw thrown;
+  } finally {
+    signal.removeEventListener('abort', cancel);
+    await work.settle();
+    await closeThreads(pool);
+  }
+}
+
+/** Each gives up the files it has open, so that nothing half-written keeps a name. */
+async function closeThreads(pool: WorkerPool<RestoreTask, RestoreAnswer>): Promise<void> {
+  const closing = Array.from({ length: pool.size }, (_, thread) => pool.run(thread, { kind: 'close' }, 0));
+  await Promise.allSettled(closing);
+  await pool.close();
+}
+
+function report(context: Context, snapshot: OpenedSnapshot, durationMs: number): RestoreReport {
+  const { tally, mode, selection } = context;
+  if (!selection.everything && tally.warnings.count('not-in-snapshot') === selection.roots.length) {
+    throw new HoldfastError('NOT_FOUND', `the snapshot has nothing at ${displayPath(selection.roots[0] ?? '')}`, {
+      hint: 'See what is in it with `holdfast snapshot browse`.',
+    });
+  }
+  const dry = mode === 'dry-run';
+  const summary = {
+    snapshotId: snapshot.id,
+    entries: tally.entries,
+    files: tally.files,
+    filesChanged: dry ? tally.planned.created + tally.planned.changed : tally.filesWritten,
+    bytesTotal: tally.bytes,
+    bytesRead: tally.bytesFetched,
+    bytesNew: dry ? tally.planned.bytesToFetch : 0,
+    bytesStored: 0,
+    durationMs,
+    partial: false,
+  };
+  const failure = damageOf(context);
+  return {
+    summary,
+    warnings: tally.warnings.kept,
+    warningsTotal: tally.warnings.total,
+    planned: tally.planned,
+    ...(failure === undefined ? {} : { failure }),
+  };
+}
+
+function damageOf({ tally, mode, job }: Context): JobFailure | undefined {
+  if (tally.warnings.count('damaged') === 0) return undefined;
+  const rest = mode === 'verify' || job.kind === 'verify' ? '' : '; everything else was restored';
+  return {
+    code: 'DAMAGED',
+    message: `${tally.damageSentence()}${rest}`,
+    hint: 'The warnings name every file. Restore these from another snapshot or copy.',
+  };
+}
+
+/** An error that ended the job, and what it leaves behind. */
+function endOf({ job, mode, tally, signal }: Context, error: HoldfastError): HoldfastError {
+  const code = signal.aborted ? 'CANCELLED' : error.code;
+  if (job.kind === 'verify' || mode === 'dry-run' || tally.entries === 0) {
+    return code === error.code ? error : new HoldfastError(code, 'the job was cancelled', { cause: error });
+  }
+  const left = `${displayPath(job.target)} is incomplete: ${tally.entries} entries were restored`;
+  return new HoldfastError(code, `${code === 'CANCELLED' ? 'the job was cancelled' : error.message}; ${left}`, {
+    hint: error.hint === '' ? 'Run it again with --delta: what is there already is kept.' : error.hint,
+    details: { ...error.details, entriesRestored: tally.entries },
+    cause: error,
+  });
+}
+
+const NOTHING_KNOWN = { files: 0, bytesTotal: 0 };

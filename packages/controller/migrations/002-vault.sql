@@ -6,7 +6,8 @@
 
 create table vault_collection (
   only_row boolean primary key default true check (only_row),
-  epoch    bigint not null default 1     -- counts collections; a session stamps what it needs with the number that it found
+  epoch    bigint not null default 1,    -- counts collections; a session stamps what it needs with the number that it found
+  target_id uuid                         -- stands in a file on the target, too: an empty mount point is not taken for it
 );
 insert into vault_collection default values;
 

@@ -82,8 +82,8 @@ export interface BackupStream {
   commit(commit: CommitBackup): Promise<void>;
   /** Ends after `committed`, or by throwing what ended the stream. */
   readonly answers: AsyncIterable<BackupAnswer>;
-  /** Gives back what the stream holds; the session lives on until its lease ends. Safe to call twice. */
-  close(): void;
+  /** Ends the stream, `answers` with `reason`, and gives back what it holds; the session lives on until its lease ends. Safe to call twice. */
+  close(reason?: unknown): void;
 }
 
 /** What a served object is named with. */

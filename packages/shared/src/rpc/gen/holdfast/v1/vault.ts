@@ -50,12 +50,14 @@ export interface BackupBegan {
   leaseMs: number;
   /** unacknowledged bytes that the controller will hold for this stream */
   windowBytes: number;
+  /** the base needs objects that are damaged or missing: read every file anew, which stores them again */
+  baseDamaged: boolean;
 }
 
 export interface Probe {
   /** echoed */
   batch: bigint;
-  /** 32 × n, n ≤ 4,096; chunks only */
+  /** 32 × n, n ≤ 4,096; chunks only; none: keeps the session alive */
   ids: Buffer;
 }
 
@@ -513,7 +515,14 @@ export const BackupBegin: MessageFns<BackupBegin> = {
 };
 
 function createBaseBackupBegan(): BackupBegan {
-  return { sessionId: "", latestSnapshotId: Buffer.alloc(0), latestSequence: 0n, leaseMs: 0, windowBytes: 0 };
+  return {
+    sessionId: "",
+    latestSnapshotId: Buffer.alloc(0),
+    latestSequence: 0n,
+    leaseMs: 0,
+    windowBytes: 0,
+    baseDamaged: false,
+  };
 }
 
 export const BackupBegan: MessageFns<BackupBegan> = {
@@ -535,6 +544,9 @@ export const BackupBegan: MessageFns<BackupBegan> = {
     }
     if (message.windowBytes !== 0) {
       writer.uint32(40).uint32(message.windowBytes);
+    }
+    if (message.baseDamaged !== false) {
+      writer.uint32(48).bool(message.baseDamaged);
     }
     return writer;
   },
@@ -592,6 +604,14 @@ export const BackupBegan: MessageFns<BackupBegan> = {
             message.windowBytes = reader.uint32();
             continue;
           }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.baseDamaged = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -616,6 +636,7 @@ export const BackupBegan: MessageFns<BackupBegan> = {
       : 0n;
     message.leaseMs = object.leaseMs ?? 0;
     message.windowBytes = object.windowBytes ?? 0;
+    message.baseDamaged = object.baseDamaged ?? false;
     return message;
   },
 };

@@ -1,0 +1,394 @@
+// Group commit: one sync and one catalog transaction for many objects of many sessions of a domain.
+//
+// Hazard: an object that is indexed before its bytes are durable (I2), or whose references nobody has proven (I3), makes a
+// snapshot that cannot be restored. So each batch goes one way: prove and stamp references → append → sync → index and
+// acknowledge in one transaction → tell the senders. Nothing is told before, and everything of a batch is told at once, so
+// acknowledgements keep the order of each stream.
+//
+// When a write or a sync fails, its pack is given up and the batch is written to new ones, once; the bytes are still here.
+// When the transaction fails nobody knows what the catalog holds, so the packs are given up and the senders are told.
+//
+// Tested in ingest.db.test.ts and pack-faults.db.test.ts.
+
+import { HoldfastError, toHoldfastError } from '@holdfast/shared/base/errors';
+import { ID_BYTES, ObjectKind, PROOF_BYTES } from '@holdfast/shared/format/envelope';
+
+import type { Catalog } from '../catalog/catalog.ts';
+import { claimKey, insertObjects, pinPresent, pinReferences, type NewObject, type Queries } from './object-index.ts';
+import { OpenPack, type PackDeps, type StorableObject } from './open-pack.ts';
+import { RECORD_HEADER_BYTES, type PackClass } from './pack-format.ts';
+
+/** An object that was received whole and whose id has been checked. */
+export interface ReceivedObject extends StorableObject {
+  readonly key: string;
+  /** 32 × n. */
+  readonly references: Buffer;
+  /** 16 × n. */
+  readonly referenceProofs: Buffer;
+  readonly session: { readonly id: string; readonly epoch: number };
+}
+
+export interface StoredOutcome {
+  /** Envelope bytes that the vault did not have. */
+  readonly newBytes: number;
+}
+
+export interface WriterDeps extends PackDeps {
+  readonly catalog: Pick<Catalog, 'pool' | 'transaction'>;
+  /** The controller process's own id; undefined once its lease is lost. */
+  readonly writerId: () => string;
+  readonly log: (event: string, fields: Record<string, string | number>) => void;
+}
+
+interface Pending {
+  readonly object: ReceivedObject;
+  resolve(outcome: StoredOutcome): void;
+  reject(error: HoldfastError): void;
+}
+
+/** A batch is at most this large, so that a sync stays short and a transaction small. */
+const BATCH_MAX_BYTES = 32 * 1024 * 1024;
+const BATCH_MAX_OBJECTS = 1000;
+const BATCH_MAX_REFERENCES = 100_000;
+const TRANSACTION_TRIES = 3;
+
+/** Appends to the packs of one domain, one batch or one turn at a time. */
+export class DomainWriter {
+  readonly #domainId: string;
+  readonly #deps: WriterDeps;
+  readonly #packs = new Map<PackClass, OpenPack>();
+  #pending: Pending[] = [];
+  #turns: (() => Promise<void>)[] = [];
+  #running: Promise<void> | undefined;
+  #sealing: Promise<unknown> = Promise.resolve();
+  #stopped = false;
+
+  constructor(domainId: string, deps: WriterDeps) {
+    this.#domainId = domainId;
+    this.#deps = deps;
+  }
+
+  get idle(): boolean {
+    return this.#running === undefined;
+  }
+
+  get openPackIds(): string[] {
+    return [...this.#packs.values()].map((pack) => pack.identity.id);
+  }
+
+  /** Resolves once the object is durable and indexed. Throws FAILED_PRECONDITION when a reference is missing or unproven. */
+  store(object: ReceivedObject): Promise<StoredOutcome> {
+    return new Promise((resolve, reject) => {
+      this.#pending.push({ object, resolve, reject });
+      this.#wake();
+    });
+  }
+
+  /**
+   * Runs one transaction of the caller's with the domain's node pack at its disposal, between batches. `append` makes a
+   * record durable and indexes it in that very transaction, so the record stays in the pack only if the transaction commits.
+   */
+  turn<T>(
+    work: (client: Queries, append: (object: StorableObject, epoch: number) => Promise<void>) => Promise<T>,
+  ): Promise<T> {
+    return new Promise((resolve, reject) => {
+      this.#turns.push(() => this.#takeTurn(work).then(resolve, reject));
+      this.#wake();
+    });
+  }
+
+  /** Seals the open packs. Resolves when that is done or given up. */
+  async seal(): Promise<void> {
+    await this.#running;
+    const packs = [...this.#packs.values()];
+    this.#packs.clear();
+    await Promise.all([this.#sealing, ...packs.map((pack) => sealOrDrop(pack))]);
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    await this.seal();
+  }
+
+  #wake(): void {
+    if (this.#running !== undefined) return;
+    if (this.#stopped) return this.#refuseAll();
+    this.#running = this.#run().finally(() => {
+      this.#running = undefined;
+      if (this.#pending.length > 0 || this.#turns.length > 0) this.#wake();
+    });
+  }
+
+  #refuseAll(): void {
+    const error = new HoldfastError('UNREACHABLE', 'the controller is stopping');
+    for (const { reject } of this.#pending.splice(0)) reject(error);
+    for (const turn of this.#turns.splice(0)) turn().catch(() => undefined);
+  }
+
+  async #run(): Promise<void> {
+    // What arrives in the same moment, over several streams, belongs into one batch.
+    await new Promise((resolve) => setImmediate(resolve));
+    while (this.#pending.length > 0 || this.#turns.length > 0) {
+      await this.#turns.shift()?.();
+      const batch = this.#takeBatch();
+      if (batch.length > 0) await this.#storeBatch(batch);
+    }
+  }
+
+  #takeBatch(): Pending[] {
+    let bytes = 0;
+    let references = 0;
+    let count = 0;
+    for (const { object } of this.#pending) {
+      bytes += object.envelope.length;
+      references += object.references.length / ID_BYTES;
+      const over = bytes > BATCH_MAX_BYTES || references > BATCH_MAX_REFERENCES || count >= BATCH_MAX_OBJECTS;
+      if (over && count > 0) break;
+      count++;
+    }
+    return this.#pending.splice(0, count);
+  }
+
+  async #storeBatch(batch: Pending[]): Promise<void> {
+    try {
+      const accepted = await this.#prove(batch);
+      const { missing, newBytes } = await this.#missing(accepted);
+      await this.#writeAndIndex(accepted, missing);
+      for (const item of accepted) item.resolve({ newBytes: newBytes.get(item) ?? 0 });
+    } catch (error) {
+      // Rejecting one that was settled already does nothing.
+      for (const { reject } of batch) reject(toHoldfastError(error));
+    }
+  }
+
+  /** Those whose every reference is in the domain, alive and proven, or stands before them in the batch (I3). */
+  async #prove(batch: readonly Pending[]): Promise<Pending[]> {
+    const claims = new Map<string, { id: Buffer; proof: Buffer; epoch: number }>();
+    const epoch = newestEpoch(batch);
+    for (const { object } of batch) {
+      for (const { id, proof, key } of referencesOf(object)) claims.set(key, { id, proof, epoch });
+    }
+    const proven = await pinReferences(this.#deps.pool, this.#domainId, [...claims.values()]);
+
+    const accepted: Pending[] = [];
+    for (const item of batch) {
+      const missing = [...referencesOf(item.object)].find(({ key }) => !proven.has(key));
+      if (missing === undefined) {
+        accepted.push(item);
+        proven.add(claimKey(item.object.id, item.object.proof));
+      } else {
+        item.reject(unproven(item.object, missing.id));
+      }
+    }
+    return accepted;
+  }
+
+  /** What has to be written: each object once. Those that the vault has are stamped for their sessions. */
+  async #missing(accepted: readonly Pending[]): Promise<{ missing: ReceivedObject[]; newBytes: Map<Pending, number> }> {
+    const epoch = newestEpoch(accepted);
+    const ids = accepted.map(({ object }) => object.id);
+    const present = await pinPresent(this.#deps.pool, this.#domainId, ids, epoch);
+    const missing: ReceivedObject[] = [];
+    const newBytes = new Map<Pending, number>();
+    for (const item of accepted) {
+      if (present.has(item.object.key)) continue;
+      present.add(item.object.key);
+      missing.push(item.object);
+      newBytes.set(item, item.object.envelope.length);
+    }
+    return { missing, newBytes };
+  }
+
+  async #writeAndIndex(accepted: readonly Pending[], missing: readonly ReceivedObject[]): Promise<void> {
+    const touched = new Set<OpenPack>();
+    let rows: NewObject[];
+    try {
+      rows = await this.#write(missing, newestEpoch(accepted), touched);
+    } catch (error) {
+      await this.#giveUp(touched, error);
+      touched.clear();
+      rows = await this.#write(missing, newestEpoch(accepted), touched).catch(async (again: unknown) => {
+        await this.#giveUp(touched, again);
+        throw again;
+      });
+    }
+    try {
+      await this.#index(accepted, rows, touched);
+    } catch (error) {
+      await this.#giveUp(touched, error);
+      throw error;
+    }
+    for (const pack of touched) pack.acknowledged();
+    this.#sealFull(touched);
+  }
+
+  /** Appends and syncs. `touched` holds the packs also when it throws. */
+  async #write(objects: readonly ReceivedObject[], epoch: number, touched: Set<OpenPack>): Promise<NewObject[]> {
+    const rows: NewObject[] = [];
+    for (const packClass of ['content', 'nodes'] as const) {
+      const own = objects.filter((object) => classOf(object.kind) === packClass);
+      for (let first = 0; first < own.length; ) {
+        const pack = await this.#packFor(packClass, own[first]!.envelope.length);
+        touched.add(pack);
+        let end = first;
+        let bytes = 0;
+        do {
+          bytes += RECORD_HEADER_BYTES + own[end++]!.envelope.length;
+        } while (end < own.length && !pack.isFullFor(own[end]!.envelope.length, bytes));
+        const part = own.slice(first, end).map((object) => ({ ...object, epoch }));
+        for (const row of await pack.append(part)) rows.push(row);
+        first = end;
+      }
+    }
+    await Promise.all([...touched].map((pack) => pack.sync()));
+    return rows;
+  }
+
+  async #index(accepted: readonly Pending[], rows: readonly NewObject[], touched: ReadonlySet<OpenPack>): Promise<void> {
+    const sessions = sessionChanges(accepted, rows);
+    if (rows.length === 0 && sessions.every((session) => session.records.length === 0)) return;
+
+    await this.#transaction(async (client) => {
+      await insertObjects(client, this.#domainId, rows);
+      for (const pack of touched) await pack.acknowledgeIn(client);
+      for (const { id, bytes, records } of sessions) {
+        await client.query(
+          `update vault_session set new_bytes = new_bytes + $2, record_ids = record_ids || $3::bytea[] where id = $1`,
+          [id, bytes, records],
+        );
+      }
+    });
+  }
+
+  /** Again when PostgreSQL chose this one to resolve a conflict: it has rolled back then, for certain. */
+  async #transaction<T>(work: (client: Queries) => Promise<T>): Promise<T> {
+    for (let tries = 1; ; tries++) {
+      try {
+        return await this.#deps.catalog.transaction(work);
+      } catch (error) {
+        if (tries === TRANSACTION_TRIES || !isConflict(error)) throw error;
+      }
+    }
+  }
+
+  async #packFor(packClass: PackClass, lengthBytes: number): Promise<OpenPack> {
+    const open = this.#packs.get(packClass);
+    if (open !== undefined && !open.isFullFor(lengthBytes)) return open;
+    // A full one stays among the touched ones of this batch, or was acknowledged by an earlier batch and is sealed here.
+    this.#packs.delete(packClass);
+    if (open !== undefined && open.isAcknowledged) this.#sealLater(open);
+    const next = await OpenPack.create(this.#domainId, packClass, this.#deps.writerId(), this.#deps);
+    this.#packs.set(packClass, next);
+    return next;
+  }
+
+  #sealFull(touched: ReadonlySet<OpenPack>): void {
+    const kept = new Set(this.#packs.values());
+    for (const pack of touched) if (!kept.has(pack)) this.#sealLater(pack);
+  }
+
+  /** Behind the senders' backs: they wait for records, not for a footer. */
+  #sealLater(pack: OpenPack): void {
+    this.#sealing = Promise.all([this.#sealing, sealOrDrop(pack)]);
+  }
+
+  async #giveUp(touched: ReadonlySet<OpenPack>, error: unknown): Promise<void> {
+    const { code, message } = toHoldfastError(error);
+    for (const pack of touched) {
+      this.#deps.log('vault.pack_given_up', { pack: pack.identity.id, code, message });
+      for (const [packClass, open] of this.#packs) if (open === pack) this.#packs.delete(packClass);
+      await pack.abandon();
+    }
+    // A new pack that could not even be created leaves nothing to give up.
+    for (const [packClass, open] of this.#packs) if (open.hasFailed) this.#packs.delete(packClass);
+  }
+
+  async #takeTurn<T>(
+    work: (client: Queries, append: (object: StorableObject, epoch: number) => Promise<void>) => Promise<T>,
+  ): Promise<T> {
+    if (this.#stopped) throw new HoldfastError('UNREACHABLE', 'the controller is stopping');
+    const touched = new Set<OpenPack>();
+    let finished = false;
+    try {
+      const result = await this.#deps.catalog.transaction(async (client) => {
+        const value = await work(client, (object, epoch) => this.#appendIn(client, object, epoch, touched));
+        finished = true;
+        return value;
+      });
+      for (const pack of touched) pack.acknowledged();
+      this.#sealFull(touched);
+      return result;
+    } catch (error) {
+      // When COMMIT itself failed nobody knows whether it took place, and the record must stay as it is.
+      for (const pack of touched) if (finished || !(await pack.rewind())) await this.#giveUp(new Set([pack]), error);
+      throw error;
+    }
+  }
+
+  async #appendIn(client: Queries, object: StorableObject, epoch: number, touched: Set<OpenPack>): Promise<void> {
+    const packClass = classOf(object.kind);
+    const write = async (): Promise<{ pack: OpenPack; rows: NewObject[] }> => {
+      const pack = await this.#packFor(packClass, object.envelope.length);
+      touched.add(pack);
+      const rows = await pack.append([{ ...object, epoch }]);
+      await pack.sync();
+      return { pack, rows };
+    };
+    const { pack, rows } = await write().catch(async (error: unknown) => {
+      await this.#giveUp(touched, error);
+      touched.clear();
+      return write();
+    });
+    await insertObjects(client, this.#domainId, rows);
+    await pack.acknowledgeIn(client);
+  }
+}
+
+function classOf(kind: number): PackClass {
+  return kind === ObjectKind.chunk || kind === ObjectKind.logSegment ? 'content' : 'nodes';
+}
+
+/** Stamping an object for a newer session than needs it keeps it a collection longer, at most. */
+function newestEpoch(batch: readonly Pending[]): number {
+  return batch.reduce((newest, { object }) => Math.max(newest, object.session.epoch), 0);
+}
+
+function* referencesOf(object: ReceivedObject): Generator<{ id: Buffer; proof: Buffer; key: string }> {
+  for (let index = 0; index * ID_BYTES < object.references.length; index++) {
+    const id = object.references.subarray(index * ID_BYTES, (index + 1) * ID_BYTES);
+    const proof = object.referenceProofs.subarray(index * PROOF_BYTES, (index + 1) * PROOF_BYTES);
+    yield { id, proof, key: claimKey(id, proof) };
+  }
+}
+
+function unproven(object: ReceivedObject, reference: Buffer): HoldfastError {
+  const names = { object: object.key, reference: reference.toString('hex') };
+  return new HoldfastError('FAILED_PRECONDITION', `object ${names.object} refers to ${names.reference}, which is missing or not proven`, {
+    hint: 'Send the missing object first; if it was stored before, it has been damaged since and must be read from its source again.',
+    details: names,
+  });
+}
+
+function sessionChanges(
+  accepted: readonly Pending[],
+  rows: readonly NewObject[],
+): { id: string; bytes: number; records: Buffer[] }[] {
+  const written = new Set(rows.map((row) => row.id.toString('hex')));
+  const changes = new Map<string, { id: string; bytes: number; records: Buffer[] }>();
+  for (const { object } of accepted) {
+    const change = changes.get(object.session.id) ?? { id: object.session.id, bytes: 0, records: [] };
+    changes.set(object.session.id, change);
+    if (object.kind === ObjectKind.snapshotRecord) change.records.push(object.id);
+    if (written.delete(object.key)) change.bytes += object.envelope.length;
+  }
+  return [...changes.values()].toSorted((a, b) => (a.id < b.id ? -1 : 1));
+}
+
+/** Serialization failure and deadlock, by SQLSTATE. */
+function isConflict(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && (error.code === '40001' || error.code === '40P01');
+}
+
+async function sealOrDrop(pack: OpenPack): Promise<void> {
+  await (pack.acknowledgedBytes > 0 ? pack.seal() : pack.abandon());
+}

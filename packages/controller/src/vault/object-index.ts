@@ -1,0 +1,198 @@
+// The index of objects in the catalog: where each stands, whether it is alive, which collection epoch needs it.
+//
+// Hazard: between "is it there?" and "then I rely on it" a collection can delete the object. So looking, reviving and
+// stamping are one statement (I3, I6): what it answers as present carries the session's epoch, and collection leaves such
+// objects alone until the session has ended.
+//
+// Two statements stamp the same rows at once when two hosts send the same content; they lock in order of id, so they wait
+// for each other and never deadlock.
+//
+// Tested in object-index.db.test.ts and ingest.db.test.ts.
+
+import type pg from 'pg';
+
+/** A pool, or a client inside a transaction. */
+export type Queries = Pick<pg.Pool, 'query'>;
+
+/** Where an object's envelope is. */
+export interface ObjectPlace {
+  readonly kind: number;
+  readonly packId: string;
+  readonly packSequence: number;
+  readonly offset: number;
+  readonly lengthBytes: number;
+  readonly absent: boolean;
+}
+
+/** A row to be. */
+export interface NewObject {
+  readonly id: Buffer;
+  readonly kind: number;
+  readonly packSequence: number;
+  /** Of the envelope. */
+  readonly offset: number;
+  readonly lengthBytes: number;
+  readonly proof: Buffer;
+  readonly epoch: number;
+}
+
+/** Ids a statement takes at once. Beyond this an array costs more to parse than a round trip saves. */
+const BATCH = 500;
+
+// `due` finds by the statement's own snapshot, `held` waits for whoever changes the same rows, `stamped` then sees their
+// newest versions. A row that a collection deletes in between is in neither answer: it counts as missing.
+const PIN = `
+  with wanted as materialized (
+    select id, proof, max(epoch) as epoch
+    from unnest($2::bytea[], $3::bytea[], $4::bigint[]) as asked(id, proof, epoch) group by id, proof
+  ), due as materialized (
+    select o.id, max(w.epoch) as epoch from object o join wanted w on o.id = w.id and (w.proof is null or o.proof = w.proof)
+    where o.domain_id = $1 and o.absent_since is null and ($5::smallint is null or o.kind = $5)
+      and (o.epoch < w.epoch or o.condemned_at is not null)
+    group by o.id
+  ), held as materialized (
+    select id from object where domain_id = $1 and id in (select id from due) order by id for update
+  ), stamped as (
+    update object o set epoch = greatest(o.epoch, due.epoch), condemned_at = null
+    from due join held using (id) where o.domain_id = $1 and o.id = due.id and o.absent_since is null
+    returning o.id, o.proof
+  )
+  select w.id, w.proof from wanted w join object o on o.id = w.id and (w.proof is null or o.proof = w.proof)
+  where o.domain_id = $1 and o.absent_since is null and ($5::smallint is null or o.kind = $5)
+    and o.epoch >= w.epoch and o.condemned_at is null
+  union
+  select w.id, w.proof from wanted w join stamped s on s.id = w.id and (w.proof is null or s.proof = w.proof)`;
+
+/**
+ * Which of `ids` are present; those are stamped with `epoch` and no longer condemned.
+ * @param kind only objects of this kind count
+ * @returns hex ids
+ */
+export async function pinPresent(
+  queries: Queries,
+  domainId: string,
+  ids: readonly Buffer[],
+  epoch: number,
+  kind?: number,
+): Promise<Set<string>> {
+  const present = new Set<string>();
+  for (let first = 0; first < ids.length; first += BATCH) {
+    const batch = ids.slice(first, first + BATCH);
+    const values = [domainId, batch, batch.map(() => null), batch.map(() => epoch), kind ?? null];
+    const { rows } = await queries.query<{ id: Buffer }>({ name: 'vault-pin', text: PIN, values });
+    for (const row of rows) present.add(row.id.toString('hex'));
+  }
+  return present;
+}
+
+export interface ReferenceClaim {
+  readonly id: Buffer;
+  readonly proof: Buffer;
+  readonly epoch: number;
+}
+
+/** The key under which `pinReferences` answers: id and proof together. */
+export function claimKey(id: Buffer, proof: Buffer): string {
+  return id.toString('hex') + proof.toString('hex');
+}
+
+/** Which claims hold: the object is in the domain, alive, and the proof is right. Those are stamped and revived (I3). */
+export async function pinReferences(
+  queries: Queries,
+  domainId: string,
+  claims: readonly ReferenceClaim[],
+): Promise<Set<string>> {
+  const proven = new Set<string>();
+  for (let first = 0; first < claims.length; first += BATCH) {
+    const batch = claims.slice(first, first + BATCH);
+    const columns = [batch.map((claim) => claim.id), batch.map((claim) => claim.proof), batch.map((claim) => claim.epoch)];
+    const { rows } = await queries.query<{ id: Buffer; proof: Buffer }>({
+      name: 'vault-pin',
+      text: PIN,
+      values: [domainId, ...columns, null],
+    });
+    for (const row of rows) proven.add(claimKey(row.id, row.proof));
+  }
+  return proven;
+}
+
+// A conflict is another process's copy of the same object, which wins, or an absent object, which this heals.
+const INSERT = `
+  insert into object (domain_id, id, kind, pack_sequence, pack_offset, length_bytes, proof, epoch)
+  select $1, * from unnest($2::bytea[], $3::smallint[], $4::bigint[], $5::int[], $6::int[], $7::bytea[], $8::bigint[])
+    as added(id, kind, pack_sequence, pack_offset, length_bytes, proof, epoch) order by added.id
+  on conflict (domain_id, id) do update set
+    pack_sequence = case when object.absent_since is null then object.pack_sequence else excluded.pack_sequence end,
+    pack_offset = case when object.absent_since is null then object.pack_offset else excluded.pack_offset end,
+    epoch = greatest(object.epoch, excluded.epoch), condemned_at = null, absent_since = null`;
+
+/** Adds rows for objects whose bytes are durable (I2). Ids must be distinct. */
+export async function insertObjects(queries: Queries, domainId: string, rows: readonly NewObject[]): Promise<void> {
+  for (let first = 0; first < rows.length; first += BATCH) {
+    const batch = rows.slice(first, first + BATCH);
+    const values = [
+      domainId,
+      batch.map((row) => row.id),
+      batch.map((row) => row.kind),
+      batch.map((row) => row.packSequence),
+      batch.map((row) => row.offset),
+      batch.map((row) => row.lengthBytes),
+      batch.map((row) => row.proof),
+      batch.map((row) => row.epoch),
+    ];
+    await queries.query({ name: 'vault-insert', text: INSERT, values });
+  }
+}
+
+const LOCATE = `
+  select o.id, o.kind, o.pack_sequence, o.pack_offset, o.length_bytes, o.absent_since is not null as absent, p.id as pack_id
+  from object o join pack p on p.sequence = o.pack_sequence where o.domain_id = $1 and o.id = any($2::bytea[])`;
+
+/** Where each known one of `ids` is; by hex id. */
+export async function locateObjects(
+  queries: Queries,
+  domainId: string,
+  ids: readonly Buffer[],
+): Promise<Map<string, ObjectPlace>> {
+  const places = new Map<string, ObjectPlace>();
+  for (let first = 0; first < ids.length; first += BATCH) {
+    const { rows } = await queries.query<{
+      id: Buffer;
+      kind: number;
+      pack_sequence: number;
+      pack_offset: number;
+      length_bytes: number;
+      absent: boolean;
+      pack_id: string;
+    }>({ name: 'vault-locate', text: LOCATE, values: [domainId, ids.slice(first, first + BATCH)] });
+    for (const row of rows) {
+      places.set(row.id.toString('hex'), {
+        kind: row.kind,
+        packId: row.pack_id,
+        packSequence: row.pack_sequence,
+        offset: row.pack_offset,
+        lengthBytes: row.length_bytes,
+        absent: row.absent,
+      });
+    }
+  }
+  return places;
+}
+
+/** Notes that objects are lost where the index says they are. One that was stored elsewhere meanwhile stays present. */
+export async function markAbsent(
+  queries: Queries,
+  domainId: string,
+  lost: readonly { id: Buffer; packSequence: number; offset: number }[],
+): Promise<void> {
+  for (let first = 0; first < lost.length; first += BATCH) {
+    const batch = lost.slice(first, first + BATCH);
+    await queries.query(
+      `update object o set absent_since = now()
+       from unnest($2::bytea[], $3::bigint[], $4::int[]) as lost(id, pack_sequence, pack_offset)
+       where o.domain_id = $1 and o.id = lost.id and o.pack_sequence = lost.pack_sequence
+         and o.pack_offset = lost.pack_offset and o.absent_since is null`,
+      [domainId, batch.map((row) => row.id), batch.map((row) => row.packSequence), batch.map((row) => row.offset)],
+    );
+  }
+}

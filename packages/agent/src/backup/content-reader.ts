@@ -15,7 +15,8 @@ import type { Content, PlacedChunk, PlacedNode } from '@holdfast/shared/format/m
 import type { SyncNodeStore } from '@holdfast/shared/format/manifest/node-store';
 import { statSize } from '@holdfast/shared/format/manifest/stat-record';
 import { tagOf } from '@holdfast/shared/format/tag';
-import type { Extent, OpenedFile } from '../scan/opened-file.ts';
+import type { Extent } from '../os/extents.ts';
+import type { OpenedFile } from '../scan/opened-file.ts';
 import type { ChunkSlot, OpenFile, PendingSegment } from './assembler.ts';
 import type { DeadBytes } from './dead-bytes.ts';
 import { PreviousSegments } from './previous-segments.ts';

@@ -34,7 +34,7 @@ import { tagOf } from '@holdfast/shared/format/tag';
 import type { DomainKeys } from '@holdfast/shared/format/keys';
 import { toHoldfastError } from '@holdfast/shared/base/errors';
 import type { Warnings } from '../jobs/warnings.ts';
-import type { CapturedMetadata } from '../scan/captured-metadata.ts';
+import type { CapturedMetadata } from '../scan/capture.ts';
 import type { OpenedFile } from '../scan/opened-file.ts';
 import type { Walk } from '../scan/walk.ts';
 import type { Assembler, ChunkSlot, SharedContent } from './assembler.ts';

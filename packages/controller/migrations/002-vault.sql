@@ -77,7 +77,7 @@ create table snapshot (
   source_id        text not null,
   sequence         bigint not null check (sequence > 0),
   previous_id      bytea,
-  session_id       text not null,
+  session_id       text,                 -- null after a rebuild
   commit_record_id bytea not null,       -- the controller's own record of this commit
   committed_at     timestamptz not null,
   started_at_ms    bigint not null,      -- the agent's clock: shown, never compared

@@ -91,7 +91,7 @@ export async function rebuildCatalog(deps: RebuildDeps): Promise<RebuildReport> 
   const commits = committedSnapshots(found);
   await deps.catalog.transaction(async (client) => {
     await client.query(`select setval('vault_pack_sequence', $1)`, [Math.max(1, ...packs.map(({ identity }) => identity.sequence))]);
-    for (const { id, record } of commits) await insertSnapshot(client, record, record.owner, id);
+    for (const { id, record, previousId } of commits) await insertSnapshot(client, record, { commitRecordId: id, previousId });
   });
   await adoptTarget(pool, deps.storage);
   const incomplete = await checkComplete(commits, deps);
@@ -203,21 +203,33 @@ async function controllerRecords(pack: FoundPack, deps: RebuildDeps, warnings: s
   return found;
 }
 
-/** Commits that no later deletion took back; of two with one number of a source, the later counts. Sorted by sequence. */
-function committedSnapshots(found: readonly FoundRecord[]): { id: Buffer; record: CommitRecord }[] {
-  const deletedAt = new Map<string, number>();
-  for (const { record } of found) {
-    if (record.kind === 'delete') deletedAt.set(Buffer.from(record.snapshotId).toString('hex'), record.deletedAtMs);
-  }
+interface FoundCommit {
+  readonly id: Buffer;
+  readonly record: CommitRecord;
+  readonly previousId: Buffer | undefined;
+}
+
+/** Commits that no deletion took back; of two with one number of a source, the later counts. Sorted by sequence. */
+function committedSnapshots(found: readonly FoundRecord[]): FoundCommit[] {
+  const deleted = new Set<string>();
   const commits = new Map<string, { id: Buffer; record: CommitRecord }>();
   for (const { id, record } of found) {
+    if (record.kind === 'delete') deleted.add(Buffer.from(record.snapshotId).toString('hex'));
     if (record.kind !== 'commit') continue;
-    if ((deletedAt.get(Buffer.from(record.snapshotId).toString('hex')) ?? -1) >= record.committedAtMs) continue;
     const slot = `${record.sourceId} ${record.sequence}`;
     const other = commits.get(slot);
     if (other === undefined || other.record.committedAtMs < record.committedAtMs) commits.set(slot, { id, record });
   }
-  return [...commits.values()].toSorted((a, b) => a.record.sequence - b.record.sequence);
+  const latest = new Map<string, Buffer>();
+  const linked: FoundCommit[] = [];
+  for (const { id, record } of [...commits.values()].toSorted((a, b) => a.record.sequence - b.record.sequence)) {
+    const snapshotId = Buffer.from(record.snapshotId);
+    // A deleted snapshot is still the one before its successor.
+    const commit = { id, record, previousId: latest.get(record.sourceId) };
+    latest.set(record.sourceId, snapshotId);
+    if (!deleted.has(snapshotId.toString('hex'))) linked.push(commit);
+  }
+  return linked;
 }
 
 async function checkComplete(commits: readonly { record: CommitRecord }[], deps: RebuildDeps): Promise<string[]> {

@@ -27,7 +27,7 @@ export interface SourceIdentity {
   readonly hostName: string;
   readonly sourceName: string;
   readonly sourceType: string;
-  /** Raw Ed25519, 32 bytes; empty when the host has none yet. */
+  /** Raw Ed25519, 32 bytes. */
   readonly hostRecordPublicKey: Uint8Array;
 }
 
@@ -74,10 +74,10 @@ export async function commitSnapshot(
 
     await checkComplete(client, caller, session, recordId, deps);
     const committedAtMs = await catalogTimeMs(client);
-    const record = commitRecord(caller, session, commit, source, latest?.snapshotId, committedAtMs);
+    const record = commitRecord(caller, session, commit, source, committedAtMs);
     const sealed = seal(deps.systemKeys, ObjectKind.controllerRecord, [], encodeControllerRecord(record));
     await append({ ...sealed, kind: ObjectKind.controllerRecord }, session.epoch);
-    await insertSnapshot(client, record, session.id, sealed.id);
+    await insertSnapshot(client, record, { commitRecordId: sealed.id, previousId: latest?.snapshotId, sessionId: session.id });
     await closeSession(client, session);
     return { snapshotId: recordId, committedAtMs };
   });
@@ -142,7 +142,6 @@ function commitRecord(
   session: Session,
   commit: CommitBackup,
   source: SourceIdentity,
-  previousSnapshotId: Buffer | undefined,
   committedAtMs: number,
 ): CommitRecord {
   return {
@@ -157,8 +156,6 @@ function commitRecord(
     sequence: commit.sequence,
     committedAtMs,
     hostRecordPublicKey: source.hostRecordPublicKey,
-    owner: session.id,
-    previousSnapshotId,
     startedAtMs: commit.startedAtMs,
     statistics: commit.stats,
     partial: commit.partial,
@@ -170,8 +167,7 @@ function commitRecord(
 export async function insertSnapshot(
   client: Queries,
   record: CommitRecord,
-  sessionId: string,
-  commitRecordId: Buffer,
+  links: { readonly commitRecordId: Buffer; readonly previousId: Buffer | undefined; readonly sessionId?: string },
 ): Promise<void> {
   const { statistics: stats } = record;
   await client.query(
@@ -186,9 +182,9 @@ export async function insertSnapshot(
       record.hostId,
       record.sourceId,
       record.sequence,
-      record.previousSnapshotId === undefined ? null : Buffer.from(record.previousSnapshotId),
-      sessionId,
-      commitRecordId,
+      links.previousId ?? null,
+      links.sessionId ?? null,
+      links.commitRecordId,
       record.committedAtMs,
       record.startedAtMs,
       stats.entries,

@@ -223,7 +223,8 @@ function* readMessages(answer: ReadAnswer): Generator<ReadResponse> {
   for (let offset = 0; offset < totalLength; offset += DATA_MAX_BYTES) {
     const data = envelope.subarray(offset, offset + DATA_MAX_BYTES);
     // What never changes is said once, with the first part.
-    const first = offset === 0 ? { mac, pack, packOffset: BigInt(packOffset) } : { mac: NOTHING, pack: '', packOffset: 0n };
+    const first =
+      offset === 0 ? { mac, pack, packOffset: BigInt(packOffset) } : { mac: NOTHING, pack: '', packOffset: 0n };
     yield { kind: { $case: 'part', value: { tag, reference, id, totalLength, offset, data, ...first } } };
   }
 }

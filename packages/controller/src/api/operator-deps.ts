@@ -1,0 +1,19 @@
+// What the operator's calls are made of.
+
+import type { Browser } from '../browse/browser.ts';
+import type { Domain } from '../fleet/domains.ts';
+import type { EnrolmentDeps } from '../fleet/enrolment.ts';
+import type { JobNewsDesk } from '../fleet/job-news.ts';
+import type { LoginLimiter } from '../fleet/login-limiter.ts';
+import type { Vault } from '../vault/contract.ts';
+
+export interface OperatorDeps extends EnrolmentDeps {
+  readonly vault: Pick<Vault, 'grant' | 'verify' | 'readObject'>;
+  readonly news: JobNewsDesk;
+  readonly limiter: LoginLimiter;
+  readonly browser: (domain: Domain) => Promise<Browser>;
+  readonly version: string;
+  /** Free bytes of the disk that the packs are on. */
+  readonly freeBytes: () => Promise<number>;
+  readonly nowMs: () => number;
+}

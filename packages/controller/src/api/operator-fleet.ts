@@ -1,0 +1,210 @@
+// The operator's calls about hosts, sources and the state of things.
+
+import { randomUUID } from 'node:crypto';
+
+import { HoldfastError } from '@holdfast/shared/base/errors';
+import type {
+  Attention,
+  DeepPartial,
+  OperatorServiceImplementation,
+  SourceInfo,
+} from '@holdfast/shared/rpc/gen/holdfast/v1/operator';
+import { SourceSpec } from '@holdfast/shared/rpc/gen/holdfast/v1/source';
+
+import { latestSnapshots, type Snapshot } from '../browse/snapshots.ts';
+import type { Domain } from '../fleet/domains.ts';
+import { addHost } from '../fleet/enrolment.ts';
+import { findHost, listCertificates, listHosts, revokeHost, type Host } from '../fleet/hosts.ts';
+import { lastJobs, listJobs } from '../fleet/jobs.ts';
+import { findSource, insertSource, listSources, removeSource, type Source } from '../fleet/sources.ts';
+import { audit } from './operator-accounts.ts';
+import type { OperatorDeps } from './operator-deps.ts';
+import { fullName, hostToWire, jobToWire, msOf, sourceToWire } from './operator-wire.ts';
+import type { OperatorContext } from './permissions.ts';
+import { checkSourceSpec } from './source-spec.ts';
+
+type Calls = Pick<
+  OperatorServiceImplementation<OperatorContext>,
+  | 'getStatus'
+  | 'addHost'
+  | 'listHosts'
+  | 'getHost'
+  | 'revokeHost'
+  | 'addSource'
+  | 'listSources'
+  | 'getSource'
+  | 'removeSource'
+>;
+
+export function fleetCalls(deps: OperatorDeps): Calls {
+  const { pool } = deps.catalog;
+  return {
+    getStatus: (request, context) => status(deps, context.scope().domain(request.domain)),
+    async addHost(request, context) {
+      const scope = context.scope();
+      const domainId = scope.domain(request.domain).id;
+      const { name, ttlSeconds, replace } = request;
+      const made = await addHost(deps, { domainId, name, ttlSeconds, replace }, `operator ${scope.caller.name}`);
+      return { token: made.token, command: `holdfast-agent enrol ${made.token}`, expiresAtMs: msOf(made.expiresAt) };
+    },
+    async listHosts(request, context) {
+      return { hosts: (await listHosts(pool, context.scope().domain(request.domain).id)).map(hostToWire) };
+    },
+    async getHost(request, context) {
+      const domain = context.scope().domain(request.domain);
+      const host = await findHost(pool, domain.id, request.name);
+      const certificates = await listCertificates(pool, host.id);
+      return {
+        host: hostToWire(host),
+        certificates: certificates.map((certificate) => ({
+          fingerprint: certificate.fingerprint,
+          notBeforeMs: msOf(certificate.notBefore),
+          notAfterMs: msOf(certificate.notAfter),
+          revoked: certificate.revoked,
+        })),
+        sources: await describeSources(deps, await listSources(pool, domain.id, host.name)),
+      };
+    },
+    async revokeHost(request, context) {
+      const scope = context.scope();
+      const domain = scope.domain(request.domain);
+      const host = await findHost(pool, domain.id, request.name);
+      const certificates = await deps.catalog.transaction((client) =>
+        revokeHost(client, deps.events, host, `operator ${scope.caller.name}`),
+      );
+      return { certificates };
+    },
+    async addSource(request, context) {
+      const domain = context.scope().domain(request.domain);
+      const host = await findHost(pool, domain.id, request.host);
+      const id = randomUUID();
+      const spec = SourceSpec.fromPartial({ ...checkSourceSpec(request.spec), sourceId: id });
+      await deps.catalog.transaction(async (client) => {
+        await insertSource(client, {
+          id,
+          hostId: host.id,
+          name: spec.name,
+          spec: Buffer.from(SourceSpec.encode(spec).finish()),
+        });
+        await audit(client, context, domain.id, 'source.add', `${host.name}/${spec.name}`);
+        await deps.events.tell(client, { kind: 'sources', hostId: host.id });
+      });
+      const source = await findSource(pool, domain.id, `${host.name}/${spec.name}`);
+      return { source: sourceToWire(source, undefined, undefined) };
+    },
+    async listSources(request, context) {
+      const domain = context.scope().domain(request.domain);
+      if (request.host !== '') await findHost(pool, domain.id, request.host);
+      return { sources: await describeSources(deps, await listSources(pool, domain.id, request.host)) };
+    },
+    async getSource(request, context) {
+      const domain = context.scope().domain(request.domain);
+      const [source] = await describeSources(deps, [await findSource(pool, domain.id, request.source)]);
+      return source === undefined ? {} : { source };
+    },
+    async removeSource(request, context) {
+      const domain = context.scope().domain(request.domain);
+      const source = await findSource(pool, domain.id, request.source);
+      await deps.catalog.transaction(async (client) => {
+        await removeSource(client, source.id);
+        await audit(client, context, domain.id, 'source.remove', fullName(source));
+        await deps.events.tell(client, { kind: 'sources', hostId: source.hostId });
+      });
+      const kept = (await latestSnapshots(pool, [source.id])).get(source.id)?.count ?? 0;
+      return { snapshotsKept: BigInt(kept) };
+    },
+  };
+}
+
+async function describeSources(deps: OperatorDeps, sources: readonly Source[]): Promise<DeepPartial<SourceInfo>[]> {
+  const ids = sources.map((source) => source.id);
+  const [newest, jobs] = await Promise.all([latestSnapshots(deps.catalog.pool, ids), lastJobs(deps.catalog.pool, ids)]);
+  return sources.map((source) => sourceToWire(source, newest.get(source.id), jobs.get(source.id)));
+}
+
+async function status(deps: OperatorDeps, domain: Domain): ReturnType<Calls['getStatus']> {
+  const { pool } = deps.catalog;
+  const [hosts, sources, running, totals, freeBytes] = await Promise.all([
+    listHosts(pool, domain.id),
+    listSources(pool, domain.id),
+    listJobs(pool, { domainId: domain.id, running: true, limit: 100 }),
+    vaultTotals(deps, domain.id),
+    deps.freeBytes(),
+  ]);
+  const newest = await latestSnapshots(
+    pool,
+    sources.map((source) => source.id),
+  );
+  return {
+    controllerVersion: deps.version,
+    hosts: hosts.map(hostToWire),
+    sources: await describeSources(deps, sources),
+    vault: { ...totals, freeBytes: BigInt(freeBytes) },
+    running: running.map(jobToWire),
+    attention: attentionFor(hosts, sources, newest, freeBytes),
+  };
+}
+
+async function vaultTotals(
+  deps: OperatorDeps,
+  domainId: string,
+): Promise<{ objects: bigint; storedBytes: bigint; packs: bigint; snapshots: bigint }> {
+  const { rows } = await deps.catalog.pool.query<{ objects: number; bytes: number; packs: number; snapshots: number }>(
+    `select (select count(*) from object where domain_id = $1::uuid) as objects,
+       (select coalesce(sum(acknowledged_bytes), 0)::bigint from pack where domain_id = $1::uuid) as bytes,
+       (select count(*) from pack where domain_id = $1::uuid) as packs,
+       (select count(*) from snapshot where domain_id = $2) as snapshots`,
+    [domainId, domainId],
+  );
+  const row = rows[0];
+  return {
+    objects: BigInt(row?.objects ?? 0),
+    storedBytes: BigInt(row?.bytes ?? 0),
+    packs: BigInt(row?.packs ?? 0),
+    snapshots: BigInt(row?.snapshots ?? 0),
+  };
+}
+
+const LITTLE_SPACE_BYTES = 5 * 2 ** 30;
+
+/** What a person should look at, worst first. */
+function attentionFor(
+  hosts: readonly Host[],
+  sources: readonly Source[],
+  newest: ReadonlyMap<string, { latest: Snapshot }>,
+  freeBytes: number,
+): DeepPartial<Attention>[] {
+  const attention: DeepPartial<Attention>[] = [];
+  const say = (level: 'critical' | 'warning', subject: string, message: string, hint: string): void => {
+    attention.push({ level, subject, message, hint });
+  };
+  for (const host of hosts) {
+    if (host.clonedAt !== null) {
+      say('critical', host.name, 'two machines use this host’s identity', `holdfast host add ${host.name} --replace`);
+    }
+    if (host.state === 'offline')
+      say('warning', host.name, 'the agent is not connected', 'Look at the agent’s log on the host.');
+  }
+  for (const source of sources) {
+    const latest = newest.get(source.id)?.latest;
+    const name = fullName(source);
+    if (latest === undefined) say('warning', name, 'it was never backed up', `holdfast backup ${name}`);
+    else if (latest.damaged) say('critical', name, 'its newest snapshot is damaged', `holdfast verify ${name}`);
+    else if (latest.partial) say('warning', name, 'its newest snapshot is partial', `holdfast snapshot show ${name}`);
+  }
+  if (freeBytes < LITTLE_SPACE_BYTES) {
+    say('critical', 'vault', 'the disk of the vault is nearly full', 'Make room, or move the vault to a larger disk.');
+  }
+  return attention.toSorted((a, b) => Number(b.level === 'critical') - Number(a.level === 'critical'));
+}
+
+/** Throws FAILED_PRECONDITION unless the host can be given work. */
+export function requireReachable(host: Host): void {
+  if (host.state === 'online') return;
+  const why = { waiting: 'is not enrolled yet', revoked: 'was revoked', offline: 'is not connected', online: '' }[
+    host.state
+  ];
+  throw new HoldfastError('FAILED_PRECONDITION', `${host.name} ${why}`, {
+    hint: host.state === 'offline' ? 'Start its agent, or look at the agent’s log.' : `holdfast host show ${host.name}`,
+  });
+}

@@ -1,0 +1,14 @@
+// The Operator service: every call in one place. What a call needs of its caller is in permissions.ts.
+
+import type { OperatorServiceImplementation } from '@holdfast/shared/rpc/gen/holdfast/v1/operator';
+
+import { accountCalls } from './operator-accounts.ts';
+import type { OperatorDeps } from './operator-deps.ts';
+import { fleetCalls } from './operator-fleet.ts';
+import { jobCalls } from './operator-jobs.ts';
+import { snapshotCalls } from './operator-snapshots.ts';
+import type { OperatorContext } from './permissions.ts';
+
+export function makeOperatorService(deps: OperatorDeps): OperatorServiceImplementation<OperatorContext> {
+  return { ...accountCalls(deps), ...fleetCalls(deps), ...jobCalls(deps), ...snapshotCalls(deps) };
+}

@@ -1,0 +1,75 @@
+// The controller's half of a verify: the agent has opened a snapshot's objects; here every byte of its packs is read.
+//
+// Hazard: a verify that says "done" although one half found damage. So the halves are merged into one outcome, and the
+// worse word wins.
+//
+// Tested in verify-outcome.test.ts.
+
+import { JobOutcome, type JobWarning } from '@holdfast/shared/rpc/gen/holdfast/v1/control';
+
+import { listSnapshots } from '../browse/snapshots.ts';
+import type { Catalog } from '../catalog/catalog.ts';
+import { findJob } from '../fleet/jobs.ts';
+import type { Vault, VerifyReport } from '../vault/contract.ts';
+
+export interface VerifyDeps {
+  readonly catalog: Catalog;
+  readonly vault: Pick<Vault, 'verify'>;
+}
+
+/** The outcome with the scrub's findings; outcomes of other jobs, and of failed ones, come back as they are. */
+export async function completeVerify(
+  deps: VerifyDeps,
+  hostId: string,
+  jobId: string,
+  outcome: JobOutcome,
+): Promise<JobOutcome> {
+  const job = await findJob(deps.catalog.pool, jobId);
+  if (job === undefined || job.hostId !== hostId || job.kind !== 'verify' || job.state !== 'running') return outcome;
+  if (outcome.result === 'cancelled') return outcome;
+
+  const ids =
+    job.snapshotId === null
+      ? (await listSnapshots(deps.catalog.pool, job.sourceId, 0)).map((snapshot) => snapshot.id)
+      : [job.snapshotId];
+  const reports: VerifyReport[] = [];
+  for (const snapshotId of ids) reports.push(await deps.vault.verify({ domainId: job.domainId, snapshotId }));
+  return mergeOutcome(outcome, reports);
+}
+
+/** What the agent said, and what the scrub found, in one outcome: any damage makes it failed. */
+export function mergeOutcome(outcome: JobOutcome, reports: readonly VerifyReport[]): JobOutcome {
+  const found = new Map<string, JobWarning>();
+  for (const report of reports) {
+    for (const damage of report.damages) {
+      const message = `pack ${damage.packId} at ${damage.offset}, ${damage.lengthBytes} bytes: ${damage.what}`;
+      found.set(message, { code: 'damaged', path: Buffer.alloc(0), message });
+    }
+    for (const snapshot of report.snapshots) {
+      const id = snapshot.snapshotId.slice(0, 12);
+      const message = `snapshot ${id} (number ${snapshot.sequence}) needs ${snapshot.objectIds.length} damaged or missing objects`;
+      found.set(message, { code: 'damaged', path: Buffer.alloc(0), message });
+      for (const file of snapshot.files ?? []) {
+        found.set(`${id} ${file}`, {
+          code: 'damaged',
+          path: Buffer.from(file, 'latin1'),
+          message: `damaged in snapshot ${id}`,
+        });
+      }
+    }
+  }
+  if (found.size === 0) return outcome;
+  return JobOutcome.fromPartial({
+    ...outcome,
+    result: 'failed',
+    errorCode: outcome.errorCode === '' ? 'DAMAGED' : outcome.errorCode,
+    errorMessage:
+      outcome.errorMessage === ''
+        ? 'stored bytes are damaged or missing; the warnings say where'
+        : outcome.errorMessage,
+    errorHint:
+      outcome.errorHint === '' ? 'The next backup stores again what it can: holdfast backup' : outcome.errorHint,
+    warnings: [...outcome.warnings, ...found.values()].slice(0, 1000),
+    warningsTotal: outcome.warningsTotal + BigInt(found.size),
+  });
+}

@@ -144,6 +144,11 @@ export class InnerView {
     return this.#entries.length;
   }
 
+  /** Entries of all children. */
+  get entries(): number {
+    return sum(this.#entries);
+  }
+
   child(index: number): Child {
     const firstPath = this.firstPaths[index];
     if (firstPath === undefined) throw new RangeError(`child ${index} of ${this.count}`);

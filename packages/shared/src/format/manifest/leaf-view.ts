@@ -65,6 +65,11 @@ export class LeafView {
     return this.#paths;
   }
 
+  /** The same as `count`: an inner node has entries, too. */
+  get entries(): number {
+    return this.count;
+  }
+
   path(index: number): ByteString {
     const path = this.paths[index];
     if (path === undefined) throw new RangeError(`entry ${index} of ${this.count}`);

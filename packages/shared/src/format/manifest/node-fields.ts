@@ -31,3 +31,14 @@ export const LEAF_FIELD = {
   treeSegments: 19,
   references: 20,
 } as const;
+
+export const SEGMENT_NODE_FIELD = { closing: 1, segments: 2, references: 3 } as const;
+
+export const SEGMENT_INNER_FIELD = {
+  level: 1,
+  closing: 2,
+  children: 3,
+  segmentCounts: 4,
+  lengths: 5,
+  proofs: 6,
+} as const;

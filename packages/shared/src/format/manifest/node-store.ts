@@ -93,3 +93,19 @@ export async function* streamAsync<T>(
 function isWant(step: Want | readonly unknown[]): step is Want {
   return !Array.isArray(step);
 }
+
+/** Asks for one node, inside reading logic. */
+export function* wanting(want: WantedNode, next: readonly WantedNode[] = []): Reading<NodeBytes> {
+  return yield { want, next };
+}
+
+/** Lets logic with one result run inside logic with many. */
+export function* asMany<T>(reading: Reading<T>): Generator<Want, T, NodeBytes | undefined> {
+  let step = reading.next();
+  while (step.done !== true) {
+    const answer = yield step.value;
+    if (answer === undefined) throw new RangeError('a driver answered a want with nothing');
+    step = reading.next(answer);
+  }
+  return step.value;
+}

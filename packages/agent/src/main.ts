@@ -1,1 +1,182 @@
-export {};
+// holdfast-agent: reads arguments, calls what does the work, words the result.
+
+import { readFileSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+import { HoldfastError, meaningOf, toHoldfastError } from '@holdfast/shared/base/errors';
+import { systemClock } from '@holdfast/shared/runtime/clock';
+import { configFile, DEFAULT_STATE_DIR, loadAgentConfig, writeFirstConfig, type ConfigPlaces } from './agent-config.ts';
+import type { Pipelines } from './jobs/job.ts';
+import { AGENT_VERSION } from './version.ts';
+
+const USAGE = `Usage:
+  holdfast-agent enrol [TOKEN] [--token-file FILE] [--state DIR] [--config FILE] [--domain-secret-file FILE] [--replace]
+  holdfast-agent run [--state DIR] [--config FILE]
+  holdfast-agent --version
+
+enrol  makes this host known to a controller. The token comes from \`holdfast host add NAME\`: it works once and for a short
+       time, so it may stand in the command line. Where even that is too much, give --token-file, or - to read it from
+       standard input. A sealed domain's secret (64 hex digits) is read from --domain-secret-file.
+run    connects to the controller and does what it asks for, until SIGTERM.
+`;
+
+/** The pipelines are loaded with the first job of their kind. */
+const pipelines: Pipelines = {
+  backup: async () => (await import('./backup/backup.ts')).runBackup,
+  restore: async () => (await import('./restore/restore.ts')).runRestore,
+  verify: async () => (await import('./restore/restore.ts')).runVerify,
+};
+
+async function main(argv: readonly string[]): Promise<number> {
+  const { values, positionals } = readArguments(argv);
+  if (values.version === true) return say(AGENT_VERSION);
+  const [verb, ...rest] = positionals;
+  if (values.help === true) return say(USAGE.trimEnd());
+  if (verb === 'enrol' && rest.length <= 1) return await enrolHost(rest[0], values);
+  if (verb === 'run' && rest.length === 0) return await runAgent(values);
+  throw new HoldfastError('USAGE', USAGE.trimEnd());
+}
+
+function readArguments(argv: readonly string[]) {
+  try {
+    return parseArgs({
+      args: [...argv],
+      allowPositionals: true,
+      options: {
+        config: { type: 'string' },
+        state: { type: 'string' },
+        'token-file': { type: 'string' },
+        'domain-secret-file': { type: 'string' },
+        replace: { type: 'boolean' },
+        version: { type: 'boolean' },
+        help: { type: 'boolean', short: 'h' },
+      },
+    });
+  } catch (error) {
+    throw new HoldfastError('USAGE', toHoldfastError(error).message, { hint: 'See holdfast-agent --help.' });
+  }
+}
+
+type Flags = ReturnType<typeof readArguments>['values'];
+
+async function enrolHost(word: string | undefined, flags: Flags): Promise<number> {
+  const places: ConfigPlaces = { config: flags.config, state: flags.state };
+  const stateDir = resolve(flags.state ?? stateDirBefore(places));
+  const [{ decodeEnrolmentToken }, { enrol }] = await Promise.all([
+    import('@holdfast/shared/rpc/enrolment-token'),
+    import('./link/enrol.ts'),
+  ]);
+  const token = decodeEnrolmentToken(readToken(word, flags['token-file']));
+  const domainSecret = readDomainSecret(flags['domain-secret-file']);
+  const { identity, already } = await enrol(token, {
+    stateDir,
+    clock: systemClock,
+    random: Math.random,
+    replace: flags.replace === true,
+    facts: {
+      hostname: hostname(),
+      machineId: readLine('/etc/machine-id'),
+      agentVersion: AGENT_VERSION,
+      os: /^PRETTY_NAME="?([^"\n]*)/m.exec(readLine('/etc/os-release'))?.[1] ?? 'Linux',
+    },
+    ...(domainSecret === undefined ? {} : { domainSecret }),
+  });
+  const who = `${identity.hostName} (domain ${identity.domainName}) at ${identity.controllerAddress}`;
+  if (already) return say(`Enrolled already as ${who}. Nothing was changed.`);
+  say(`Enrolled as ${who}.`);
+  if (identity.domainSecret === undefined) {
+    say(
+      'This domain is sealed: the host needs its secret. Give it with --domain-secret-file and --replace, with a new token.',
+    );
+  }
+  try {
+    if (writeFirstConfig(places, stateDir, identity.controllerAddress)) say(`Wrote ${configFile(places)}.`);
+  } catch (error) {
+    say(`Could not write ${configFile(places)} (${toHoldfastError(error).message}); the defaults hold.`);
+  }
+  return 0;
+}
+
+/** Enrolment may come before the file: then it is the default. */
+function stateDirBefore(places: ConfigPlaces): string {
+  try {
+    return loadAgentConfig(places).stateDir;
+  } catch (error) {
+    if (places.config === undefined) throw error;
+    return DEFAULT_STATE_DIR;
+  }
+}
+
+function readToken(word: string | undefined, file: string | undefined): string {
+  if (word !== undefined && word !== '-' && file === undefined) return word;
+  if (file !== undefined && word === undefined) return readSecretFile(file, 'the token');
+  if (word === '-' && file === undefined) return readSecretFile('/dev/stdin', 'the token');
+  throw new HoldfastError('USAGE', 'give the token once: as a word, with --token-file, or - for standard input');
+}
+
+function readDomainSecret(file: string | undefined): Buffer | undefined {
+  if (file === undefined) return undefined;
+  const text = readSecretFile(file, 'the domain secret').trim();
+  if (!/^[0-9a-f]{64}$/i.test(text)) throw new HoldfastError('USAGE', `${file} does not hold 64 hex digits`);
+  return Buffer.from(text, 'hex');
+}
+
+function readSecretFile(file: string, what: string): string {
+  try {
+    return readFileSync(file === '/dev/stdin' ? 0 : file, 'utf8');
+  } catch (cause) {
+    throw new HoldfastError('USAGE', `${what} cannot be read from ${file}`, { cause });
+  }
+}
+
+function readLine(path: string): string {
+  try {
+    return readFileSync(path, 'utf8').trim();
+  } catch {
+    return '';
+  }
+}
+
+async function runAgent(flags: Flags): Promise<number> {
+  const config = loadAgentConfig({ config: flags.config, state: flags.state });
+  const [{ openLog }, { startAgent }] = await Promise.all([
+    import('@holdfast/shared/runtime/log'),
+    import('./agent.ts'),
+  ]);
+  const log = openLog({
+    program: 'holdfast-agent',
+    level: config.logLevel,
+    ...(config.logFile === undefined ? {} : { file: config.logFile }),
+  });
+  process.on('unhandledRejection', (error) => log.error('agent.unhandled-rejection', { error }));
+  const agent = startAgent({
+    stateDir: config.stateDir,
+    controllerAddress: config.controllerAddress,
+    watchBudget: config.watchBudget,
+    pipelines,
+    clock: systemClock,
+    random: Math.random,
+    log,
+  });
+  await new Promise<void>((resolve) => {
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => resolve());
+  });
+  await agent.stop();
+  await log.flush();
+  return 0;
+}
+
+function say(text: string): number {
+  process.stdout.write(`${text}\n`);
+  return 0;
+}
+
+main(process.argv.slice(2)).then(
+  (code) => process.exit(code),
+  (thrown: unknown) => {
+    const error = toHoldfastError(thrown);
+    process.stderr.write(`holdfast-agent: ${error.message}\n${error.hint === '' ? '' : `  ${error.hint}\n`}`);
+    process.exit(meaningOf(error.code).exit);
+  },
+);

@@ -8,8 +8,12 @@
 // each certificate, and both are replaced in one write.
 
 import { X509Certificate } from 'node:crypto';
+import { toHoldfastError } from '@holdfast/shared/base/errors';
 import { callUnary, type Channel } from '@holdfast/shared/rpc/calls';
 import { EnrolmentDefinition } from '@holdfast/shared/rpc/gen/holdfast/v1/enrolment';
+import type { Clock, Timer } from '@holdfast/shared/runtime/clock';
+import type { Log } from '@holdfast/shared/runtime/log';
+import { backoffMs } from '@holdfast/shared/runtime/retry';
 import { chainPem } from './enrol.ts';
 import { saveIdentity, type AgentIdentity } from './identity.ts';
 
@@ -54,4 +58,78 @@ export async function renewCertificate(
   } finally {
     channel.close();
   }
+}
+
+export interface CertificateKeeperDeps {
+  readonly stateDir: string;
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly log: Log;
+  openChannel(): Channel;
+  identity(): AgentIdentity;
+  /** The new identity is on disk. */
+  renewed(identity: AgentIdentity): void;
+}
+
+export interface CertificateKeeper {
+  /** Renews whatever this host's clock says. */
+  renewNow(): void;
+  stop(): void;
+}
+
+const LOOK_EVERY_MS = 3_600_000;
+const RETRY = { firstMs: 60_000, capMs: LOOK_EVERY_MS };
+
+/** Looks once an hour whether the certificate is due, and renews it until that has worked. */
+export function keepCertificateFresh(deps: CertificateKeeperDeps): CertificateKeeper {
+  const { clock, log } = deps;
+  let timer: Timer | undefined;
+  let stopped = false;
+  let renewing = false;
+  let failures = 0;
+
+  const look = (): void => {
+    const life = certificateLife(deps.identity());
+    const now = clock.wallMs();
+    if (now >= life.notAfterMs) {
+      const hint = 'Enrol it again with a new token (holdfast host add NAME --replace), unless the clock is wrong.';
+      log.error('certificate.ended', { endedAt: new Date(life.notAfterMs).toISOString(), hint });
+    }
+    if (now >= renewalDueAt(life)) renew();
+    else lookAgain(LOOK_EVERY_MS);
+  };
+  const lookAgain = (delayMs: number): void => {
+    timer?.cancel();
+    if (!stopped) timer = clock.after(delayMs, look, { background: true });
+  };
+  const renew = (): void => {
+    if (renewing || stopped) return;
+    renewing = true;
+    renewCertificate(deps.identity(), deps.stateDir, () => deps.openChannel())
+      .then((identity) => {
+        failures = 0;
+        const endsAt = new Date(certificateLife(identity).notAfterMs).toISOString();
+        log.info('certificate.renewed', { endsAt });
+        if (!stopped) deps.renewed(identity);
+        lookAgain(LOOK_EVERY_MS);
+      })
+      .catch((error: unknown) => {
+        failures++;
+        const delayMs = RETRY.firstMs / 2 + backoffMs(RETRY, failures, deps.random());
+        log.warn('certificate.not-renewed', { error: toHoldfastError(error), retryInMs: delayMs });
+        lookAgain(delayMs);
+      })
+      .finally(() => {
+        renewing = false;
+      });
+  };
+
+  lookAgain(0);
+  return {
+    renewNow: renew,
+    stop() {
+      stopped = true;
+      timer?.cancel();
+    },
+  };
 }

@@ -1,0 +1,187 @@
+// The agent, put together: identity, control link, jobs, standing protection, certificate renewal.
+//
+// What a resting agent does not need is loaded when it is needed: the pipelines with the first job, the watcher with the
+// first continuous source, the certificate library with a renewal.
+
+import { randomUUID } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { HoldfastError, toHoldfastError } from '@holdfast/shared/base/errors';
+import type { Channel } from '@holdfast/shared/rpc/calls';
+import { openChannel, type ChannelTarget } from '@holdfast/shared/rpc/channel';
+import type { Clock } from '@holdfast/shared/runtime/clock';
+import { sleep } from '@holdfast/shared/runtime/clock';
+import type { Log } from '@holdfast/shared/runtime/log';
+import { newJobRunner, type JobRunner } from './jobs/job-runner.ts';
+import type { Pipelines } from './jobs/job.ts';
+import { outcomeOfError } from './jobs/outcome.ts';
+import { openResultStore } from './jobs/result-store.ts';
+import { startControlLink, type ControlLink } from './link/control-link.ts';
+import { loadIdentity, prepareStateDir, type AgentIdentity } from './link/identity.ts';
+import { keepCertificateFresh, type CertificateKeeper } from './link/renewal.ts';
+import { newVaultClient } from './link/vault-client.ts';
+import { lockFile } from './os/file-lock.ts';
+import type { SourceProtection } from './sources/source-protection.ts';
+import { AGENT_VERSION } from './version.ts';
+
+export interface AgentOptions {
+  readonly stateDir: string;
+  /** host:port, when it is not the one of the enrolment. */
+  readonly controllerAddress: string | undefined;
+  readonly watchBudget: number;
+  readonly pipelines: Pipelines;
+  readonly clock: Clock;
+  /** Uniform in [0, 1). */
+  readonly random: () => number;
+  readonly log: Log;
+  readonly keepalive?: NonNullable<ChannelTarget['keepalive']>;
+}
+
+export interface Agent {
+  readonly identity: AgentIdentity;
+  /** Cancels jobs, tells the controller, ends the stream; resolves within STOP_WITHIN_MS. */
+  stop(): Promise<void>;
+}
+
+const STOP_WITHIN_MS = 5000;
+const FAREWELL_MS = 1000;
+
+/** Throws FAILED_PRECONDITION (not enrolled), BUSY (another agent has this state directory), DAMAGED. */
+export function startAgent(options: AgentOptions): Agent {
+  const { stateDir, clock, log } = options;
+  prepareStateDir(stateDir);
+  const lock = lockFile(join(stateDir, 'lock'));
+  if (lock === undefined) {
+    throw new HoldfastError('BUSY', `another agent runs with ${stateDir}`, {
+      hint: 'Stop it first, or give this one its own --state.',
+    });
+  }
+  const enrolled = loadIdentity(stateDir);
+  if (enrolled === undefined) {
+    lock.release();
+    throw new HoldfastError('FAILED_PRECONDITION', `this host is not enrolled (${stateDir} has no identity)`, {
+      hint: 'Make a token at the controller (holdfast host add NAME), then run here: holdfast-agent enrol TOKEN',
+    });
+  }
+  const running = new RunningAgent(options, enrolled);
+  log.info('agent.started', { version: AGENT_VERSION, hostId: enrolled.hostId, host: enrolled.hostName });
+  return {
+    identity: enrolled,
+    async stop() {
+      await Promise.race([running.stop(), sleep(clock, STOP_WITHIN_MS)]);
+      lock.release();
+      log.info('agent.stopped');
+    },
+  };
+}
+
+class RunningAgent {
+  readonly #options: AgentOptions;
+  readonly #jobs: JobRunner;
+  readonly #link: ControlLink;
+  readonly #certificate: CertificateKeeper;
+  #identity: AgentIdentity;
+  #protection: Promise<SourceProtection> | undefined;
+
+  constructor(options: AgentOptions, identity: AgentIdentity) {
+    const { stateDir, clock, random, log, pipelines } = options;
+    this.#options = options;
+    this.#identity = identity;
+    const results = openResultStore(stateDir);
+    const openOwnChannel = (): Channel => this.#openChannel();
+    const vault = newVaultClient({ openChannel: openOwnChannel, clock, random });
+    this.#jobs = newJobRunner(
+      { identity, vault, clock, log, stateDir, pipelines, results },
+      {
+        onProgress: (jobId, progress) => this.#link.progress(jobId, progress),
+        onFinished: (jobId, outcome) => this.#link.finished(jobId, outcome),
+      },
+    );
+    const processId = randomUUID();
+    const bootId = readBootId();
+    this.#certificate = keepCertificateFresh({
+      stateDir,
+      clock,
+      random,
+      log,
+      openChannel: openOwnChannel,
+      identity: () => this.#identity,
+      renewed: (fresh) => {
+        this.#identity = fresh;
+        this.#link.reconnect();
+      },
+    });
+    this.#link = startControlLink(
+      {
+        openChannel: openOwnChannel,
+        clock,
+        random,
+        log,
+        hello: () => ({ agentVersion: AGENT_VERSION, bootId, processId, runningJobs: this.#jobs.running() }),
+        memoryBytes: () => process.memoryUsage.rss(),
+        pendingResults: () => results.pending(),
+      },
+      {
+        onWelcome: ({ renew }) => (renew ? this.#certificate.renewNow() : undefined),
+        onSources: (sources) => {
+          // Without a continuous source the watcher's modules are never loaded.
+          if (this.#protection === undefined && !sources.some((source) => source.files.continuous)) return;
+          this.#protection ??= this.#startProtection();
+          this.#protection.then((protection) => protection.update(sources)).catch(this.#unexpected);
+        },
+        onJob: (job) => this.#jobs.take(job),
+        onCancel: (jobId) => this.#jobs.cancel(jobId),
+        onReceived: (jobId) => results.received(jobId),
+        onUnintelligible: (jobId, error) => this.#link.finished(jobId, outcomeOfError(error, false, 0, [])),
+      },
+    );
+  }
+
+  async stop(): Promise<void> {
+    this.#certificate.stop();
+    await Promise.all([this.#jobs.stop(), this.#protection?.then((protection) => protection.stop())]);
+    await this.#link.stop(FAREWELL_MS);
+  }
+
+  readonly #unexpected = (error: unknown): void => {
+    this.#options.log.error('agent.unexpected-error', { error: toHoldfastError(error) });
+  };
+
+  async #startProtection(): Promise<SourceProtection> {
+    const { clock, random, log, watchBudget } = this.#options;
+    const [{ newSourceProtection }, { watchTree }, budget] = await Promise.all([
+      import('./sources/source-protection.ts'),
+      import('./sources/tree-watcher.ts'),
+      import('./sources/watch-budget.ts'),
+    ]);
+    return newSourceProtection({
+      clock,
+      random,
+      log,
+      watchTree,
+      pool: new budget.WatchPool(budget.watchBudget(watchBudget, budget.kernelWatchLimit())),
+      runBackup: (job) => this.#jobs.runOwn(job),
+      report: (report) => this.#link.report(report),
+      forgetReport: (sourceId) => this.#link.forgetReport(sourceId),
+    });
+  }
+
+  #openChannel(): Channel {
+    const { controllerAddress, keepalive } = this.#options;
+    const identity = this.#identity;
+    return openChannel({
+      address: controllerAddress ?? identity.controllerAddress,
+      caCertificatePem: identity.caCertificatePem,
+      clientCertificate: { chainPem: identity.certificateChainPem, keyPem: identity.tlsKeyPem },
+      ...(keepalive === undefined ? {} : { keepalive }),
+    });
+  }
+}
+
+function readBootId(): string {
+  try {
+    return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+  } catch {
+    return '';
+  }
+}

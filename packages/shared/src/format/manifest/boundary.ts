@@ -14,19 +14,19 @@
 
 import { hash } from 'node:crypto';
 import type { ByteString } from '../../base/byte-string.ts';
-import { MAX_PATH_BYTES } from './limits.ts';
 
 const BLOCK_BYTES = 64;
 const HASH_BYTES = 32;
 const SEGMENTS = 0x80;
+const USUAL_MESSAGE_BYTES = 4096;
 
 export class BoundaryHash {
-  readonly #inner: Buffer;
+  #inner: Buffer;
   readonly #outer: Buffer;
 
   /** `node` is K_node, 32 bytes. */
   constructor(node: Uint8Array) {
-    this.#inner = Buffer.alloc(BLOCK_BYTES + 2 + MAX_PATH_BYTES, 0x36);
+    this.#inner = Buffer.alloc(BLOCK_BYTES + USUAL_MESSAGE_BYTES, 0x36);
     this.#outer = Buffer.alloc(BLOCK_BYTES + HASH_BYTES, 0x5c);
     node.forEach((byte, i) => {
       this.#inner[i] = 0x36 ^ byte;
@@ -35,10 +35,12 @@ export class BoundaryHash {
   }
 
   ofPath(path: ByteString): number {
+    this.#makeRoom(path.length);
     return this.#finish(BLOCK_BYTES + this.#inner.write(path, BLOCK_BYTES, 'latin1'));
   }
 
   ofChild(level: number, firstPath: ByteString): number {
+    this.#makeRoom(2 + firstPath.length);
     this.#prefix(level);
     return this.#finish(BLOCK_BYTES + 2 + this.#inner.write(firstPath, BLOCK_BYTES + 2, 'latin1'));
   }
@@ -53,6 +55,13 @@ export class BoundaryHash {
     this.#prefix(SEGMENTS + level);
     this.#inner.set(id, BLOCK_BYTES + 2);
     return this.#finish(BLOCK_BYTES + 2 + id.length);
+  }
+
+  #makeRoom(messageBytes: number): void {
+    if (BLOCK_BYTES + messageBytes <= this.#inner.length) return;
+    const larger = Buffer.alloc(BLOCK_BYTES + messageBytes);
+    this.#inner.copy(larger, 0, 0, BLOCK_BYTES);
+    this.#inner = larger;
   }
 
   #prefix(kind: number): void {

@@ -139,10 +139,11 @@ export function readPaths(reader: WireReader, count: number): ByteString[] {
     const added = bytes.toString('latin1', reader.at, reader.at + rest);
     reader.at += rest;
     const path = shared === 0 ? added : last.substring(0, shared) + added;
-    if (i > 0 && !ascends(last, path, shared)) throw damaged(`path "${shortPath(path)}" is out of order`);
-    if (shared < last.length && last.charCodeAt(shared) === path.charCodeAt(shared))
-      throw damaged('paths share more than they say');
     checkPath(path, shared);
+    if (shared < last.length && last.charCodeAt(shared) === path.charCodeAt(shared)) {
+      throw damaged('paths share more than they say');
+    }
+    if (i > 0 && !ascends(last, path, shared)) throw damaged(`path "${shortPath(path)}" is out of order`);
     paths.push(path);
     last = path;
   }

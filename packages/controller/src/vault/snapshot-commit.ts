@@ -174,8 +174,8 @@ export async function insertSnapshot(
     `insert into snapshot (domain_id, id, host_id, source_id, sequence, previous_id, session_id, commit_record_id, committed_at,
        started_at_ms, entries, files, bytes_total, bytes_read, bytes_new, bytes_stored, duration_ms, partial, warnings_total,
        highest_pack_sequence)
-     values ($1, $2, $3, $4, $5, $6, $7, $8, to_timestamp($9::numeric / 1000), $10, $11, $12, $13, $14, $15, $16, $17, $18, $19,
-       (select coalesce(max(sequence), 0) from pack where domain_id = $1::uuid))`,
+     values ($1::text, $2, $3, $4, $5, $6, $7, $8, to_timestamp($9::numeric / 1000), $10, $11, $12, $13, $14, $15, $16, $17, $18, $19,
+       (select coalesce(max(sequence), 0) from pack where domain_id = $1::text::uuid))`,
     [
       record.domainId,
       Buffer.from(record.snapshotId),

@@ -148,11 +148,6 @@ const setxattr: (path: Buffer, name: Buffer, value: Buffer, size: number, flags:
   'int',
   ['void *', 'void *', 'void *', 'uint64_t', 'int'],
 );
-const listxattr: (path: Buffer, list: Pointer, size: number) => number = library.func('listxattr', 'int64_t', [
-  'void *',
-  'void *',
-  'uint64_t',
-]);
 const fremovexattr: (fd: number, name: Buffer) => number = library.func('fremovexattr', 'int', ['int', 'void *']);
 const removexattr: (path: Buffer, name: Buffer) => number = library.func('removexattr', 'int', ['void *', 'void *']);
 
@@ -211,7 +206,6 @@ export const libc = {
   lgetxattr,
   fsetxattr,
   setxattr,
-  listxattr,
   fremovexattr,
   removexattr,
   getpwuid,

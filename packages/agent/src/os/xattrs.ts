@@ -86,6 +86,11 @@ export function removeXattr(fd: number, name: ByteString): number {
   return answer(libc.fremovexattr(fd, attribute.of(name)));
 }
 
+/** Of the inode an O_PATH descriptor refers to. */
+export function removeXattrOfPath(pathFd: number, name: ByteString): number {
+  return answer(libc.removexattr(path.of(`/proc/self/fd/${pathFd}`), attribute.of(name)));
+}
+
 /** The names alone. */
 export function listXattrs(fd: number): ByteString[] | number {
   const length = answer(libc.flistxattr(fd, list, list.length));

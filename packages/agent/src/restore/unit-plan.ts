@@ -4,7 +4,7 @@
 // is fetched and handed to a worker at once is bounded.
 //
 // Invariants (unit-plan.test.ts):
-//   U1 a unit holds at most UNIT_BYTES of chunks (their plain lengths), unless its single entry needs more;
+//   U1 a unit holds at most UNIT_BYTES of chunks (their plain lengths), unless one of its entries alone needs more;
 //   U2 entries keep their order, and each is in exactly one unit;
 //   U3 a unit ends where a new chunk begins whenever it can, so that a bundle is rarely opened twice.
 //

@@ -50,8 +50,8 @@ export class Uploader {
   readonly #pressure: Pressure;
   readonly #queue: (QueuedChunk | QueuedNode)[] = [];
   readonly #unprobed: QueuedChunk[] = [];
-  /** Lengths of what was sent and not yet acknowledged, in order. */
-  readonly #unacknowledged: number[] = [];
+  /** What was sent and not yet acknowledged, in order. */
+  readonly #unacknowledged: Uint8Array[] = [];
   #acknowledged = 0;
   #probesOpen = 0;
   #probeScheduled = false;
@@ -119,13 +119,13 @@ export class Uploader {
       }
       if (item.kind === 'chunk') {
         if (await item.present) {
-          this.#pressure.release(item.envelope.length);
+          this.#letGo(item.envelope);
           continue;
         }
         this.#newPlainBytes += item.plainLength;
       }
       await this.#limiter.take(item.envelope.length);
-      this.#unacknowledged.push(item.envelope.length);
+      this.#unacknowledged.push(item.envelope);
       await this.#session.send(
         item.kind === 'node' && item.referenceProofs.length > 0
           ? { id: item.id, envelope: item.envelope, referenceProofs: item.referenceProofs }
@@ -136,11 +136,16 @@ export class Uploader {
 
   #acknowledge(count: number): void {
     while (this.#acknowledged < count) {
-      const length = this.#unacknowledged.shift();
-      if (length === undefined) return;
+      const envelope = this.#unacknowledged.shift();
+      if (envelope === undefined) return;
       this.#acknowledged++;
-      this.#pressure.release(length);
+      this.#letGo(envelope);
     }
+  }
+
+  #letGo(envelope: Uint8Array): void {
+    this.#pressure.release(envelope.length);
+    freeNow(envelope);
   }
 
   /** A batch goes out at the end of this turn of the event loop, so that chunks arriving together are asked about together. */
@@ -170,6 +175,11 @@ export class Uploader {
       })
       .catch(() => undefined);
   }
+}
+
+/** Gives the memory back at once: the collector sees only small handles, and would leave tens of MiB lying about. */
+function freeNow(envelope: Uint8Array): void {
+  if (envelope.buffer instanceof ArrayBuffer) envelope.buffer.transfer(0);
 }
 
 /** With a question open, the next one waits for this many chunks (about 16 MiB), or for the answer. */

@@ -23,6 +23,7 @@ function session(): BackupSession {
     sessionId: 'bench',
     latestSnapshotId: latest?.id,
     latestSequence: latest?.sequence ?? 0,
+    baseDamaged: false,
     windowBytes: 64 * 1024 * 1024,
     probe: async (ids) => {
       const present = new Uint8Array(ids.length / 32);

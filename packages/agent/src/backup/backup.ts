@@ -137,7 +137,8 @@ async function backUp(work: Work, signal: AbortSignal, onProgress: ProgressListe
     compression: sealOptionsOf(job.source.compression),
     fullRead: job.fullRead,
     changedPaths: job.changedPaths,
-    base,
+    // A base that lost objects is built on no more: everything is read, and what the vault lacks is stored again.
+    base: session.baseDamaged ? undefined : base,
     cacheFile: join(directory, NODES_FILE),
     pressure,
     onChunk: (chunk) => uploader.offerChunk(chunk),

@@ -2,30 +2,37 @@
 // posts nodes, progress and the result. Everything in it is synchronous.
 
 import { parentPort, workerData } from 'node:worker_threads';
+import type { ByteString } from '@holdfast/shared/base/byte-string';
 import { toHoldfastError } from '@holdfast/shared/base/errors';
 import { ObjectKind } from '@holdfast/shared/format/envelope';
 import { type EmittedNode, ManifestBuilder, type ManifestRoot } from '@holdfast/shared/format/manifest/builder';
+import { buildFromChanges } from '@holdfast/shared/format/manifest/changes';
 import type { NodeReference } from '@holdfast/shared/format/manifest/entry';
-import { streamSync } from '@holdfast/shared/format/manifest/node-store';
+import { readSync, streamSync } from '@holdfast/shared/format/manifest/node-store';
 import { PreviousManifest } from '@holdfast/shared/format/manifest/previous-manifest';
 import { leaves } from '@holdfast/shared/format/manifest/reader';
 import { ContentBuilder } from '@holdfast/shared/format/manifest/segment-tree';
 import { seal } from '@holdfast/shared/format/seal';
+import type { FilesSource } from '../jobs/job.ts';
 import { Warnings } from '../jobs/warnings.ts';
 import { ExcludeRules } from '../scan/exclude-rules.ts';
 import { rootOf } from '../scan/selected-paths.ts';
 import { Walk, type WalkNote } from '../scan/walk.ts';
 import { Assembler } from './assembler.ts';
+import { ChangeList, TooManyChanges } from './change-list.ts';
 import { ContentReader } from './content-reader.ts';
 import { DeadBytes } from './dead-bytes.ts';
 import type { ScanMessage, ScanWorkerData } from './messages.ts';
 import { NodeCache } from './node-cache.ts';
+import { type PreviousCursor, SelectedPrevious } from './previous-cursor.ts';
 import { Pressure } from './pressure.ts';
 import { Scan, type ScanWarning } from './scan.ts';
 import { SealingLane } from './sealing-lane.ts';
 import { Slabs } from './slabs.ts';
 
 const data = workerData as ScanWorkerData;
+const pressure = new Pressure(data.pressure);
+const lane = new SealingLane(data.sealPorts, pressure);
 const PROGRESS_MS = 100;
 /** Looking at the clock costs more than an unchanged entry. */
 const ENTRIES_BETWEEN_LOOKS = 256;
@@ -38,12 +45,13 @@ function post(message: ScanMessage, transfer: ArrayBuffer[] = []): void {
   parentPort!.postMessage(message, transfer);
 }
 
-function run(): void {
+function run(changedPaths: readonly ByteString[] | undefined): void {
   const { keys, source, base } = data;
   const warnings = new Warnings<ScanWarning>();
-  const pressure = new Pressure(data.pressure);
   const cache = new NodeCache(data.cacheFile);
   const dead = new DeadBytes(base?.dead);
+  const baseRoot =
+    base === undefined ? undefined : { id: Buffer.from(base.root.id), proof: Buffer.from(base.root.proof) };
 
   const ports = {
     node: Buffer.from(keys.node),
@@ -59,46 +67,36 @@ function run(): void {
       post({ kind: 'node', id, envelope, referenceProofs: node.proofs, afterChunks }, [envelope.buffer]);
     },
   };
+  const changes = changedPaths === undefined || baseRoot === undefined ? undefined : new ChangeList();
   const manifest = new ManifestBuilder<SealedNodeReference>(ports);
-  const assembler = new Assembler(manifest, new ContentBuilder<SealedNodeReference>(ports));
-  const lane = new SealingLane(data.sealPorts, pressure, () => assembler.drain());
+  const assembler = new Assembler(changes ?? manifest, new ContentBuilder<SealedNodeReference>(ports));
+  lane.onSealed = () => assembler.drain();
   const wait = (ready: () => boolean) => lane.waitUntil(ready);
   const bundles = new Slabs(data.slabs.bundles, 0, wait);
   const chunks = new Slabs(data.slabs.chunks, data.slabs.bundles.length, wait);
   const reader = new ContentReader({ keys, lane, bundles, chunks, dead, nodes: cache });
-  const previous = new PreviousManifest(
-    base === undefined
-      ? [].values()
-      : streamSync(cache, leaves({ id: Buffer.from(base.root.id), proof: Buffer.from(base.root.proof) })),
-  );
-  const { root, only } = rootOf(source.paths);
-  const walk = new Walk({
-    root,
-    ...(only === undefined ? {} : { only }),
-    ...(source.excludes.length === 0 ? {} : { rules: new ExcludeRules(source.excludes, source.includes) }),
-    oneFileSystem: source.oneFileSystem,
-    excludeCaches: source.excludeCaches,
-    onNote: (note) => takeNote(warnings, note),
-  });
-
-  const onEntry = progressReporter(() => lane.throwIfCancelled());
+  const walk = openWalk(source, changes === undefined ? undefined : changedPaths, warnings);
   const scan = new Scan({
     walk,
-    previous,
+    previous: previousOf(cache, baseRoot, changes === undefined ? undefined : changedPaths),
     assembler,
     reader,
     dead,
     keys,
     warnings,
     unchangedBeforeMs: data.fullRead ? undefined : base?.startedAtMs,
-    onEntry,
+    onEntry: progressReporter(() => lane.throwIfCancelled()),
+    ...(changes === undefined ? {} : { onRemoved: (path) => changes.remove(path) }),
   });
   let result: ManifestRoot;
   try {
     scan.run();
     lane.finish();
     assembler.drain();
-    result = manifest.finish();
+    result =
+      changes === undefined
+        ? manifest.finish()
+        : readSync(cache, buildFromChanges(baseRoot!, changes.inOrder(), ports));
     cache.sync();
   } finally {
     walk.close();
@@ -107,13 +105,43 @@ function run(): void {
   post({
     kind: 'done',
     root: { id: result.id, proof: result.proof, entries: result.entries, totalBytes: result.totalBytes },
-    files: scan.files,
+    files: changes === undefined ? scan.files : base!.files - scan.previousFiles + scan.files,
     filesChanged: scan.filesChanged,
     bytesRead: reader.bytesRead,
     partial: warnings.count('unreadable') + warnings.count('replaced') > 0,
     warnings: warnings.kept,
     warningsTotal: warnings.total,
     dead: dead.rows(),
+  });
+}
+
+function previousOf(
+  cache: NodeCache,
+  root: NodeReference | undefined,
+  changedPaths: readonly ByteString[] | undefined,
+): PreviousCursor {
+  if (root === undefined) return new PreviousManifest([].values());
+  if (changedPaths !== undefined) return new SelectedPrevious(cache, root, changedPaths);
+  return new PreviousManifest(streamSync(cache, leaves(root)));
+}
+
+function openWalk(
+  source: FilesSource,
+  changedPaths: readonly ByteString[] | undefined,
+  warnings: Warnings<ScanWarning>,
+): Walk {
+  const { root, only = changedPaths } = rootOf(source.paths);
+  const changed = new Set(changedPaths);
+  return new Walk({
+    root,
+    ...(only === undefined ? {} : { only: changedPaths ?? only }),
+    ...(source.excludes.length === 0 ? {} : { rules: new ExcludeRules(source.excludes, source.includes) }),
+    oneFileSystem: source.oneFileSystem,
+    excludeCaches: source.excludeCaches,
+    onNote: (note) => {
+      // What was reported as changed may have been deleted: that is the change.
+      if (note.kind !== 'vanished' || !changed.has(note.path)) takeNote(warnings, note);
+    },
   });
 }
 
@@ -140,7 +168,15 @@ function progressReporter(check: () => void): (scan: Scan) => void {
 }
 
 try {
-  run();
+  try {
+    run(data.changedPaths);
+  } catch (error) {
+    if (!(error instanceof TooManyChanges)) throw error;
+    // What is on its way to the seal threads still answers; nobody waits for it any more.
+    lane.onSealed = () => undefined;
+    lane.finish();
+    run(undefined);
+  }
 } catch (error) {
   const { code, message, hint } = toHoldfastError(error);
   post({ kind: 'failed', code, message, hint });

@@ -14,7 +14,6 @@ import type { ByteString } from '@holdfast/shared/base/byte-string';
 import { comparePaths } from '@holdfast/shared/base/byte-string';
 import { type Entry, newEntry, type Xattrs } from '@holdfast/shared/format/manifest/entry';
 import { MAX_INLINE_XATTR_BYTES } from '@holdfast/shared/format/manifest/limits';
-import type { PreviousManifest } from '@holdfast/shared/format/manifest/previous-manifest';
 import {
   STAT_BYTES,
   sameStat,
@@ -40,12 +39,13 @@ import type { Walk } from '../scan/walk.ts';
 import type { Assembler, ChunkSlot, SharedContent } from './assembler.ts';
 import type { ContentReader, PreviousContent } from './content-reader.ts';
 import type { DeadBytes } from './dead-bytes.ts';
+import type { PreviousCursor } from './previous-cursor.ts';
 
 export type ScanWarning = 'changed-while-read' | 'vanished' | 'unreadable' | 'replaced' | 'metadata' | 'left-out';
 
 export interface ScanDeps {
   readonly walk: Walk;
-  readonly previous: PreviousManifest;
+  readonly previous: PreviousCursor;
   readonly assembler: Assembler;
   readonly reader: ContentReader;
   readonly dead: DeadBytes;
@@ -53,6 +53,8 @@ export interface ScanDeps {
   readonly warnings: Warnings<ScanWarning>;
   /** Start of the backup that made the previous manifest, ms; undefined: read everything again. */
   readonly unchangedBeforeMs: number | undefined;
+  /** The previous manifest has an entry here that the source has no longer. */
+  readonly onRemoved?: (path: ByteString) => void;
   /** Called for every entry; may throw to end the scan. */
   readonly onEntry: (scan: Scan) => void;
 }
@@ -75,6 +77,8 @@ export class Scan {
   readonly #linked = new Map<string, LinkedInode>();
   readonly #oldEnoughMs: number;
   files = 0;
+  /** Regular files of the previous manifest that the cursor went past. */
+  previousFiles = 0;
   filesChanged = 0;
   bytes = 0;
 
@@ -99,7 +103,7 @@ export class Scan {
         } else {
           this.#take(true);
         }
-        previous.advance();
+        this.#passPrevious();
       } else {
         this.#take(false);
       }
@@ -112,11 +116,19 @@ export class Scan {
 
   /** Goes past what the previous manifest had before `path` and the source no longer has. */
   #passRemoved(path: ByteString | undefined): void {
-    const { previous, dead } = this.#deps;
-    while (previous.valid && (path === undefined || comparePaths(previous.path, path) < 0)) {
+    const { previous, dead, onRemoved } = this.#deps;
+    const isBefore = (other: ByteString) => path === undefined || comparePaths(other, path) < 0;
+    while (previous.valid && isBefore(previous.path)) {
       dead.drop(previous.leaf.content(previous.index));
-      previous.advance();
+      onRemoved?.(previous.path);
+      this.#passPrevious();
     }
+  }
+
+  #passPrevious(): void {
+    const { previous } = this.#deps;
+    if ((statMode(previous.leaf.stats, previous.index * STAT_BYTES) & S_IFMT) === S_IFREG) this.previousFiles++;
+    previous.advance();
   }
 
   #unchanged(): boolean {

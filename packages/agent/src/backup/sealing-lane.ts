@@ -20,18 +20,17 @@ interface OnItsWay {
 export class SealingLane {
   readonly #ports: readonly MessagePort[];
   readonly #pressure: Pressure;
-  readonly #onSealed: () => void;
+  /** Called when slots were filled. */
+  onSealed: () => void = () => undefined;
   readonly #onItsWay = new Map<number, OnItsWay>();
   /** By seal thread: pieces given and not yet sealed, and pieces sealed in all. */
   readonly #open: number[];
   readonly #sealed: number[];
   #serial = 0;
 
-  /** `onSealed` is called when slots were filled. */
-  constructor(ports: readonly MessagePort[], pressure: Pressure, onSealed: () => void) {
+  constructor(ports: readonly MessagePort[], pressure: Pressure) {
     this.#ports = ports;
     this.#pressure = pressure;
-    this.#onSealed = onSealed;
     this.#open = ports.map(() => 0);
     this.#sealed = ports.map(() => 0);
   }
@@ -81,7 +80,7 @@ export class SealingLane {
         any = true;
       }
     }
-    if (any) this.#onSealed();
+    if (any) this.onSealed();
   }
 
   #take(lane: number, { serial, id, proof }: SealedPiece): void {

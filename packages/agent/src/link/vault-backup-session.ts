@@ -72,6 +72,7 @@ class LinkedBackupSession implements BackupSession {
   sessionId = '';
   latestSnapshotId: Uint8Array | undefined;
   latestSequence = 0;
+  baseDamaged = false;
   windowBytes = 0;
   storedCount = 0;
   newBytes = 0;
@@ -205,6 +206,7 @@ class LinkedBackupSession implements BackupSession {
     if (first) {
       this.latestSnapshotId = answer.latestSnapshotId.length === 0 ? undefined : answer.latestSnapshotId;
       this.latestSequence = Number(answer.latestSequence);
+      this.baseDamaged = answer.baseDamaged;
     }
     this.#queue = [
       ...Array.from(this.#probes, ([batch, { ids }]): Outgoing => ({ kind: 'probe', batch, ids })),

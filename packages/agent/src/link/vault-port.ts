@@ -43,6 +43,8 @@ export interface BackupSession {
   /** The source's newest committed snapshot. If it is not the base, close this session and build on that one. */
   readonly latestSnapshotId: Uint8Array | undefined;
   readonly latestSequence: number;
+  /** The base needs objects that are damaged or missing: read every file anew, which stores them again. */
+  readonly baseDamaged: boolean;
   /** Unacknowledged envelope bytes beyond which `send` waits. */
   readonly windowBytes: number;
 

@@ -13,6 +13,8 @@ import { isIP } from 'node:net';
 
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import { CONTROLLER_NAME } from '@holdfast/shared/rpc/channel';
+// The certificate library's container asks for it.
+import 'reflect-metadata';
 import * as x509 from '@peculiar/x509';
 
 x509.cryptoProvider.set(webcrypto);

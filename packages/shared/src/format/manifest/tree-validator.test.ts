@@ -1,0 +1,75 @@
+import { expect } from 'chai';
+import { expectError } from '../../testing/expect-error.ts';
+import { directory, file, randomTree, statOf } from '../../testing/manifest-trees.ts';
+import { type Entry, newEntry } from './entry.ts';
+import { hardLinkKey, TreeValidator } from './tree-validator.ts';
+
+const symlink = (path: string, linkTarget = '/etc'): Entry => newEntry(path, statOf(0o120777), { linkTarget });
+
+function check(entries: readonly Entry[], start = ''): void {
+  const validator = new TreeValidator(start);
+  for (const entry of entries) validator.next(entry);
+}
+
+describe('TreeValidator', () => {
+  it('takes every well-formed tree, and a subtree of one', () => {
+    check(randomTree(31, 3000));
+    check([directory('a/b'), file('a/b/c'), file('a/b/d')], 'a/b');
+    check([file('a/b')], 'a/b');
+    check([]);
+  });
+
+  const hostile: [string, Entry[]][] = [
+    ["'..'", [directory(''), file('..')]],
+    ["'..' inside", [directory(''), directory('a'), file('a/../../b')]],
+    ['an absolute path', [directory(''), file('/etc/passwd')]],
+    ['NUL', [directory(''), file('a\0b')]],
+    ['an empty component', [directory(''), directory('a'), file('a//b')]],
+    ['a name twice', [directory(''), file('a'), file('a')]],
+    ['a name out of order', [directory(''), file('b'), file('a')]],
+    ['a file under a symlink', [directory(''), symlink('a'), file('a/passwd')]],
+    ['a file under a file', [directory(''), file('a'), file('a/b')]],
+    ['a file without its directory', [directory(''), file('a/b')]],
+    ['a file under a directory that came too early', [directory(''), directory('a'), file('b'), file('a/x')]],
+    ['no root', [file('a')]],
+    ['a segment beyond its size', [directory(''), { ...file('a', 5), stat: statOf(0o100644, { size: 4 }) }]],
+  ];
+  for (const [what, entries] of hostile) {
+    it(`40: refuses ${what}`, () => {
+      check(entries.slice(0, -1));
+      expectError(() => check(entries), 'PATH_ESCAPES', 'DAMAGED');
+    });
+  }
+
+  it('40: refuses what lies outside the subtree that was asked for', () => {
+    for (const path of ['a/bc', 'a/c', 'b', 'a/b!']) {
+      expectError(() => check([directory('a/b'), file(path)], 'a/b'), 'PATH_ESCAPES');
+    }
+    expectError(() => check([directory('a')], 'a/b'), 'PATH_ESCAPES');
+    expectError(() => check([], '../x'), 'PATH_ESCAPES');
+  });
+
+  it('26, 40: takes hard links of one nature, and refuses one to something else', () => {
+    const linked = (entry: Entry): Entry => ({ ...entry, hardLinkGroup: 3 });
+    check([directory(''), linked(file('a', 0)), linked(file('b', 0))]);
+    check([directory(''), linked(symlink('a')), linked(symlink('b'))]);
+    const device = (path: string, rdevMinor: number): Entry =>
+      linked(newEntry(path, statOf(0o060600, { rdevMajor: 8, rdevMinor })));
+    check([directory(''), device('a', 1), device('b', 1)]);
+    for (const other of [linked(symlink('b')), linked(newEntry('b', statOf(0o010000))), device('b', 1)]) {
+      expectError(() => check([directory(''), linked(file('a', 0)), other]), 'DAMAGED');
+    }
+    expectError(() => check([directory(''), linked(symlink('a', 'x')), linked(symlink('b', 'y'))]), 'DAMAGED');
+    expectError(() => check([directory(''), device('a', 1), device('b', 2)]), 'DAMAGED');
+    expectError(() => check([linked(directory(''))]), 'DAMAGED');
+  });
+
+  it('36: names of inodes with one number on two file systems are not one group', () => {
+    const linked = (path: string, hardLinkGroup: number, ino: bigint): Entry =>
+      newEntry(path, statOf(0o100644, { ino }), { hardLinkGroup });
+    expect(hardLinkKey(linked('a', 1, 7n))).to.equal(hardLinkKey(linked('b', 1, 7n)));
+    expect(hardLinkKey(linked('a', 1, 7n))).not.to.equal(hardLinkKey(linked('b', 2, 7n)));
+    expect(hardLinkKey(linked('a', 1, 7n))).not.to.equal(hardLinkKey(linked('b', 1, 8n)));
+    expect(hardLinkKey(file('a'))).to.equal(undefined);
+  });
+});

@@ -48,7 +48,7 @@ export function writeEntry(
   const metadata = metadataOf(entry, chunks);
   if (type === 'file') {
     const inode = writeFile(deps, entry, metadata, look, result);
-    if (entry.hardLinkGroup > 0) result.inode(index, inode);
+    if (inode !== undefined) result.inode(index, inode);
   } else if (type === 'symlink') {
     target.createSymlink(entry.path, entry.linkTarget, metadata);
   } else if (look !== LOOK_SAME && target.createSpecial(entry.path, metadata) === 'skipped') {
@@ -64,15 +64,16 @@ function writeFile(
   metadata: EntryMetadata,
   look: number | undefined,
   result: TaskResult,
-): bigint {
+): bigint | undefined {
   const { target, chunks, tagOf } = deps;
   const size = statSize(entry.stat);
   const existing = look === undefined ? undefined : target.openForUpdate(entry.path, size);
   result.files++;
   result.bytes += size;
   if (existing !== undefined && (look === LOOK_SAME || look === LOOK_METADATA)) {
+    const inode = inodeOf(entry, existing);
     finishOrAbandon(existing, metadata);
-    return existing.inode;
+    return inode;
   }
   try {
     const file = target.createFile(entry.path, size, entry.inodeFlags);
@@ -83,12 +84,18 @@ function writeFile(
       file.abandon();
       throw error;
     }
+    const inode = inodeOf(entry, file);
     finishOrAbandon(file, metadata);
     result.filesWritten++;
-    return file.inode;
+    return inode;
   } finally {
     existing?.abandon();
   }
+}
+
+/** Of a file that has other names; looking costs a system call. */
+export function inodeOf(entry: PlacedEntry, file: TargetFile): bigint | undefined {
+  return entry.hardLinkGroup > 0 ? file.inode : undefined;
 }
 
 export function finishOrAbandon(file: TargetFile, metadata: EntryMetadata): void {

@@ -9,7 +9,7 @@ import { HoldfastError } from '@holdfast/shared/base/errors';
 import type { PlacedEntry } from '@holdfast/shared/format/manifest/entry';
 import { statSize, statType } from '@holdfast/shared/format/manifest/stat-record';
 import { checkPieces, ExistingContent, metadataOf, pieceOf, writePieces } from './entry-content.ts';
-import { compareWritten, finishOrAbandon, type WriterDeps } from './entry-writer.ts';
+import { compareWritten, finishOrAbandon, inodeOf, type WriterDeps } from './entry-writer.ts';
 import { metadataLooksSame } from './existing-look.ts';
 import { LOOK_ABSENT, LOOK_CONTENT, LOOK_METADATA, LOOK_SAME, LOOK_TYPE, type PostedPiece } from './restore-task.ts';
 import type { TaskResult } from './task-result.ts';
@@ -75,8 +75,9 @@ export class LargeFiles {
     try {
       if (kept === undefined) return;
       const warningsBefore = deps.targetWarnings();
+      const inode = inodeOf(large.entry, kept);
       finishOrAbandon(kept, metadataOf(large.entry, deps.chunks));
-      if (large.entry.hardLinkGroup > 0) result.inode(large.index, kept.inode);
+      if (inode !== undefined) result.inode(large.index, inode);
       if (deps.targetWarnings() === warningsBefore) compareWritten(deps.target, large.entry, result);
       result.entries++;
       result.files++;

@@ -132,7 +132,7 @@ async function writeAll(
       onAnswer: () => onProgress(tally.progress(phase, filesTotal, bytesTotal)),
     });
     await run.run();
-    if (mode === 'write' || mode === 'delta') tally.add(await pool.run(DIRECTORY_THREAD, { kind: 'finish' }, 0));
+    if (mode === 'write' || mode === 'delta') await finish(pool, tally);
   } catch (thrown) {
     // The reads that others still wait for must end before the threads do.
     work.fail(toHoldfastError(thrown));
@@ -143,6 +143,13 @@ async function writeAll(
     await work.settle();
     await closeThreads(pool);
   }
+}
+
+/** Each thread has inode flags that had to wait; the directories come after them, and all of it is durable when this returns. */
+async function finish(pool: WorkerPool<RestoreTask, RestoreAnswer>, tally: RestoreTally): Promise<void> {
+  const threads = Array.from({ length: pool.size }, (_, thread) => thread).filter((thread) => thread !== DIRECTORY_THREAD);
+  const answers = await Promise.all(threads.map((thread) => pool.run(thread, { kind: 'finish' }, 0)));
+  for (const answer of [...answers, await pool.run(DIRECTORY_THREAD, { kind: 'finish' }, 0)]) tally.add(answer);
 }
 
 /** Each gives up the files it has open, so that nothing half-written keeps a name. */

@@ -18,6 +18,8 @@ export interface CatalogOptions {
   readonly databaseUrl?: string;
   /** Absolute; used by the embedded server only, below `postgres/`. */
   readonly directory: string;
+  /** False leaves a server running that ran before: another process may be using it. Default true. */
+  readonly stopAdopted?: boolean;
   /** Called when a connection breaks between queries. */
   readonly onError?: (error: Error) => void;
 }
@@ -49,7 +51,7 @@ export async function openCatalog(options: CatalogOptions): Promise<Catalog> {
       ...catalog,
       close: async () => {
         await catalog.close();
-        await server.stop();
+        if (!server.adopted || options.stopAdopted !== false) await server.stop();
       },
     };
   } catch (error) {

@@ -7,7 +7,7 @@
 // Invariants (master-key.test.ts): a wrapped secret opens only with the same key under the same name; any changed byte
 // refuses; the key's file is created 0600 and is refused when others can read it.
 
-import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
+import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:crypto';
 import { readFileSync, statSync, writeFileSync } from 'node:fs';
 
 import { HoldfastError } from '@holdfast/shared/base/errors';
@@ -17,6 +17,8 @@ export interface MasterKey {
   wrap(name: string, secret: Uint8Array): Buffer;
   /** Throws FAILED_PRECONDITION when this is not the key that wrapped it, or the bytes were changed. */
   unwrap(name: string, wrapped: Uint8Array): Buffer;
+  /** 32 bytes for one purpose (HKDF-SHA-256): what every replica must have and a rebuild must find again without a catalog. */
+  derive(purpose: string): Buffer;
 }
 
 const VERSION = 1;
@@ -26,6 +28,7 @@ const TAG_BYTES = 16;
 /** @param key 32 bytes */
 export function masterKeyFrom(key: Uint8Array): MasterKey {
   return {
+    derive: (purpose) => Buffer.from(hkdfSync('sha256', key, 'holdfast master key', purpose, 32)),
     wrap(name, secret) {
       const nonce = randomBytes(NONCE_BYTES);
       const cipher = createCipheriv('aes-256-gcm', key, nonce).setAAD(Buffer.from(name));

@@ -6,7 +6,8 @@
 // Invariants (server.test.ts, threats 41 and 44):
 //   CN1 a connection that presents a certificate which does not verify against our authority is closed;
 //   CN2 end(fingerprint) closes every connection of that certificate before it returns;
-//   CN3 there are never more connections without a certificate, or for one certificate, than their limits.
+//   CN3 a connection ends when its certificate does;
+//   CN4 there are never more connections without a certificate, or for one certificate, than their limits.
 
 import { createHash } from 'node:crypto';
 import type http2 from 'node:http2';
@@ -64,14 +65,16 @@ export function trackConnections(
     session.setTimeout(limits.anonymousIdleMs, () => session.destroy());
     session.once('close', () => anonymous.delete(session));
   };
-  const admitHost = (session: http2.ServerHttp2Session, fingerprint: string): void => {
+  const admitHost = (session: http2.ServerHttp2Session, fingerprint: string, validUntil: Date): void => {
     const sessions = byCertificate.get(fingerprint) ?? new Set();
     if (sessions.size >= limits.perCertificate) return refuse(session, 'too-many-of-certificate');
     byCertificate.set(fingerprint, sessions.add(session));
     const bytes = windowFor(givenBytes, limits.windowBudgetBytes);
     if (bytes > FLOOR_WINDOW_BYTES) session.setLocalWindowSize(bytes);
     givenBytes += bytes;
+    const expiry = closeAt(session, validUntil);
     session.once('close', () => {
+      expiry.stop();
       givenBytes -= bytes;
       sessions.delete(session);
       if (sessions.size === 0) byCertificate.delete(fingerprint);
@@ -85,7 +88,7 @@ export function trackConnections(
         const certificate = socket instanceof TLSSocket ? socket.getPeerX509Certificate() : undefined;
         if (certificate === undefined) return admitAnonymous(session);
         if (!(socket instanceof TLSSocket) || !socket.authorized) return refuse(session, 'foreign-certificate');
-        admitHost(session, fingerprintOf(certificate.raw));
+        admitHost(session, fingerprintOf(certificate.raw), new Date(certificate.validTo));
       });
     },
     end(fingerprint) {
@@ -98,4 +101,20 @@ export function trackConnections(
       hosts: [...byCertificate.values()].reduce((sum, sessions) => sum + sessions.size, 0),
     }),
   };
+}
+
+/** The longest delay that a timer keeps. */
+const TIMER_MAX_MS = 2 ** 31 - 1;
+
+/** Closes the session at a moment of the wall clock, which is what certificates are valid by. */
+function closeAt(session: http2.ServerHttp2Session, moment: Date): { stop(): void } {
+  let timer: NodeJS.Timeout;
+  const arm = (): void => {
+    const leftMs = moment.getTime() - Date.now();
+    if (leftMs <= 0) return session.destroy();
+    timer = setTimeout(arm, Math.min(leftMs, TIMER_MAX_MS));
+    timer.unref();
+  };
+  arm();
+  return { stop: () => clearTimeout(timer) };
 }

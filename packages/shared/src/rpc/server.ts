@@ -11,6 +11,7 @@
 // Who a certificate belongs to, and what anybody may do, is not decided here.
 
 import type http2 from 'node:http2';
+import type { SecureContextOptions } from 'node:tls';
 
 import grpc from '@grpc/grpc-js';
 import { createServer, type Server } from 'nice-grpc';
@@ -57,6 +58,8 @@ export interface RpcServer {
   readonly connections: Connections;
   /** Binds `server` (or what `server.use()` returned). Returns the port, also when 0 was asked for. */
   listen(server: Pick<Server, 'listen'>, address: string): Promise<number>;
+  /** New connections get this certificate from now on. */
+  renewCertificate(certificateChainPem: string, privateKeyPem: string): void;
 }
 
 /** A server that is not yet bound. */
@@ -77,7 +80,12 @@ export function createRpcServer(options: RpcServerOptions): RpcServer {
     .use(readPeer)
     .use(errorsToStatus(options.unexpectedError));
   const credentials = new MutualTlsCredentials(options, connections.attach);
-  return { server, connections, listen: (bound, address) => bound.listen(address, credentials) };
+  return {
+    server,
+    connections,
+    listen: (bound, address) => bound.listen(address, credentials),
+    renewCertificate: (cert, key) => credentials.renew({ ca: options.clientCaPem, cert, key }),
+  };
 }
 
 /** Options that Node documents and its types lack. */
@@ -115,6 +123,10 @@ class MutualTlsCredentials extends grpc.ServerCredentials {
       cert: options.certificateChainPem,
       key: options.privateKeyPem,
     });
+  }
+
+  renew(context: SecureContextOptions): void {
+    this.updateSecureContextOptions(context);
   }
 
   override _equals(other: grpc.ServerCredentials): boolean {

@@ -1,0 +1,65 @@
+// What the controller counts, for Prometheus.
+
+import { collectDefaultMetrics, Gauge, Registry } from 'prom-client';
+
+import type { Catalog } from '../catalog/catalog.ts';
+
+export interface MetricsDeps {
+  readonly catalog: Catalog;
+  readonly connections: () => { anonymous: number; hosts: number };
+  readonly connectedHosts: () => number;
+}
+
+/** A registry whose values are looked up when they are asked for. */
+export function makeMetrics(deps: MetricsDeps): Registry {
+  const registry = new Registry();
+  collectDefaultMetrics({ register: registry });
+  const gauge = (
+    name: string,
+    help: string,
+    labelNames: string[],
+    read: (gauge: Gauge) => Promise<void> | void,
+  ): Gauge =>
+    new Gauge({
+      name: `holdfast_${name}`,
+      help,
+      labelNames,
+      registers: [registry],
+      async collect() {
+        this.reset();
+        await read(this);
+      },
+    });
+  gauge('connections', 'Open TLS connections', ['kind'], (metric) => {
+    const { anonymous, hosts } = deps.connections();
+    metric.set({ kind: 'operator' }, anonymous);
+    metric.set({ kind: 'host' }, hosts);
+  });
+  gauge('control_streams', 'Hosts connected to this replica', [], (metric) => metric.set(deps.connectedHosts()));
+  gauge('hosts', 'Hosts by state in the catalog', ['state'], (metric) =>
+    counts(deps, metric, 'select state as label, count(*) as n from host group by 1', 'state'),
+  );
+  gauge('jobs', 'Jobs of the last day by state', ['state'], (metric) =>
+    counts(
+      deps,
+      metric,
+      `select state as label, count(*) as n from job where created_at > now() - interval '1 day' group by 1`,
+      'state',
+    ),
+  );
+  gauge('snapshot_age_seconds', 'Seconds since the newest snapshot of each source', ['source'], (metric) =>
+    counts(
+      deps,
+      metric,
+      `select h.name || '/' || s.name as label, floor(extract(epoch from now() - max(p.committed_at)))::bigint as n
+       from source s join host h on h.id = s.host_id join snapshot p on p.source_id = s.id where s.removed_at is null group by 1`,
+      'source',
+    ),
+  );
+  return registry;
+}
+
+async function counts(deps: MetricsDeps, metric: Gauge, sql: string, label: string): Promise<void> {
+  const { rows } = await deps.catalog.pool.query<{ label: string; n: number }>(sql);
+  for (const row of rows) metric.set({ [label]: row.label }, row.n);
+}

@@ -26,7 +26,8 @@ export const BUNDLE_MAX_BYTES = 2 * 1024 * 1024;
  * length ≥ 2 MiB.
  */
 export function bundleCloses(lengthSoFar: number, fileTag: Uint8Array): boolean {
-  if (fileTag.length !== TAG_BYTES) throw new HoldfastError('INVALID_ARGUMENT', `a tag has 16 bytes, not ${fileTag.length}`);
+  if (fileTag.length !== TAG_BYTES)
+    throw new HoldfastError('INVALID_ARGUMENT', `a tag has 16 bytes, not ${fileTag.length}`);
   if (lengthSoFar < BUNDLE_MIN_BYTES) return false;
   if (lengthSoFar >= BUNDLE_MAX_BYTES) return true;
   const tag = (fileTag[0]! | (fileTag[1]! << 8) | (fileTag[2]! << 16) | (fileTag[3]! << 24)) >>> 0;

@@ -61,7 +61,10 @@ export function unpack(codec: number, sized: Buffer<ArrayBuffer>): Buffer<ArrayB
     return sized.subarray(LENGTH_BYTES);
   }
   if (codec !== Codec.lz4 && codec !== Codec.zstd) {
-    throw new HoldfastError('UNSUPPORTED_VERSION', `an object is packed with codec ${codec}, which this version does not know`);
+    throw new HoldfastError(
+      'UNSUPPORTED_VERSION',
+      `an object is packed with codec ${codec}, which this version does not know`,
+    );
   }
   if (packedLength >= plainLength) throw damaged('is packed into more bytes than it had');
   const plain = codec === Codec.lz4 ? unpackLz4(sized) : unpackZstd(sized.subarray(LENGTH_BYTES), plainLength);
@@ -83,7 +86,10 @@ function smaller(plain: Uint8Array, codec: Codec, bytes: Uint8Array): Packed {
  */
 function packZstd(plain: Uint8Array, level: number): Buffer {
   if (!Number.isInteger(level) || level < MIN_ZSTD_LEVEL || level > MAX_ZSTD_LEVEL) {
-    throw new HoldfastError('INVALID_ARGUMENT', `a Zstandard level is ${MIN_ZSTD_LEVEL} to ${MAX_ZSTD_LEVEL}, not ${level}`);
+    throw new HoldfastError(
+      'INVALID_ARGUMENT',
+      `a Zstandard level is ${MIN_ZSTD_LEVEL} to ${MAX_ZSTD_LEVEL}, not ${level}`,
+    );
   }
   return zstdCompressSync(plain, {
     // One output buffer that always suffices (ZSTD_COMPRESSBOUND): otherwise Node gathers 16 KiB pieces and copies them.
@@ -93,16 +99,27 @@ function packZstd(plain: Uint8Array, level: number): Buffer {
 }
 
 function unpackZstd(packed: Buffer, plainLength: number): Buffer {
+  let unpacked: ZstdResult;
   try {
-    return zstdDecompressSync(packed, {
+    unpacked = zstdDecompressSync(packed, {
       // One byte more than can come: Node would otherwise allocate a second buffer just to see that it stays empty.
       chunkSize: Math.max(plainLength + 1, MIN_NODE_CHUNK_BYTES),
       maxOutputLength: plainLength,
+      info: true,
       params: { [constants.ZSTD_d_windowLogMax]: WINDOW_LOG_MAX },
-    });
+    }) as unknown as ZstdResult;
   } catch (cause) {
     throw damaged('is not what Zstandard makes, or unfolds to more than it claims', cause);
   }
+  // Node reads one frame and says nothing about what stands behind it.
+  if (unpacked.engine.bytesWritten !== packed.length) throw damaged('has something behind its Zstandard frame');
+  return unpacked.buffer;
+}
+
+/** What Node answers with `info: true`; its types do not say so. `bytesWritten`: compressed bytes that were consumed. */
+interface ZstdResult {
+  readonly buffer: Buffer;
+  readonly engine: { readonly bytesWritten: number };
 }
 
 /** A frame may ask for a window of 2 GiB; none of ours needs more than the longest object, 2^24. */
@@ -126,7 +143,9 @@ function unpackLz4(sized: Buffer): Buffer {
 function worthLz4(plain: Uint8Array): boolean {
   if (plain.length <= 2 * PROBE_BYTES) return true;
   const middle = (plain.length - PROBE_BYTES) >>> 1;
-  return shrinksUnderLz4(plain.subarray(0, PROBE_BYTES)) || shrinksUnderLz4(plain.subarray(middle, middle + PROBE_BYTES));
+  return (
+    shrinksUnderLz4(plain.subarray(0, PROBE_BYTES)) || shrinksUnderLz4(plain.subarray(middle, middle + PROBE_BYTES))
+  );
 }
 
 function shrinksUnderLz4(sample: Uint8Array): boolean {

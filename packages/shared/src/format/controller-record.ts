@@ -1,13 +1,40 @@
-// Controller records: what the catalog must not lose, written into the packs themselves (signatures).
+// Controller records: what the catalog must not lose, written into the packs themselves.
+//
+// Hazard: a catalog that is rebuilt from packs would bring back what was deleted, forget locks, and list uploads that were
+// never committed. So the controller writes down each of these acts as an object. It is sealed with the keys of the system
+// domain, which the controller has: a rebuild needs no customer's key. The ids in a record are not references, because what
+// they name belongs to another domain, and a delete record outlives its snapshot.
+//
+// Invariants (controller-record.test.ts): every kind of record comes back as it was; what is not a record, of an unknown
+// version or an unknown kind is refused and never skipped.
+//
+// Elsewhere on purpose: when they are written and how a rebuild applies them (the controller's vault).
 
-import type { SnapshotStatistics } from './snapshot-record.ts';
+import { HoldfastError } from '../base/errors.ts';
+import { ControllerRecord as WireRecord } from '../rpc/gen/holdfast/v1/records.ts';
+import type { CommitRecord as WireCommit, LogSegmentRecord as WireLogSegment } from '../rpc/gen/holdfast/v1/records.ts';
+import { ID_BYTES } from './envelope.ts';
+import {
+  bytesIn,
+  bytesOut,
+  checkRecordVersion,
+  countIn,
+  countOut,
+  decodeBounded,
+  integerIn,
+  integerOut,
+  ownBytes,
+  PUBLIC_KEY_BYTES,
+  RECORD_VERSION,
+  statisticsIn,
+  statisticsOut,
+  textIn,
+  textOut,
+  type SnapshotStatistics,
+} from './record-fields.ts';
 
-/** All times: catalog's clock, ms since 1970. Ids of objects: 32 bytes. */
-export type ControllerRecord =
-  | CommitRecord
-  | LockRecord
-  | DeleteRecord
-  | LogSegmentRecord;
+/** All times are ms since 1970 by the catalog's clock unless said otherwise; ids of objects have 32 bytes. */
+export type ControllerRecord = CommitRecord | LockRecord | DeleteRecord | LogSegmentRecord;
 
 /** A snapshot was committed. */
 export interface CommitRecord {
@@ -21,16 +48,14 @@ export interface CommitRecord {
   readonly sourceType: string;
   readonly sequence: number;
   readonly committedAtMs: number;
-  /** Raw Ed25519, 32 bytes: what the snapshot record was verified with. */
+  /** Raw Ed25519, 32 bytes: the host's key at that time, which its snapshot record is signed with. */
   readonly hostRecordPublicKey: Uint8Array;
-  readonly owner: string;
-  /** What the catalog's row says besides, so that a rebuild without the domain's key brings it back whole. */
-  readonly previousSnapshotId: Uint8Array | undefined;
-  /** Agent's clock; shown, never compared. */
-  readonly startedAtMs: number;
+  /** What the agent said of the snapshot, so that a rebuilt list shows it without the domain's key. */
   readonly statistics: SnapshotStatistics;
   readonly partial: boolean;
   readonly warningsTotal: number;
+  /** Agent's clock. */
+  readonly startedAtMs: number;
 }
 
 /** A snapshot may not be deleted before a time. */
@@ -53,7 +78,7 @@ export interface DeleteRecord {
   readonly reason: string;
 }
 
-/** A log segment (WAL, binary log) was stored. Positions are the server's own notation. */
+/** A piece of a database's log (WAL, binary log) was stored. Positions are in the server's own notation. */
 export interface LogSegmentRecord {
   readonly kind: 'logSegment';
   readonly segmentId: Uint8Array;
@@ -61,15 +86,169 @@ export interface LogSegmentRecord {
   readonly hostId: string;
   readonly sourceId: string;
   readonly systemIdentifier: string;
+  /** 0–4,294,967,295. */
   readonly timeline: number;
   readonly startPosition: string;
   readonly endPosition: string;
+  /** Server's clock; absent when the segment has no commit. */
   readonly lastCommitAtMs: number | undefined;
+  /** Server's clock. */
   readonly sentAtMs: number | undefined;
   readonly storedAtMs: number;
 }
 
-/** The payload to seal as kind controllerRecord, without references, with the system domain's keys. */
-export declare function encodeControllerRecord(record: ControllerRecord): Buffer<ArrayBuffer>;
-/** Throws DAMAGED for what is not a record, UNSUPPORTED_VERSION for a kind of record this code does not know. */
-export declare function decodeControllerRecord(payload: Uint8Array): ControllerRecord;
+export const MAX_CONTROLLER_RECORD_BYTES = 64 * 1024;
+
+/**
+ * The payload to seal as kind controllerRecord, without references, with the system domain's keys.
+ * Throws INVALID_ARGUMENT or LIMIT_EXCEEDED for a record that could not be read again.
+ */
+export function encodeControllerRecord(record: ControllerRecord): Buffer<ArrayBuffer> {
+  return ownBytes(WireRecord.encode({ version: RECORD_VERSION, record: toWire(record) }).finish());
+}
+
+/** Throws DAMAGED for what is not a record, UNSUPPORTED_VERSION for a version or a kind of record this code does not know. */
+export function decodeControllerRecord(payload: Uint8Array): ControllerRecord {
+  const wire = decodeBounded(payload, MAX_CONTROLLER_RECORD_BYTES, (bytes) => WireRecord.decode(bytes));
+  checkRecordVersion(wire.version);
+  if (wire.record === undefined) {
+    throw new HoldfastError('UNSUPPORTED_VERSION', 'a controller record is of a kind that this version does not know');
+  }
+  return fromWire(wire.record);
+}
+
+type WireKind = NonNullable<WireRecord['record']>;
+
+function toWire(record: ControllerRecord): WireKind {
+  switch (record.kind) {
+    case 'commit':
+      return { $case: 'commit', value: commitOut(record) };
+    case 'lock':
+      return {
+        $case: 'lock',
+        value: {
+          snapshotId: bytesOut(record.snapshotId, ID_BYTES, 'snapshot_id'),
+          domainId: textOut(record.domainId, 'domain_id'),
+          lockedUntilMs: integerOut(record.lockedUntilMs, 'locked_until_ms'),
+          lockedAtMs: integerOut(record.lockedAtMs, 'locked_at_ms'),
+          lockedBy: textOut(record.lockedBy, 'locked_by'),
+        },
+      };
+    case 'delete':
+      return {
+        $case: 'delete',
+        value: {
+          snapshotId: bytesOut(record.snapshotId, ID_BYTES, 'snapshot_id'),
+          domainId: textOut(record.domainId, 'domain_id'),
+          deletedAtMs: integerOut(record.deletedAtMs, 'deleted_at_ms'),
+          deletedBy: textOut(record.deletedBy, 'deleted_by'),
+          reason: textOut(record.reason, 'reason'),
+        },
+      };
+    default:
+      return { $case: 'logSegment', value: logSegmentOut(record) };
+  }
+}
+
+function fromWire(wire: WireKind): ControllerRecord {
+  switch (wire.$case) {
+    case 'commit':
+      return commitIn(wire.value);
+    case 'lock':
+      return {
+        kind: 'lock',
+        snapshotId: bytesIn(wire.value.snapshotId, ID_BYTES, 'snapshot_id'),
+        domainId: textIn(wire.value.domainId, 'domain_id'),
+        lockedUntilMs: integerIn(wire.value.lockedUntilMs, 'locked_until_ms'),
+        lockedAtMs: integerIn(wire.value.lockedAtMs, 'locked_at_ms'),
+        lockedBy: textIn(wire.value.lockedBy, 'locked_by'),
+      };
+    case 'delete':
+      return {
+        kind: 'delete',
+        snapshotId: bytesIn(wire.value.snapshotId, ID_BYTES, 'snapshot_id'),
+        domainId: textIn(wire.value.domainId, 'domain_id'),
+        deletedAtMs: integerIn(wire.value.deletedAtMs, 'deleted_at_ms'),
+        deletedBy: textIn(wire.value.deletedBy, 'deleted_by'),
+        reason: textIn(wire.value.reason, 'reason'),
+      };
+    default:
+      return logSegmentIn(wire.value);
+  }
+}
+
+function commitOut(record: CommitRecord): WireCommit {
+  return {
+    snapshotId: bytesOut(record.snapshotId, ID_BYTES, 'snapshot_id'),
+    domainId: textOut(record.domainId, 'domain_id'),
+    hostId: textOut(record.hostId, 'host_id'),
+    hostName: textOut(record.hostName, 'host_name'),
+    sourceId: textOut(record.sourceId, 'source_id'),
+    sourceName: textOut(record.sourceName, 'source_name'),
+    sourceType: textOut(record.sourceType, 'source_type'),
+    sequence: countOut(record.sequence, 'sequence'),
+    committedAtMs: integerOut(record.committedAtMs, 'committed_at_ms'),
+    hostRecordPublicKey: bytesOut(record.hostRecordPublicKey, PUBLIC_KEY_BYTES, 'host_record_public_key'),
+    statistics: statisticsOut(record.statistics),
+    partial: record.partial,
+    warningsTotal: countOut(record.warningsTotal, 'warnings_total'),
+    startedAtMs: integerOut(record.startedAtMs, 'started_at_ms'),
+  };
+}
+
+function commitIn(wire: WireCommit): CommitRecord {
+  return {
+    kind: 'commit',
+    snapshotId: bytesIn(wire.snapshotId, ID_BYTES, 'snapshot_id'),
+    domainId: textIn(wire.domainId, 'domain_id'),
+    hostId: textIn(wire.hostId, 'host_id'),
+    hostName: textIn(wire.hostName, 'host_name'),
+    sourceId: textIn(wire.sourceId, 'source_id'),
+    sourceName: textIn(wire.sourceName, 'source_name'),
+    sourceType: textIn(wire.sourceType, 'source_type'),
+    sequence: countIn(wire.sequence, 'sequence'),
+    committedAtMs: integerIn(wire.committedAtMs, 'committed_at_ms'),
+    hostRecordPublicKey: bytesIn(wire.hostRecordPublicKey, PUBLIC_KEY_BYTES, 'host_record_public_key'),
+    statistics: statisticsIn(wire.statistics),
+    partial: wire.partial,
+    warningsTotal: countIn(wire.warningsTotal, 'warnings_total'),
+    startedAtMs: integerIn(wire.startedAtMs, 'started_at_ms'),
+  };
+}
+
+function logSegmentOut(record: LogSegmentRecord): WireLogSegment {
+  if (!Number.isInteger(record.timeline) || record.timeline < 0 || record.timeline > 0xffff_ffff) {
+    throw new HoldfastError('INVALID_ARGUMENT', 'timeline of a record is a 32-bit number');
+  }
+  return {
+    segmentId: bytesOut(record.segmentId, ID_BYTES, 'segment_id'),
+    domainId: textOut(record.domainId, 'domain_id'),
+    hostId: textOut(record.hostId, 'host_id'),
+    sourceId: textOut(record.sourceId, 'source_id'),
+    systemIdentifier: textOut(record.systemIdentifier, 'system_identifier'),
+    timeline: record.timeline,
+    startPosition: textOut(record.startPosition, 'start_position'),
+    endPosition: textOut(record.endPosition, 'end_position'),
+    lastCommitAtMs:
+      record.lastCommitAtMs === undefined ? undefined : integerOut(record.lastCommitAtMs, 'last_commit_at_ms'),
+    sentAtMs: record.sentAtMs === undefined ? undefined : integerOut(record.sentAtMs, 'sent_at_ms'),
+    storedAtMs: integerOut(record.storedAtMs, 'stored_at_ms'),
+  };
+}
+
+function logSegmentIn(wire: WireLogSegment): LogSegmentRecord {
+  return {
+    kind: 'logSegment',
+    segmentId: bytesIn(wire.segmentId, ID_BYTES, 'segment_id'),
+    domainId: textIn(wire.domainId, 'domain_id'),
+    hostId: textIn(wire.hostId, 'host_id'),
+    sourceId: textIn(wire.sourceId, 'source_id'),
+    systemIdentifier: textIn(wire.systemIdentifier, 'system_identifier'),
+    timeline: wire.timeline,
+    startPosition: textIn(wire.startPosition, 'start_position'),
+    endPosition: textIn(wire.endPosition, 'end_position'),
+    lastCommitAtMs: wire.lastCommitAtMs === undefined ? undefined : integerIn(wire.lastCommitAtMs, 'last_commit_at_ms'),
+    sentAtMs: wire.sentAtMs === undefined ? undefined : integerIn(wire.sentAtMs, 'sent_at_ms'),
+    storedAtMs: integerIn(wire.storedAtMs, 'stored_at_ms'),
+  };
+}

@@ -96,7 +96,7 @@ export function referencesOf(envelope: Uint8Array): Uint8Array {
 
 /** The object's id: SHA-256 of the envelope's bytes, in a buffer of its own. */
 export function objectId(envelope: Uint8Array): Buffer<ArrayBuffer> {
-  return hash('sha256', envelope, 'buffer') as Buffer<ArrayBuffer>;
+  return hash('sha256', envelope, 'buffer');
 }
 
 /** The object's proof, siv[16..32]: who knows it has seen the object, which an id alone does not show. A copy. */

@@ -44,7 +44,10 @@ export function deriveDomainKeys(masterSecret: Uint8Array, domainId: string, epo
     throw new HoldfastError('INVALID_ARGUMENT', `a domain's master secret has 32 bytes, not ${masterSecret.length}`);
   }
   if (!Number.isInteger(epoch) || epoch < 0 || epoch > MAX_KEY_EPOCH) {
-    throw new HoldfastError('INVALID_ARGUMENT', `a key epoch is a whole number from 0 to ${MAX_KEY_EPOCH}, not ${epoch}`);
+    throw new HoldfastError(
+      'INVALID_ARGUMENT',
+      `a key epoch is a whole number from 0 to ${MAX_KEY_EPOCH}, not ${epoch}`,
+    );
   }
   const domain = Buffer.from(domainId, 'utf8');
   if (domain.length === 0 || domain.length > MAX_DOMAIN_ID_BYTES || domain.includes(0)) {

@@ -86,7 +86,8 @@ export class MemoryDisk {
 
   syncDirectory(directory: string): void {
     const within = (name: string): boolean => name.slice(0, Math.max(0, name.lastIndexOf('/'))) === directory;
-    for (const name of this.#durableNames.keys()) if (within(name) && !this.#names.has(name)) this.#durableNames.delete(name);
+    for (const name of this.#durableNames.keys())
+      if (within(name) && !this.#names.has(name)) this.#durableNames.delete(name);
     for (const [name, inode] of this.#names) if (within(name)) this.#durableNames.set(name, inode);
   }
 }

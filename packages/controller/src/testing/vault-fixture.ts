@@ -2,14 +2,14 @@
 
 import { randomUUID } from 'node:crypto';
 
-import { ObjectKind, PROOF_BYTES, proofOf } from '@holdfast/shared/format/envelope';
+import { HoldfastError } from '@holdfast/shared/base/errors';
+import { ObjectKind } from '@holdfast/shared/format/envelope';
 import { SYSTEM_DOMAIN_ID, deriveDomainKeys, type DomainKeys } from '@holdfast/shared/format/keys';
 import { open, seal, type SealedObject } from '@holdfast/shared/format/seal';
 import { systemClock, type Clock } from '@holdfast/shared/runtime/clock';
 
 import type { Catalog } from '../catalog/catalog.ts';
 import {
-  SELF_REFERENCE,
   type BackupAnswer,
   type BackupCommitted,
   type BackupStream,
@@ -25,6 +25,14 @@ import { openVault } from '../vault/vault.ts';
 
 export const systemKeys = deriveDomainKeys(Buffer.alloc(32, 7), SYSTEM_DOMAIN_ID, 0);
 export const grantKey = Buffer.alloc(32, 9);
+
+/** The code that `work` fails with. */
+export async function codeOf(work: Promise<unknown>): Promise<string> {
+  return work.then(
+    () => 'nothing was thrown',
+    (error: unknown) => (error instanceof HoldfastError ? error.code : String(error)),
+  );
+}
 
 /** A host with one source, in a domain. */
 export interface TestHost {
@@ -61,7 +69,12 @@ export function openTestVault(options: TestVaultOptions): Promise<Vault> {
     limits: { packTargetBytes: 8 * 1024, ...limits },
     describeSource: (sourceId) => {
       const host = hosts.find((one) => one.sourceId === sourceId);
-      const names = { hostName: 'web-1', sourceName: 'site', sourceType: 'files', hostRecordPublicKey: Buffer.alloc(32) };
+      const names = {
+        hostName: 'web-1',
+        sourceName: 'site',
+        sourceType: 'files',
+        hostRecordPublicKey: Buffer.alloc(32),
+      };
       return Promise.resolve(host && { hostId: host.caller.hostId, domainId: host.caller.domainId, ...names });
     },
   });
@@ -93,7 +106,8 @@ function parent(host: TestHost, kind: 2 | 3, references: readonly TestObject[], 
 export function snapshotOf(host: TestHost, texts: readonly string[], label: string): TestObject[] {
   const chunks = texts.map((text) => chunk(host, text));
   const leaves: TestObject[] = [];
-  for (let first = 0; first < chunks.length; first += 3) leaves.push(node(host, chunks.slice(first, first + 3), `leaf ${first}`));
+  for (let first = 0; first < chunks.length; first += 3)
+    leaves.push(node(host, chunks.slice(first, first + 3), `leaf ${first}`));
   const root = node(host, leaves, 'root');
   return [...chunks, ...leaves, root, record(host, root, label)];
 }
@@ -104,7 +118,13 @@ export async function beginOn(
   more: { sessionId?: string; baseSnapshotId?: Uint8Array } = {},
 ): Promise<BackupStream> {
   const none = new Uint8Array(0);
-  return vault.beginBackup(host.caller, { sourceId: host.sourceId, jobId: '', sessionId: '', baseSnapshotId: none, ...more });
+  return vault.beginBackup(host.caller, {
+    sourceId: host.sourceId,
+    jobId: '',
+    sessionId: '',
+    baseSnapshotId: none,
+    ...more,
+  });
 }
 
 /** Sends an object in pieces. */
@@ -121,7 +141,15 @@ export async function send(stream: BackupStream, object: TestObject, pieceBytes 
   }
 }
 
-export const someStats = { entries: 9, files: 8, bytesTotal: 7, bytesRead: 6, bytesNew: 5, bytesStored: 4, durationMs: 3 };
+export const someStats = {
+  entries: 9,
+  files: 8,
+  bytesTotal: 7,
+  bytesRead: 6,
+  bytesNew: 5,
+  bytesStored: 4,
+  durationMs: 3,
+};
 
 export function commitOn(stream: BackupStream, recordId: Buffer, sequence: number): Promise<void> {
   return stream.commit({ recordId, sequence, stats: someStats, partial: false, warningsTotal: 2, startedAtMs: 1234 });
@@ -199,5 +227,3 @@ export async function readSnapshot(vault: Vault, host: TestHost, snapshotId: Uin
 export function plainOf(host: TestHost, objects: readonly TestObject[]): Map<string, string> {
   return new Map(objects.map((one) => [one.id.toString('hex'), open(host.keys, one.envelope).plain.toString()]));
 }
-
-export { PROOF_BYTES, SELF_REFERENCE, proofOf };

@@ -176,7 +176,11 @@ export interface Vault {
   /** Reads every byte of the packs that a snapshot (or the domain, or everything) needs. */
   verify(
     scope: { domainId?: string; snapshotId?: Uint8Array },
-    options?: { describeFiles?: DescribeFiles; progress?: (bytesDone: number, bytesTotal: number) => void; signal?: AbortSignal },
+    options?: {
+      describeFiles?: DescribeFiles;
+      progress?: (bytesDone: number, bytesTotal: number) => void;
+      signal?: AbortSignal;
+    },
   ): Promise<VerifyReport>;
   /** Lets streams end, seals what is open. No call may follow. */
   stop(): Promise<void>;

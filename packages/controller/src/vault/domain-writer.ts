@@ -227,7 +227,7 @@ export class DomainWriter {
     const rows: NewObject[] = [];
     for (const packClass of ['content', 'nodes'] as const) {
       const own = objects.filter((object) => classOf(object.kind) === packClass);
-      for (let first = 0; first < own.length; ) {
+      for (let first = 0; first < own.length;) {
         const pack = await this.#packFor(packClass, own[first]!.envelope.length);
         touched.add(pack);
         let end = first;
@@ -244,7 +244,11 @@ export class DomainWriter {
     return rows;
   }
 
-  async #index(accepted: readonly Pending[], rows: readonly NewObject[], touched: ReadonlySet<OpenPack>): Promise<void> {
+  async #index(
+    accepted: readonly Pending[],
+    rows: readonly NewObject[],
+    touched: ReadonlySet<OpenPack>,
+  ): Promise<void> {
     const sessions = sessionChanges(accepted, rows);
     if (rows.length === 0 && sessions.every((session) => session.records.length === 0)) return;
 
@@ -363,10 +367,14 @@ function* referencesOf(object: ReceivedObject): Generator<{ id: Buffer; proof: B
 
 function unproven(object: ReceivedObject, reference: Buffer): HoldfastError {
   const names = { object: object.key, reference: reference.toString('hex') };
-  return new HoldfastError('FAILED_PRECONDITION', `object ${names.object} refers to ${names.reference}, which is missing or not proven`, {
-    hint: 'Send the missing object first; if it was stored before, it has been damaged since and must be read from its source again.',
-    details: names,
-  });
+  return new HoldfastError(
+    'FAILED_PRECONDITION',
+    `object ${names.object} refers to ${names.reference}, which is missing or not proven`,
+    {
+      hint: 'Send the missing object first; if it was stored before, it has been damaged since and must be read from its source again.',
+      details: names,
+    },
+  );
 }
 
 function sessionChanges(

@@ -58,7 +58,9 @@ export function checkGrant(key: Uint8Array, caller: Caller, grant: Uint8Array, n
     body.subarray(49, 65).equals(uuidBytes(caller.hostId)) &&
     body.readBigUInt64LE(65) > BigInt(nowMs);
   if (!valid) {
-    throw new HoldfastError('NOT_ALLOWED', 'this grant does not allow this host to read', { hint: 'Ask for a new one.' });
+    throw new HoldfastError('NOT_ALLOWED', 'this grant does not allow this host to read', {
+      hint: 'Ask for a new one.',
+    });
   }
   return { recordId: Buffer.from(body.subarray(1, 33)), grant: bytes };
 }

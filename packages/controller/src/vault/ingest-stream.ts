@@ -10,18 +10,18 @@
 // Tested in ingest.db.test.ts and hostile-agent.db.test.ts.
 
 import { HoldfastError, toHoldfastError } from '@holdfast/shared/base/errors';
-import { ID_BYTES, ObjectKind, PROOF_BYTES, parseHeader, proofOf, referencesOf } from '@holdfast/shared/format/envelope';
+import {
+  ID_BYTES,
+  ObjectKind,
+  PROOF_BYTES,
+  parseHeader,
+  proofOf,
+  referencesOf,
+} from '@holdfast/shared/format/envelope';
 import type { Clock, Timer } from '@holdfast/shared/runtime/clock';
 
 import { AnswerQueue } from './answer-queue.ts';
-import type {
-  BackupAnswer,
-  BackupBegan,
-  BackupCommitted,
-  BackupStream,
-  CommitBackup,
-  ObjectPart,
-} from './contract.ts';
+import type { BackupAnswer, BackupBegan, BackupCommitted, BackupStream, CommitBackup, ObjectPart } from './contract.ts';
 import type { DomainWriter, ReceivedObject, StoredOutcome } from './domain-writer.ts';
 import type { ByteBudget, VaultLimits } from './ingest-limits.ts';
 import { sha256 } from './pack-format.ts';
@@ -154,7 +154,8 @@ export class IngestStream implements BackupStream {
     const { totalLength, data, referenceProofs } = part;
     if (part.id.length !== ID_BYTES) throw violation('an object id of another length');
     if (totalLength > limits.objectBytes) throw tooLarge(`an object of ${totalLength} bytes`, limits.objectBytes);
-    if (part.offset !== 0 || data.length === 0 || data.length > totalLength) throw violation('a first piece that does not fit');
+    if (part.offset !== 0 || data.length === 0 || data.length > totalLength)
+      throw violation('a first piece that does not fit');
     checkPiece(data);
     if (referenceProofs.length > limits.objectReferences * PROOF_BYTES || referenceProofs.length % PROOF_BYTES !== 0) {
       throw violation('proofs of a wrong length');
@@ -205,13 +206,15 @@ export class IngestStream implements BackupStream {
     const outcome = this.#deps.writer.store(object);
     // It may fail while an earlier one is still on its way; the chain below looks at it in its turn.
     outcome.catch(() => undefined);
-    this.#acknowledged = this.#acknowledged.then(() => outcome).then(
-      (stored) => this.#acknowledge(object.envelope.length, stored),
-      (error: unknown) => {
-        this.#giveBack(object.envelope.length);
-        this.#end(toHoldfastError(error));
-      },
-    );
+    this.#acknowledged = this.#acknowledged
+      .then(() => outcome)
+      .then(
+        (stored) => this.#acknowledge(object.envelope.length, stored),
+        (error: unknown) => {
+          this.#giveBack(object.envelope.length);
+          this.#end(toHoldfastError(error));
+        },
+      );
   }
 
   #acknowledge(bytes: number, stored: StoredOutcome): void {
@@ -271,17 +274,23 @@ export class IngestStream implements BackupStream {
 function receivedObject(assembly: Assembly, session: Session, limits: VaultLimits): ReceivedObject {
   const envelope = assembly.buffer;
   if (!sha256(envelope).equals(assembly.id)) {
-    throw new HoldfastError('PROTOCOL_VIOLATION', `the bytes sent as object ${assembly.id.toString('hex')} are not that object`, {
-      hint: 'They were damaged on the way or in memory. Run the backup again; if it recurs, test the memory of that host.',
-    });
+    throw new HoldfastError(
+      'PROTOCOL_VIOLATION',
+      `the bytes sent as object ${assembly.id.toString('hex')} are not that object`,
+      {
+        hint: 'They were damaged on the way or in memory. Run the backup again; if it recurs, test the memory of that host.',
+      },
+    );
   }
   const header = parseEnvelope(envelope);
   if (!AGENT_KINDS.has(header.kind)) {
     throw new HoldfastError('NOT_ALLOWED', `an agent may not store objects of kind ${header.kind}`);
   }
-  if (header.referenceCount > limits.objectReferences) throw tooLarge('an object with its references', limits.objectReferences);
+  if (header.referenceCount > limits.objectReferences)
+    throw tooLarge('an object with its references', limits.objectReferences);
   if (header.kind === ObjectKind.chunk && header.referenceCount > 0) throw violation('a chunk with references');
-  if (assembly.referenceProofs.length !== header.referenceCount * PROOF_BYTES) throw violation('a proof for not each reference');
+  if (assembly.referenceProofs.length !== header.referenceCount * PROOF_BYTES)
+    throw violation('a proof for not each reference');
   return {
     id: assembly.id,
     key: assembly.id.toString('hex'),

@@ -11,6 +11,7 @@ import {
   backUp,
   beginOn,
   chunk,
+  codeOf,
   commitOn,
   newHost,
   node,
@@ -22,14 +23,6 @@ import {
   snapshotOf,
 } from '../testing/vault-fixture.ts';
 import type { Vault } from './contract.ts';
-
-/** The code that `work` fails with. */
-export async function codeOf(work: Promise<unknown>): Promise<string> {
-  return work.then(
-    () => 'nothing was thrown',
-    (error: unknown) => (error instanceof HoldfastError ? error.code : String(error)),
-  );
-}
 
 describe('ingest', () => {
   const host = newHost();
@@ -60,7 +53,9 @@ describe('ingest', () => {
 
     expect(committed.snapshotId.equals(objects.at(-1)!.id)).to.equal(true);
     expect(await readSnapshot(vault, host, committed.snapshotId)).to.deep.equal(plainOf(host, objects));
-    const { rows } = await catalog.pool.query('select sequence, previous_id, partial, warnings_total, entries from snapshot');
+    const { rows } = await catalog.pool.query(
+      'select sequence, previous_id, partial, warnings_total, entries from snapshot',
+    );
     expect(rows).to.deep.equal([{ sequence: 1, previous_id: null, partial: false, warnings_total: 2, entries: 9 }]);
   });
 
@@ -157,7 +152,9 @@ describe('ingest', () => {
     );
     const stamped = rows.filter((row) => row.epoch === 5);
     expect(stamped.some((row) => row.condemned)).to.equal(false);
-    expect(stamped.map((row) => row.id.toString('hex'))).to.include.members([objects[0]!, objects[1]!].map((o) => o.id.toString('hex')));
+    expect(stamped.map((row) => row.id.toString('hex'))).to.include.members(
+      [objects[0]!, objects[1]!].map((o) => o.id.toString('hex')),
+    );
     expect(rows.filter((row) => row.epoch < 5).every((row) => row.condemned)).to.equal(true);
   });
 
@@ -197,8 +194,12 @@ describe('ingest', () => {
 
     expect(await readSnapshot(vault, host, committed[0].snapshotId)).to.deep.equal(plainOf(host, mine));
     expect(await readSnapshot(vault, other, committed[1].snapshotId)).to.deep.equal(plainOf(other, theirs));
-    const { rows } = await catalog.pool.query<{ bytes: number }>('select sum(acknowledged_bytes)::bigint as bytes from pack');
-    const distinct = new Map([...mine, ...theirs].map((object) => [object.id.toString('hex'), object.envelope.length + 64]));
+    const { rows } = await catalog.pool.query<{ bytes: number }>(
+      'select sum(acknowledged_bytes)::bigint as bytes from pack',
+    );
+    const distinct = new Map(
+      [...mine, ...theirs].map((object) => [object.id.toString('hex'), object.envelope.length + 64]),
+    );
     const records = [...distinct.values()].reduce((sum, bytes) => sum + bytes, 0);
     const { rows: own } = await catalog.pool.query<{ bytes: number }>(
       'select sum(length_bytes + 64)::bigint as bytes from object where kind = 6',

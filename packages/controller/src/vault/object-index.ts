@@ -105,7 +105,11 @@ export async function pinReferences(
   const proven = new Set<string>();
   for (let first = 0; first < claims.length; first += BATCH) {
     const batch = claims.slice(first, first + BATCH);
-    const columns = [batch.map((claim) => claim.id), batch.map((claim) => claim.proof), batch.map((claim) => claim.epoch)];
+    const columns = [
+      batch.map((claim) => claim.id),
+      batch.map((claim) => claim.proof),
+      batch.map((claim) => claim.epoch),
+    ];
     const { rows } = await queries.query<{ id: Buffer; proof: Buffer }>({
       name: 'vault-pin',
       text: PIN,

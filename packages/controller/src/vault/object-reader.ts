@@ -71,7 +71,9 @@ export async function readRange(
     for (const object of range) alone.push(...(await readRange(storage, domainId, [object])));
     return alone;
   }
-  return range.map(({ id, place }) => checked(id, bytes.subarray(place.offset - start, place.offset - start + place.lengthBytes), place));
+  return range.map(({ id, place }) =>
+    checked(id, bytes.subarray(place.offset - start, place.offset - start + place.lengthBytes), place),
+  );
 }
 
 function checked(id: Buffer, envelope: Buffer, place: ObjectPlace): ReadOutcome {

@@ -201,9 +201,9 @@ export class OpenPack {
 
 async function releasePack(pool: Queries, sequence: number, writerId: string): Promise<void> {
   await pool
-    .query(`update pack set state = 'abandoned', writer_id = null where sequence = $1 and writer_id = $2 and state = 'open'`, [
-      sequence,
-      writerId,
-    ])
+    .query(
+      `update pack set state = 'abandoned', writer_id = null where sequence = $1 and writer_id = $2 and state = 'open'`,
+      [sequence, writerId],
+    )
     .catch(() => undefined);
 }

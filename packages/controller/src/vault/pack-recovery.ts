@@ -103,7 +103,8 @@ async function recoverPack(pack: PackRow, deps: RecoveryDeps): Promise<Buffer[]>
     return [];
   }
   const bytes = await readPack(deps.storage, identity);
-  if (bytes === undefined) return finish(pack, [], [{ offset: 0, lengthBytes: acknowledgedBytes, what: 'the file is missing' }], deps);
+  if (bytes === undefined)
+    return finish(pack, [], [{ offset: 0, lengthBytes: acknowledgedBytes, what: 'the file is missing' }], deps);
 
   const { records, damages } = await scanRecords(identity, bytes, acknowledgedBytes);
   const footer = findFooter(identity, bytes);

@@ -82,7 +82,12 @@ export async function scanRecords(pack: PackIdentity, bytes: Buffer, end: number
       await nextTurn();
     }
   }
-  if (limit < end) damages.push({ offset: limit, lengthBytes: end - limit, what: 'the file ends too early' });
+  if (limit < end) {
+    // The record that the end cuts and the missing rest are one place.
+    const cut = damages.at(-1);
+    const from = cut !== undefined && cut.offset + cut.lengthBytes === limit ? damages.pop()!.offset : limit;
+    damages.push({ offset: from, lengthBytes: end - from, what: 'the file ends too early' });
+  }
   return { records, damages };
 }
 

@@ -38,7 +38,11 @@ export async function walkReferences(domainId: string, rootId: Buffer, deps: Gra
   while (unseen.length > 0) {
     const step = unseen.slice(0, NODES_A_STEP);
     unseen = unseen.slice(NODES_A_STEP);
-    const found = await locateObjects(deps.pool, domainId, step.map((id) => Buffer.from(id, 'hex')));
+    const found = await locateObjects(
+      deps.pool,
+      domainId,
+      step.map((id) => Buffer.from(id, 'hex')),
+    );
     const nodes: PlacedObject[] = [];
     for (const id of step) {
       const place = found.get(id);
@@ -108,7 +112,13 @@ export async function findHurtSnapshots(
     const lost = new Set(reached.lost);
     for (const id of alsoLost) if (reached.places.has(id)) lost.add(id);
     if (lost.size === 0) continue;
-    hurt.push({ domainId, snapshotId: row.id, sourceId: row.source_id, sequence: row.sequence, lost: [...lost].toSorted() });
+    hurt.push({
+      domainId,
+      snapshotId: row.id,
+      sourceId: row.source_id,
+      sequence: row.sequence,
+      lost: [...lost].toSorted(),
+    });
   }
   return hurt;
 }

@@ -107,16 +107,21 @@ export class GrantedReadStream implements ReadStream {
     for (const { id, reference } of wanted) {
       const place = places.get(id.toString('hex'));
       if (place !== undefined) present.push({ id, reference, place });
-      else missing.push({ kind: 'notServed', tag, reference, id, reason: 'missing', message: 'the vault does not have it' });
+      else
+        missing.push({
+          kind: 'notServed',
+          tag,
+          reference,
+          id,
+          reason: 'missing',
+          message: 'the vault does not have it',
+        });
     }
     const ranges = planRanges(present).map((range) => ({
       bytes: rangeBytes(range),
       start: () => this.#read(tag, range),
     }));
-    return [
-      ...ranges,
-      { bytes: 0, start: () => Promise.resolve([...missing, { kind: 'done', tag } as const]) },
-    ];
+    return [...ranges, { bytes: 0, start: () => Promise.resolve([...missing, { kind: 'done', tag } as const]) }];
   }
 
   async #wantedIds(want: Want): Promise<{ id: Buffer; reference: number }[]> {

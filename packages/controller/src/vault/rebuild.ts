@@ -74,8 +74,13 @@ interface FoundRecord {
 /** Throws FAILED_PRECONDITION when the catalog's vault is not empty. */
 export async function rebuildCatalog(deps: RebuildDeps): Promise<RebuildReport> {
   const { pool } = deps.catalog;
-  const { rows } = await pool.query('select 1 from pack union all select 1 from object union all select 1 from snapshot limit 1');
-  if (rows.length > 0) throw new HoldfastError('FAILED_PRECONDITION', 'the catalog has a vault already', { hint: 'Rebuild into an empty catalog.' });
+  const { rows } = await pool.query(
+    'select 1 from pack union all select 1 from object union all select 1 from snapshot limit 1',
+  );
+  if (rows.length > 0)
+    throw new HoldfastError('FAILED_PRECONDITION', 'the catalog has a vault already', {
+      hint: 'Rebuild into an empty catalog.',
+    });
 
   const warnings: string[] = [];
   const names = (await deps.storage.list()).filter((name) => name.endsWith('.pack'));
@@ -90,8 +95,11 @@ export async function rebuildCatalog(deps: RebuildDeps): Promise<RebuildReport> 
   }
   const commits = committedSnapshots(found);
   await deps.catalog.transaction(async (client) => {
-    await client.query(`select setval('vault_pack_sequence', $1)`, [Math.max(1, ...packs.map(({ identity }) => identity.sequence))]);
-    for (const { id, record, previousId } of commits) await insertSnapshot(client, record, { commitRecordId: id, previousId });
+    await client.query(`select setval('vault_pack_sequence', $1)`, [
+      Math.max(1, ...packs.map(({ identity }) => identity.sequence)),
+    ]);
+    for (const { id, record, previousId } of commits)
+      await insertSnapshot(client, record, { commitRecordId: id, previousId });
   });
   await adoptTarget(pool, deps.storage);
   const incomplete = await checkComplete(commits, deps);
@@ -156,7 +164,11 @@ function identityWithoutHeader(name: string, bytes: Buffer, sequence: number): P
   if (parts === null || bytes.length < PACK_HEADER_BYTES + RECORD_HEADER_BYTES) return undefined;
   const marker = Buffer.from(bytes.subarray(PACK_HEADER_BYTES, PACK_HEADER_BYTES + 16));
   const identity = { id: parts[2]!, domainId: parts[1]!, sequence, marker };
-  const first = decodeRecordHeader({ ...identity, packClass: 'nodes' }, PACK_HEADER_BYTES, bytes.subarray(PACK_HEADER_BYTES, PACK_HEADER_BYTES + RECORD_HEADER_BYTES));
+  const first = decodeRecordHeader(
+    { ...identity, packClass: 'nodes' },
+    PACK_HEADER_BYTES,
+    bytes.subarray(PACK_HEADER_BYTES, PACK_HEADER_BYTES + RECORD_HEADER_BYTES),
+  );
   if (first === undefined) return undefined;
   const content = first.kind === ObjectKind.chunk || first.kind === ObjectKind.logSegment;
   return { ...identity, packClass: content ? 'content' : 'nodes' };
@@ -167,7 +179,15 @@ async function insertPack(pool: Queries, { identity, sealed, recordBytes }: Foun
   await pool.query(
     `insert into pack (sequence, id, domain_id, class, marker, state, acknowledged_bytes, sealed_at)
      values ($1, $2, $3, $4, $5, $6, $7, case when $6 = 'sealed' then now() end)`,
-    [identity.sequence, identity.id, identity.domainId, identity.packClass, identity.marker, sealed ? 'sealed' : 'abandoned', recordBytes],
+    [
+      identity.sequence,
+      identity.id,
+      identity.domainId,
+      identity.packClass,
+      identity.marker,
+      sealed ? 'sealed' : 'abandoned',
+      recordBytes,
+    ],
   );
 }
 
@@ -179,7 +199,13 @@ async function replaceObjects({ catalog }: RebuildDeps, { identity, records }: F
     ]);
     const latest = new Map(records.map((record) => [record.id.toString('hex'), record]));
     const rows = [...latest.values()].map(({ id, kind, offset, lengthBytes, proof }) => ({
-      id, kind, proof, lengthBytes, packSequence: identity.sequence, offset: offset + RECORD_HEADER_BYTES, epoch: 1,
+      id,
+      kind,
+      proof,
+      lengthBytes,
+      packSequence: identity.sequence,
+      offset: offset + RECORD_HEADER_BYTES,
+      epoch: 1,
     }));
     await insertObjects(client, identity.domainId, rows);
   });
@@ -197,7 +223,9 @@ async function controllerRecords(pack: FoundPack, deps: RebuildDeps, warnings: s
       if (record.domainId !== pack.identity.domainId) throw new HoldfastError('DAMAGED', 'it speaks of another domain');
       found.push({ id, record });
     } catch (error) {
-      warnings.push(`controller record ${id.toString('hex')} in pack ${pack.identity.id}: ${toHoldfastError(error).message}`);
+      warnings.push(
+        `controller record ${id.toString('hex')} in pack ${pack.identity.id}: ${toHoldfastError(error).message}`,
+      );
     }
   }
   return found;

@@ -77,7 +77,11 @@ export async function commitSnapshot(
     const record = commitRecord(caller, session, commit, source, committedAtMs);
     const sealed = seal(deps.systemKeys, ObjectKind.controllerRecord, [], encodeControllerRecord(record));
     await append({ ...sealed, kind: ObjectKind.controllerRecord }, session.epoch);
-    await insertSnapshot(client, record, { commitRecordId: sealed.id, previousId: latest?.snapshotId, sessionId: session.id });
+    await insertSnapshot(client, record, {
+      commitRecordId: sealed.id,
+      previousId: latest?.snapshotId,
+      sessionId: session.id,
+    });
     await closeSession(client, session);
     return { snapshotId: recordId, committedAtMs };
   });
@@ -118,7 +122,9 @@ async function repeatedAnswer(
     [caller.domainId, recordId, session.id],
   );
   if (rows[0] === undefined) {
-    throw new HoldfastError('SESSION_ENDED', 'this session has committed another snapshot', { hint: 'Begin a new one.' });
+    throw new HoldfastError('SESSION_ENDED', 'this session has committed another snapshot', {
+      hint: 'Begin a new one.',
+    });
   }
   return { snapshotId: recordId, committedAtMs: rows[0].committed_at.getTime() };
 }

@@ -26,7 +26,14 @@ import { readRange, type PlacedObject } from './object-reader.ts';
 import { recoverPacks } from './pack-recovery.ts';
 import { findHurtSnapshots, flagSnapshots } from './reachability.ts';
 import { GrantedReadStream } from './read-stream.ts';
-import { beginSession, forgetOldSessions, latestSnapshot, renewSession, resumeSession, type Session } from './sessions.ts';
+import {
+  beginSession,
+  forgetOldSessions,
+  latestSnapshot,
+  renewSession,
+  resumeSession,
+  type Session,
+} from './sessions.ts';
 import { commitSnapshot, type SourceIdentity } from './snapshot-commit.ts';
 import type { VaultStorage } from './storage.ts';
 import { checkTarget } from './target-identity.ts';
@@ -132,7 +139,11 @@ class LocalVault implements Vault {
     return makeGrant(this.#deps.grantKey, to, id, this.#deps.clock.wallMs() + ttlMs, this.#random(16));
   }
 
-  async grantOwn(caller: Caller, sourceId: string, snapshotId: Uint8Array): Promise<{ grant: Buffer; snapshotId: Buffer }> {
+  async grantOwn(
+    caller: Caller,
+    sourceId: string,
+    snapshotId: Uint8Array,
+  ): Promise<{ grant: Buffer; snapshotId: Buffer }> {
     const wanted = snapshotId.length === 0 ? null : Buffer.from(snapshotId);
     const source = await this.#deps.describeSource(sourceId);
     const own = source?.hostId === caller.hostId && source.domainId === caller.domainId;
@@ -166,7 +177,8 @@ class LocalVault implements Vault {
     const key = Buffer.from(id);
     if (key.length !== ID_BYTES) throw new HoldfastError('INVALID_ARGUMENT', 'an object id has 32 bytes');
     const place = (await locateObjects(this.#deps.catalog.pool, domainId, [key])).get(key.toString('hex'));
-    if (place === undefined) throw new HoldfastError('NOT_FOUND', `the vault does not have object ${key.toString('hex')}`);
+    if (place === undefined)
+      throw new HoldfastError('NOT_FOUND', `the vault does not have object ${key.toString('hex')}`);
     const [outcome] = await readRange(this.#deps.storage, domainId, [{ id: key, place }]);
     if (outcome!.ok) return outcome!.envelope;
     await this.#foundDamaged(domainId, { id: key, place }, undefined);

@@ -57,7 +57,10 @@ export async function verifyPacks(scope: VerifyScope, options: VerifyOptions, de
   return { packsChecked, objectsChecked, bytesChecked, damages, snapshots };
 }
 
-async function packsInScope(scope: VerifyScope, deps: GraphDeps): Promise<{ sequence: number; acknowledgedBytes: number }[]> {
+async function packsInScope(
+  scope: VerifyScope,
+  deps: GraphDeps,
+): Promise<{ sequence: number; acknowledgedBytes: number }[]> {
   const rows = await loadPacks(deps.pool, '($1::uuid is null or domain_id = $1) and acknowledged_bytes > 0', [
     scope.domainId ?? null,
   ]);
@@ -66,7 +69,10 @@ async function packsInScope(scope: VerifyScope, deps: GraphDeps): Promise<{ sequ
 
   const { domainId } = scope;
   const snapshotId = Buffer.from(scope.snapshotId);
-  const { rows: found } = await deps.pool.query(`select 1 from snapshot where domain_id = $1 and id = $2`, [domainId, snapshotId]);
+  const { rows: found } = await deps.pool.query(`select 1 from snapshot where domain_id = $1 and id = $2`, [
+    domainId,
+    snapshotId,
+  ]);
   if (domainId === undefined || found.length === 0) throw new HoldfastError('NOT_FOUND', 'there is no such snapshot');
   const { places } = await walkReferences(domainId, snapshotId, deps);
   const needed = new Set([...places.values()].map((place) => place.packSequence));
@@ -95,16 +101,24 @@ interface CheckedPack {
   readonly damages: readonly DamagedPlace[];
 }
 
-async function checkPack({ identity, state, acknowledgedBytes }: PackRow, { storage }: GraphDeps): Promise<CheckedPack> {
+async function checkPack(
+  { identity, state, acknowledgedBytes }: PackRow,
+  { storage }: GraphDeps,
+): Promise<CheckedPack> {
   const bytes = await readPack(storage, identity);
   if (bytes === undefined) {
     return { records: [], damages: [{ offset: 0, lengthBytes: acknowledgedBytes, what: 'the file is missing' }] };
   }
   const damages: DamagedPlace[] = [];
-  if (!headerIs(identity, bytes)) damages.push({ offset: 0, lengthBytes: PACK_HEADER_BYTES, what: "the pack's header is damaged" });
+  if (!headerIs(identity, bytes))
+    damages.push({ offset: 0, lengthBytes: PACK_HEADER_BYTES, what: "the pack's header is damaged" });
   const scanned = await scanRecords(identity, bytes, acknowledgedBytes);
   damages.push(...scanned.damages);
-  if (state === 'sealed' && bytes.length > acknowledgedBytes - 1 && findFooter(identity, bytes)?.offset !== acknowledgedBytes) {
+  if (
+    state === 'sealed' &&
+    bytes.length > acknowledgedBytes - 1 &&
+    findFooter(identity, bytes)?.offset !== acknowledgedBytes
+  ) {
     const lengthBytes = bytes.length - acknowledgedBytes;
     damages.push({ offset: acknowledgedBytes, lengthBytes, what: "the pack's footer is damaged" });
   }
@@ -115,8 +129,11 @@ function headerIs(identity: PackRow['identity'], bytes: Buffer): boolean {
   try {
     const header = decodePackHeader(bytes);
     return (
-      header?.id === identity.id && header.domainId === identity.domainId && header.sequence === identity.sequence &&
-      header.packClass === identity.packClass && header.marker.equals(identity.marker)
+      header?.id === identity.id &&
+      header.domainId === identity.domainId &&
+      header.sequence === identity.sequence &&
+      header.packClass === identity.packClass &&
+      header.marker.equals(identity.marker)
     );
   } catch {
     return false;
@@ -138,7 +155,9 @@ async function record(pack: PackRow, checked: CheckedPack, totals: Totals, deps:
 
   const unplaced = new Set(lost);
   for (const place of checked.damages) {
-    const inside = lost.filter(({ offset }) => offset >= place.offset && offset - RECORD_HEADER_BYTES < place.offset + place.lengthBytes);
+    const inside = lost.filter(
+      ({ offset }) => offset >= place.offset && offset - RECORD_HEADER_BYTES < place.offset + place.lengthBytes,
+    );
     for (const object of inside) unplaced.delete(object);
     totals.damages.push({ packId: identity.id, ...place, objectIds: inside.map(({ id }) => id.toString('hex')) });
   }
@@ -156,11 +175,10 @@ async function unmarkAbsent(pool: Queries, { identity }: PackRow, records: reado
   const good = new Set(records.map(({ id, offset }) => `${offset + RECORD_HEADER_BYTES} ${id.toString('hex')}`));
   const found = rows.filter((row) => good.has(`${row.pack_offset} ${row.id.toString('hex')}`)).map((row) => row.id);
   if (found.length === 0) return;
-  await pool.query('update object set absent_since = null where domain_id = $1 and pack_sequence = $2 and id = any($3::bytea[])', [
-    identity.domainId,
-    identity.sequence,
-    found,
-  ]);
+  await pool.query(
+    'update object set absent_since = null where domain_id = $1 and pack_sequence = $2 and id = any($3::bytea[])',
+    [identity.domainId, identity.sequence, found],
+  );
 }
 
 /** Damage of one snapshot's packs may hurt any snapshot of its domain, so all of them are looked at when there is any. */

@@ -31,9 +31,10 @@ import type {
   RunBackup,
 } from '../jobs/job.ts';
 import type { BackupSession, CommittedSnapshot } from '../link/vault-port.ts';
-import { type Base, loadBase, saveBase } from './base.ts';
+import { type Base, forgetBase, loadBase, saveBase } from './base.ts';
 import { fetchBase } from './base-fetch.ts';
 import type { ScanDoneMessage } from './messages.ts';
+import { isCacheMiss } from './node-cache.ts';
 import { Pressure } from './pressure.ts';
 import { BackupThreads } from './threads.ts';
 import { Uploader } from './uploader.ts';
@@ -42,19 +43,31 @@ export const runBackup: RunBackup = async (job, deps, signal, onProgress) => {
   const startedAtMs = deps.clock.wallMs();
   const startedAt = deps.clock.monotonicMs();
   const { identity } = deps;
-  if (identity.domainSecret === undefined) {
+  const { domainSecret } = identity;
+  if (domainSecret === undefined) {
     throw new HoldfastError('FAILED_PRECONDITION', "this host doesn't have its domain's secret", {
       hint: 'The domain is sealed: hand the secret over with `holdfast-agent secret`.',
     });
   }
-  const keys = deriveDomainKeys(identity.domainSecret, identity.domainId, identity.keyEpoch);
+  const keys = deriveDomainKeys(domainSecret, identity.domainId, identity.keyEpoch);
   const directory = cacheDirectory(deps.stateDir, job.source.sourceId);
-  const { session, base } = await openSession(job, deps, identity.domainSecret, directory, signal);
+  const attempt = async (): Promise<JobReport> => {
+    const { session, base } = await openSession(job, deps, domainSecret, directory, signal);
+    try {
+      const work: Work = { job, deps, keys, session, base, directory, startedAtMs, startedAt };
+      return await backUp(work, signal, onProgress);
+    } finally {
+      session.close();
+    }
+  };
   try {
-    const work: Work = { job, deps, keys, session, base, directory, startedAtMs, startedAt };
-    return await backUp(work, signal, onProgress);
-  } finally {
-    session.close();
+    return await attempt();
+  } catch (error) {
+    if (!isCacheMiss(error)) throw error;
+    // The agent's copy of the base is damaged. Without it the base is read from the vault, once.
+    deps.log.warn('backup.cache-damaged', { sourceId: job.source.sourceId });
+    forgetBase(directory);
+    return attempt();
   }
 };
 

@@ -3,7 +3,7 @@
 // The file is replaced durably after each commit. Losing it, or finding that it names a snapshot which is not the newest, costs
 // reading the manifest from the vault again, nothing else.
 
-import { readFileSync } from 'node:fs';
+import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { randomUUID } from 'node:crypto';
 import { z } from 'zod';
@@ -55,6 +55,10 @@ export function loadBase(directory: string): Base | undefined {
     // A cache that can't be understood is no cache.
     return undefined;
   }
+}
+
+export function forgetBase(directory: string): void {
+  rmSync(join(directory, BASE_FILE), { force: true });
 }
 
 export function saveBase(directory: string, base: Base): void {

@@ -2,6 +2,7 @@
 
 import type { MessagePort } from 'node:worker_threads';
 import type { ByteString } from '@holdfast/shared/base/byte-string';
+import type { ErrorDetails } from '@holdfast/shared/base/errors';
 import type { SealOptions } from '@holdfast/shared/format/seal';
 import type { DomainKeys } from '@holdfast/shared/format/keys';
 import type { FilesSource, JobWarning } from '../jobs/job.ts';
@@ -90,6 +91,7 @@ export interface ScanFailedMessage {
   readonly code: string;
   readonly message: string;
   readonly hint: string;
+  readonly details: ErrorDetails;
 }
 
 export type ScanMessage = NodeMessage | ScanProgressMessage | ScanDoneMessage | ScanFailedMessage;

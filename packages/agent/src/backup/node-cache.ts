@@ -123,6 +123,13 @@ export function compactNodeCache(path: string, keep: ReadonlySet<string>): void 
   }
 }
 
+const CACHE_MISS = { cacheMiss: true };
+
+/** Whether the error says that the cache lacks something, so that the base must be read from the vault. */
+export function isCacheMiss(error: unknown): boolean {
+  return error instanceof HoldfastError && error.details['cacheMiss'] === true;
+}
+
 const HEADER_BYTES = 40;
 const CHECKSUM_BYTES = 8;
 /** A node's payload and references are bounded by the format; this is above both together. */
@@ -141,5 +148,7 @@ function isSound(record: Buffer): boolean {
 }
 
 function missing(id: Uint8Array): HoldfastError {
-  return new HoldfastError('NOT_FOUND', `node ${Buffer.from(id).toString('hex', 0, 6)} is not in the cache`);
+  return new HoldfastError('NOT_FOUND', `node ${Buffer.from(id).toString('hex', 0, 6)} is not in the cache`, {
+    details: CACHE_MISS,
+  });
 }

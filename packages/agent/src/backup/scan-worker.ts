@@ -178,6 +178,6 @@ try {
     run(undefined);
   }
 } catch (error) {
-  const { code, message, hint } = toHoldfastError(error);
-  post({ kind: 'failed', code, message, hint });
+  const { code, message, hint, details } = toHoldfastError(error);
+  post({ kind: 'failed', code, message, hint, details });
 }

@@ -149,7 +149,7 @@ export class BackupThreads {
         return;
       case 'failed': {
         const code = isErrorCode(message.code) ? message.code : 'INTERNAL';
-        this.#fail(new HoldfastError(code, message.message, { hint: message.hint }));
+        this.#fail(new HoldfastError(code, message.message, { hint: message.hint, details: message.details }));
       }
     }
   }

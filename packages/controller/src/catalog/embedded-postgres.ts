@@ -52,6 +52,7 @@ export interface EmbeddedPostgres {
 }
 
 const DATABASE_USER = 'holdfast';
+const OLD_SERVER_DIES_MS = 20_000;
 const PORT_IN_SOCKET_NAME = 5432;
 /** sun_path has 108 bytes; "/.s.PGSQL.5432" and its lock take 19 of them. */
 const SOCKET_DIRECTORY_MAX_BYTES = 85;
@@ -67,9 +68,33 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
   const running = runningPostmaster(data);
   const socket = running?.socketDirectory ?? socketDirectory(data, user);
   const connection = { host: socket, port: PORT_IN_SOCKET_NAME, user: DATABASE_USER, password, database: 'postgres' };
-  const pid = running?.pid ?? launch(directory, data, socket, user, options.unsafeNoSync === true);
-  await waitUntilReady(connection, pid, directory, options.startTimeoutMs ?? 30_000);
+  const timeoutMs = options.startTimeoutMs ?? 30_000;
+  const ready = async (started: number): Promise<number> => {
+    await waitUntilReady(connection, started, directory, timeoutMs);
+    return started;
+  };
+  const start = (): number => launch(directory, data, socket, user, options.unsafeNoSync === true);
+  const pid =
+    running === undefined ? await retryWhileOldOneDies(async () => await ready(start())) : await ready(running.pid);
   return { connection, pid, adopted: running !== undefined, stop: () => stopPostmaster(pid, data) };
+}
+
+/**
+ * After SIGKILL of a server its pid stays until somebody reaps it, and its children until they notice. PostgreSQL refuses to start
+ * meanwhile, as it must.
+ */
+async function retryWhileOldOneDies(start: () => Promise<number>): Promise<number> {
+  const deadline = performance.now() + OLD_SERVER_DIES_MS;
+  for (;;) {
+    try {
+      return await start();
+    } catch (error) {
+      const stillThere =
+        error instanceof HoldfastError && /postmaster\.pid" already exists|shared memory block/.test(error.message);
+      if (!stillThere || performance.now() > deadline) throw error;
+      await sleep(200);
+    }
+  }
 }
 
 async function createCluster(

@@ -34,7 +34,8 @@ const PACK = `select sequence, id, domain_id, class, marker, acknowledged_bytes,
 describe('rebuild from packs alone', () => {
   const host = newHost();
   const stranger = newHost();
-  const hosts = [host, stranger];
+  const neighbour = newHost(host.caller.domainId);
+  const hosts = [host, stranger, neighbour];
   const first = snapshotOf(host, ['one', 'two', 'three', 'four'], 'first');
   const second = [...first.slice(0, -1), record(host, first.at(-2)!, 'second')];
   const foreign = snapshotOf(stranger, ['elsewhere'], 'first');
@@ -104,7 +105,7 @@ describe('rebuild from packs alone', () => {
       if (vault !== undefined) {
         await backUp(vault, host, first).catch(() => undefined);
         // Something after it, so that a record left behind would be acknowledged with what follows.
-        await backUp(vault, host, second).catch(() => undefined);
+        await backUp(vault, neighbour, snapshotOf(neighbour, ['one'], 'neighbour')).catch(() => undefined);
         await vault.stop().catch(() => undefined);
         // What was given up is finished by the next start.
         await (await openTestVault({ catalog: lost, storage: disk.mount(new Faults()), hosts })).stop();

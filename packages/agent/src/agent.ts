@@ -65,14 +65,13 @@ export function startAgent(options: AgentOptions): Agent {
   }
   const running = new RunningAgent(options, enrolled);
   log.info('agent.started', { version: AGENT_VERSION, hostId: enrolled.hostId, host: enrolled.hostName });
-  return {
-    identity: enrolled,
-    async stop() {
-      await Promise.race([running.stop(), sleep(clock, STOP_WITHIN_MS)]);
-      lock.release();
-      log.info('agent.stopped');
-    },
+  const stop = async (): Promise<void> => {
+    await Promise.race([running.stop(), sleep(clock, STOP_WITHIN_MS)]);
+    lock.release();
+    log.info('agent.stopped');
   };
+  let stopped: Promise<void> | undefined;
+  return { identity: enrolled, stop: () => (stopped ??= stop()) };
 }
 
 class RunningAgent {

@@ -13,7 +13,8 @@ import { restoreJob, testJobDeps } from '@holdfast/agent/testing/job-deps';
 import { SnapshotBuilder, type SpecEntry } from '@holdfast/agent/testing/snapshot-builder';
 
 const [directory, target, what = 'restore'] = process.argv.slice(2);
-if (directory === undefined || target === undefined) throw new Error('usage: restore.ts DIRECTORY TARGET [verify|restore]');
+if (directory === undefined || target === undefined)
+  throw new Error('usage: restore.ts DIRECTORY TARGET [verify|restore]');
 
 const built = new SnapshotBuilder().build(specOf(directory));
 const vault = fakeVault(built.objects, built.recordId);

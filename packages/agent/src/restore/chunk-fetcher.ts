@@ -3,7 +3,7 @@
 // Hazard: a bundle straddles leaves, and after many backups one bundle's files lie scattered over several: fetched for
 // each unit anew it would cost its size every time. So what is used only in part is kept for a while.
 //
-// Invariants (chunk-fetcher.test.ts):
+// Invariants (fetchers.test.ts):
 //   C1 every wanted chunk is answered, by its envelope or by the reason why there is none; an error of the session is thrown;
 //   C2 at most KEPT_BYTES of envelopes are kept besides those handed out;
 //   C3 an envelope that is kept is never transferred away.
@@ -86,7 +86,7 @@ export class ChunkFetcher {
         onFailure: ({ reference, reason, message }) =>
           settle(reference, { envelope: undefined, problem: message === '' ? reason : `${reason}: ${message}` }),
       });
-      for (const reference of [...open.keys()]) settle(reference, { envelope: undefined, problem: 'not answered' });
+      for (const reference of open.keys()) settle(reference, { envelope: undefined, problem: 'not answered' });
     } catch (error) {
       for (const one of open.values()) {
         one.reject(error);

@@ -36,7 +36,8 @@ export function piecesOf(entry: PlacedEntry): Piece[] {
 
 /** A piece as it came from the main thread. Its chunk's node and place are of no use here. */
 export function pieceOf(posted: PostedPiece): Piece {
-  if (posted.kind !== 'data') return { position: posted.position, segment: { kind: posted.kind, length: posted.length } };
+  if (posted.kind !== 'data')
+    return { position: posted.position, segment: { kind: posted.kind, length: posted.length } };
   return {
     position: posted.position,
     segment: {
@@ -58,7 +59,15 @@ export function pieceOf(posted: PostedPiece): Piece {
 export function postedPiece(piece: Piece): PostedPiece {
   const { position, segment } = piece;
   if (segment.kind !== 'data') {
-    return { kind: segment.kind, position, length: segment.length, chunkId: NONE, chunkLength: 0, offset: 0, tag: NONE };
+    return {
+      kind: segment.kind,
+      position,
+      length: segment.length,
+      chunkId: NONE,
+      chunkLength: 0,
+      offset: 0,
+      tag: NONE,
+    };
   }
   const { chunk, offset, length, tag } = segment;
   return { kind: 'data', position, length, chunkId: chunk.id, chunkLength: chunk.plainLength, offset, tag };

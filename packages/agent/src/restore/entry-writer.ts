@@ -111,11 +111,13 @@ export function finishOrAbandon(file: TargetFile, metadata: EntryMetadata): void
 export function compareWritten(target: RestoreTarget, entry: PlacedEntry, result: TaskResult): void {
   const there = target.look(entry.path);
   const type = statType(entry.stat);
-  if (there === undefined) throw new HoldfastError('FAILED_PRECONDITION', 'it was removed again by somebody else during the restore');
+  if (there === undefined)
+    throw new HoldfastError('FAILED_PRECONDITION', 'it was removed again by somebody else during the restore');
   const differs: string[] = [];
   if (statType(there) !== type) differs.push(`it is a ${statType(there)}, not a ${type}`);
   else if (type === 'file' || type === 'symlink') {
-    if (statSize(there) !== statSize(entry.stat)) differs.push(`it has ${statSize(there)} bytes, not ${statSize(entry.stat)}`);
+    if (statSize(there) !== statSize(entry.stat))
+      differs.push(`it has ${statSize(there)} bytes, not ${statSize(entry.stat)}`);
   }
   if (statMtimeSeconds(there) !== statMtimeSeconds(entry.stat) || statMtimeNs(there) !== statMtimeNs(entry.stat)) {
     differs.push('its modification time is another');

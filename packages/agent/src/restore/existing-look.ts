@@ -4,7 +4,16 @@
 // mtime and other bytes. So content is judged by its tags alone, read from the file itself, and a file with several names
 // is never taken for its own.
 
-import { STAT_BYTES, statGid, statMode, statMtimeNs, statMtimeSeconds, statSize, statType, statUid } from '@holdfast/shared/format/manifest/stat-record';
+import {
+  STAT_BYTES,
+  statGid,
+  statMode,
+  statMtimeNs,
+  statMtimeSeconds,
+  statSize,
+  statType,
+  statUid,
+} from '@holdfast/shared/format/manifest/stat-record';
 import type { PlacedChunk, PlacedEntry } from '@holdfast/shared/format/manifest/entry';
 import { ExistingContent, piecesOf, type Piece, type TagBytes } from './entry-content.ts';
 import { LOOK_ABSENT, LOOK_CONTENT, LOOK_METADATA, LOOK_SAME, LOOK_TYPE } from './restore-task.ts';
@@ -22,7 +31,8 @@ export function lookAt(target: RestoreTarget | undefined, entry: PlacedEntry, ta
   const xattrChunk = entry.xattrs.kind === 'chunk' ? [entry.xattrs.segment.chunk] : [];
   const type = statType(entry.stat);
   const pieces = type === 'file' ? piecesOf(entry) : [];
-  if (target === undefined || there === undefined) return { look: LOOK_ABSENT, needs: [...chunksOf(pieces), ...xattrChunk] };
+  if (target === undefined || there === undefined)
+    return { look: LOOK_ABSENT, needs: [...chunksOf(pieces), ...xattrChunk] };
   if (statType(there) !== type) return { look: LOOK_TYPE, needs: [...chunksOf(pieces), ...xattrChunk] };
   const sameMetadata = metadataLooksSame(entry.stat, there);
   if (type === 'file') {
@@ -35,7 +45,12 @@ export function lookAt(target: RestoreTarget | undefined, entry: PlacedEntry, ta
   return { look: sameMetadata ? LOOK_SAME : LOOK_METADATA, needs: xattrChunk };
 }
 
-function missingPieces(target: RestoreTarget, entry: PlacedEntry, pieces: readonly Piece[], tagOf: TagBytes): readonly Piece[] {
+function missingPieces(
+  target: RestoreTarget,
+  entry: PlacedEntry,
+  pieces: readonly Piece[],
+  tagOf: TagBytes,
+): readonly Piece[] {
   const file = target.openForUpdate(entry.path, statSize(entry.stat));
   if (file === undefined) return pieces;
   const existing = new ExistingContent(file, tagOf);

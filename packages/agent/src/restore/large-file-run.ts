@@ -15,7 +15,15 @@ import { statSize } from '@holdfast/shared/format/manifest/stat-record';
 import { postedPiece, type Piece } from './entry-content.ts';
 import { endsWhole, warningCodeOf } from './error-reach.ts';
 import { keyOf } from './opened-chunks.ts';
-import { EMPTY_ANSWER, LOOK_ABSENT, LOOK_CONTENT, LOOK_METADATA, LOOK_SAME, type RestoreAnswer, type RestoreTask } from './restore-task.ts';
+import {
+  EMPTY_ANSWER,
+  LOOK_ABSENT,
+  LOOK_CONTENT,
+  LOOK_METADATA,
+  LOOK_SAME,
+  type RestoreAnswer,
+  type RestoreTask,
+} from './restore-task.ts';
 import { UNIT_COST_BYTES, type LeafContext, type RunDeps } from './restore-run.ts';
 import { UNIT_BYTES } from './unit-plan.ts';
 import { WorkInFlight } from './work-in-flight.ts';
@@ -114,7 +122,10 @@ export class LargeFileRun {
     const fetched =
       node === undefined
         ? { chunks: [], transfer: [] }
-        : await chunks.fetch(nodes.handleOf(node), wanted.map((chunk) => ({ chunk, shared: false })));
+        : await chunks.fetch(
+            nodes.handleOf(node),
+            wanted.map((chunk) => ({ chunk, shared: false })),
+          );
     await this.#run(
       file,
       {
@@ -142,7 +153,10 @@ export class LargeFileRun {
         tally.entries++;
       }
       const xattrs = file.entry.xattrs.kind === 'chunk' && keep !== 'none' ? [file.entry.xattrs.segment.chunk] : [];
-      const fetched = await this.#deps.chunks.fetch(file.leaf.handle, xattrs.map((chunk) => ({ chunk, shared: true })));
+      const fetched = await this.#deps.chunks.fetch(
+        file.leaf.handle,
+        xattrs.map((chunk) => ({ chunk, shared: true })),
+      );
       const task: RestoreTask = { kind: 'file-end', file: file.id, keep, chunks: fetched.chunks };
       this.#answered(file.leaf, await this.#run(file, task));
     } catch (thrown) {

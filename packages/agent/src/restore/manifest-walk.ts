@@ -4,7 +4,7 @@
 // path, other counts, a level that does not fall) would make entries appear twice, vanish, or go on for ever. And one
 // damaged node must not cost the files of all the others.
 //
-// Invariants (restore.test.ts):
+// Invariants (fetchers.test.ts, restore.test.ts):
 //   M1 leaves come in order, and begin where their parent says;
 //   M2 a node that cannot be loaded is one gap, with the range of paths and the number of entries that it costs;
 //   M3 nodes without selected paths are not fetched.
@@ -74,10 +74,12 @@ function openNode(pending: Pending, node: NodeBytes): LeafView | Pending[] {
         throw mismatch('paths that belong to the next leaf');
       }
     }
-    if (pending.level !== undefined && leaf.count !== pending.entries) throw mismatch('another number of entries than its parent says');
+    if (pending.level !== undefined && leaf.count !== pending.entries)
+      throw mismatch('another number of entries than its parent says');
     return leaf;
   }
-  if (pending.level !== undefined && inner.level !== pending.level) throw mismatch('another level than its parent says');
+  if (pending.level !== undefined && inner.level !== pending.level)
+    throw mismatch('another level than its parent says');
   if (inner.firstPaths[0] !== pending.from) throw mismatch('another first path than its parent says');
   return inner.firstPaths.map((_, index) => pendingChild(pending, inner, index));
 }

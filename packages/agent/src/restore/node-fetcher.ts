@@ -3,7 +3,7 @@
 // Hazard: a walk that waits for each node costs a round trip a leaf; one that fetches all it might need costs memory
 // without bound. So siblings are fetched ahead, a few at a time.
 //
-// Invariants (node-fetcher.test.ts):
+// Invariants (fetchers.test.ts):
 //   N1 at most AHEAD nodes are held or on their way besides the one that is waited for;
 //   N2 a node is given out only if its bytes have the id that its parent names, and open as a node.
 
@@ -89,7 +89,7 @@ export class NodeFetcher implements AsyncNodeStore {
     try {
       const parent = this.handleOf(group[0]!.wanted.parent ?? this.#session.record.id);
       await this.#session.want(parent, [...open.keys()], {
-        onObject: (object) => {
+        onObject: async (object) => {
           const one = open.get(object.reference);
           if (one === undefined) return;
           try {
@@ -97,7 +97,7 @@ export class NodeFetcher implements AsyncNodeStore {
           } catch (error) {
             one.ahead.reject(error);
           }
-          return this.#received(object.envelope.length);
+          await this.#received(object.envelope.length);
         },
         onFailure: (failure) => open.get(failure.reference)?.ahead.reject(notServed(failure)),
       });

@@ -27,21 +27,30 @@ export interface OpenedSnapshot {
 export type SnapshotReader = Pick<AgentIdentity, 'hostId' | 'domainId' | 'recordKeyPem'>;
 
 /** Throws DAMAGED when the record can't be read, isn't signed by who it says, or is another domain's. */
-export async function openSnapshot(session: ReadSession, keys: KeyRing, reader: SnapshotReader): Promise<OpenedSnapshot> {
+export async function openSnapshot(
+  session: ReadSession,
+  keys: KeyRing,
+  reader: SnapshotReader,
+): Promise<OpenedSnapshot> {
   const answer = await session.fetch(session.record, []);
   const failure = answer.failures[0];
   const served = answer.objects[0];
   if (served === undefined) {
-    throw new HoldfastError('DAMAGED', `the snapshot's record is ${failure?.reason ?? 'missing'}: ${failure?.message ?? ''}`, {
-      hint: 'Choose another snapshot of this source.',
-    });
+    throw new HoldfastError(
+      'DAMAGED',
+      `the snapshot's record is ${failure?.reason ?? 'missing'}: ${failure?.message ?? ''}`,
+      {
+        hint: 'Choose another snapshot of this source.',
+      },
+    );
   }
   const opened = keys.open(served.envelope, { id: session.record.id, kind: ObjectKind.snapshotRecord });
   const { record } = decodeSnapshotRecord(opened.plain, opened.references);
   if (record.hostId === reader.hostId) {
     verifySnapshotRecord(opened.plain, opened.references, rawPublicKey(createPublicKey(reader.recordKeyPem)));
   }
-  if (record.domainId !== reader.domainId) throw new HoldfastError('DAMAGED', 'the snapshot record belongs to another domain');
+  if (record.domainId !== reader.domainId)
+    throw new HoldfastError('DAMAGED', 'the snapshot record belongs to another domain');
   if (opened.references.length !== ID_BYTES) {
     throw new HoldfastError('DAMAGED', 'the snapshot record does not refer to exactly one manifest');
   }

@@ -62,7 +62,10 @@ export class OpenedChunks {
     }
     const plain = this.#open(asBuffer(supplied.envelope), chunk.id);
     if (plain.length !== chunk.plainLength) {
-      throw new HoldfastError('DAMAGED', `chunk ${shortId(chunk.id)} has ${plain.length} bytes, not ${chunk.plainLength}`);
+      throw new HoldfastError(
+        'DAMAGED',
+        `chunk ${shortId(chunk.id)} has ${plain.length} bytes, not ${chunk.plainLength}`,
+      );
     }
     this.#keep(key, plain);
     return plain;

@@ -1,6 +1,6 @@
 // Before anything is fetched: whether the target may be written to, and how.
 
-import { statSync } from 'node:fs';
+import { readdirSync, statSync } from 'node:fs';
 import { displayPath, toBytes } from '@holdfast/shared/base/byte-string';
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import type { RestoreJob } from '../jobs/job.ts';
@@ -22,11 +22,13 @@ export function prepareTarget(job: RestoreJob): RestoreThreadData['target'] {
   }
   const intoNonEmpty = job.intoNonEmpty || job.delta;
   if (job.dryRun && !exists(job.target)) return undefined;
+  const keepRoot = job.intoNonEmpty && !job.delta && exists(job.target) && readdirSync(toBytes(job.target)).length > 0;
   RestoreTarget.prepare(job.target, { intoNonEmpty });
   return {
     path: job.target,
     into: intoNonEmpty || job.dryRun ? 'merge' : 'fresh',
     setuid: job.setuid,
+    keepRoot,
     replaceDirectories: job.deleteExtra,
   };
 }

@@ -8,7 +8,13 @@ function taken(plan: PrunePlan): Record<string, string[]> {
 describe('what delete extra may remove', () => {
   it('P1 knows all names of each directory', () => {
     const plan = new PrunePlan();
-    for (const [path, directory] of [['', true], ['a', true], ['a/x', false], ['a/y', true], ['b', false]] as const) {
+    for (const [path, directory] of [
+      ['', true],
+      ['a', true],
+      ['a/x', false],
+      ['a/y', true],
+      ['b', false],
+    ] as const) {
       plan.add(path, directory, true);
     }
     expect(taken(plan)).to.deep.equal({ 'a/y': [], a: ['x', 'y'] });

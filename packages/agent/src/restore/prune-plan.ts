@@ -57,7 +57,11 @@ export class PrunePlan {
   }
 
   #leave(path: ByteString): void {
-    for (let last = this.#open.at(-1); last !== undefined && !isWithin(path, last.directory); last = this.#open.at(-1)) {
+    for (
+      let last = this.#open.at(-1);
+      last !== undefined && !isWithin(path, last.directory);
+      last = this.#open.at(-1)
+    ) {
       this.#close();
     }
   }

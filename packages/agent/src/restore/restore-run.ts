@@ -44,6 +44,8 @@ export interface RunDeps {
   readonly snapshot: OpenedSnapshot;
   readonly selection: Selection;
   readonly mode: RestoreMode;
+  /** The target's own metadata stays as it is. */
+  readonly keepRoot: boolean;
   readonly deleteExtra: boolean;
   readonly nodes: NodeFetcher;
   readonly chunks: ChunkFetcher;
@@ -130,7 +132,10 @@ export class RestoreRun {
     await this.#plan(leaf, entries);
   }
 
-  async #plan(leaf: LeafContext, entries: readonly { readonly index: number; readonly entry: PlacedEntry }[]): Promise<void> {
+  async #plan(
+    leaf: LeafContext,
+    entries: readonly { readonly index: number; readonly entry: PlacedEntry }[],
+  ): Promise<void> {
     const planner = new UnitPlanner();
     for (const { index, entry } of entries) {
       const type = statType(entry.stat);
@@ -173,6 +178,7 @@ export class RestoreRun {
 
   #deferDirectory(entry: PlacedEntry, xattrs: PostedDirectory['xattrs']): void {
     const { path, stat, user, group, inodeFlags } = entry;
+    if (path === '' && this.#deps.keepRoot) return;
     this.#directories.push({ path, stat, user, group, xattrs, inodeFlags });
     if (this.#directories.length >= DIRECTORIES_AT_ONCE) this.#flushDirectories();
   }
@@ -248,7 +254,8 @@ export class RestoreRun {
     const { work, pool, tally, mode } = this.#deps;
     await work.drain();
     const { links, failed } = this.#links.take();
-    for (const { path, leader } of failed) tally.warn('damaged', path, `it is another name of ${displayPath(leader)}, which could not be restored`);
+    for (const { path, leader } of failed)
+      tally.warn('damaged', path, `it is another name of ${displayPath(leader)}, which could not be restored`);
     for (let at = 0; at < links.length; at += LINKS_AT_ONCE) {
       this.#begin({ kind: 'links', links: links.slice(at, at + LINKS_AT_ONCE) });
     }

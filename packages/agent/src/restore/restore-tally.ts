@@ -2,13 +2,7 @@
 
 import type { ByteString } from '@holdfast/shared/base/byte-string';
 import type { JobProgress } from '../jobs/job.ts';
-import {
-  LOOK_ABSENT,
-  LOOK_CONTENT,
-  LOOK_METADATA,
-  LOOK_TYPE,
-  type RestoreAnswer,
-} from './restore-task.ts';
+import { LOOK_ABSENT, LOOK_CONTENT, LOOK_METADATA, LOOK_TYPE, type RestoreAnswer } from './restore-task.ts';
 import { inSentence } from './task-result.ts';
 import { Warnings, type WarningCode } from './warnings.ts';
 
@@ -94,4 +88,3 @@ export class RestoreTally {
     if (this.planned.examples.length < EXAMPLES_KEPT) this.planned.examples.push({ action, path });
   }
 }
-

@@ -28,6 +28,8 @@ export interface RestoreThreadData {
         readonly path: ByteString;
         readonly into: 'fresh' | 'merge';
         readonly setuid: boolean;
+        /** It held something before, and is only added to: its own metadata stays. */
+        readonly keepRoot: boolean;
         /** Whether a directory may give way to something else, with all that is beneath it. */
         readonly replaceDirectories: boolean;
       }

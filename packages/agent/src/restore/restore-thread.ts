@@ -19,7 +19,13 @@ import { lookAt } from './existing-look.ts';
 import { KeyRing } from './key-ring.ts';
 import { LargeFiles } from './large-files.ts';
 import { keyOf, OpenedChunks } from './opened-chunks.ts';
-import { asBuffer, type PostedLeaf, type RestoreAnswer, type RestoreTask, type RestoreThreadData } from './restore-task.ts';
+import {
+  asBuffer,
+  type PostedLeaf,
+  type RestoreAnswer,
+  type RestoreTask,
+  type RestoreThreadData,
+} from './restore-task.ts';
 import { TaskResult } from './task-result.ts';
 import { RestoreTarget } from './target/restore-target.ts';
 
@@ -40,7 +46,10 @@ export class RestoreThread {
   constructor(data: RestoreThreadData) {
     this.#data = data;
     const keys = new KeyRing(data.domainSecret, data.domainId);
-    this.#chunks = new OpenedChunks((envelope, id) => keys.open(envelope, { id, kind: ObjectKind.chunk }).plain, OPENED_BYTES);
+    this.#chunks = new OpenedChunks(
+      (envelope, id) => keys.open(envelope, { id, kind: ObjectKind.chunk }).plain,
+      OPENED_BYTES,
+    );
     const tagKeys = keys.forEpoch(0);
     this.#tagOf = (bytes) => tagOf(tagKeys, bytes);
     if (data.target !== undefined) {
@@ -72,7 +81,12 @@ export class RestoreThread {
         this.#result.marks = this.#large.compare(task.file, task.pieces, { tagOf: this.#tagOf });
         return;
       case 'file-create':
-        return this.#large.create(this.#existingTarget(), task.file, this.#leafOf(task.leaf).entry(task.index), task.index);
+        return this.#large.create(
+          this.#existingTarget(),
+          task.file,
+          this.#leafOf(task.leaf).entry(task.index),
+          task.index,
+        );
       case 'file-part':
         return this.#data.mode === 'verify'
           ? this.#large.check(task.pieces, { chunks: this.#chunks, tagOf: this.#tagOf })

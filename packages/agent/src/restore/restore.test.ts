@@ -1,5 +1,19 @@
 import { randomBytes } from 'node:crypto';
-import { existsSync, linkSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'chai';
@@ -23,7 +37,11 @@ const SPEC: readonly SpecEntry[] = [
   { path: 'deep/pipe', type: 'fifo' },
   { path: 'names/one', type: 'file', content: Buffer.from('shared'), stat: { nlink: 2, ino: 77n }, hardLinkGroup: 1 },
   { path: 'names/two', type: 'file', content: Buffer.from('shared'), stat: { nlink: 2, ino: 77n }, hardLinkGroup: 1 },
-  { path: 'sparse', type: 'file', content: [randomBytes(MIB), { kind: 'hole', length: 30 * MIB }, { kind: 'zeros', length: MIB }, randomBytes(10)] },
+  {
+    path: 'sparse',
+    type: 'file',
+    content: [randomBytes(MIB), { kind: 'hole', length: 30 * MIB }, { kind: 'zeros', length: MIB }, randomBytes(10)],
+  },
   { path: 'tree.bin', type: 'file', content: tree },
   { path: 'z.bin', type: 'file', content: large },
   { path: '\xff\xfe name', type: 'file', content: Buffer.from('not UTF-8') },
@@ -44,7 +62,12 @@ describe('restore', function () {
   });
   afterEach(() => rmSync(dir, { recursive: true, force: true }));
 
-  function restore(rest: Partial<RestoreJob> = {}, options: FakeVaultOptions = {}, of = built, signal = new AbortController().signal): Promise<RestoreReport> {
+  function restore(
+    rest: Partial<RestoreJob> = {},
+    options: FakeVaultOptions = {},
+    of = built,
+    signal = new AbortController().signal,
+  ): Promise<RestoreReport> {
     const vault = fakeVault(of.objects, of.recordId, options);
     return runRestore(restoreJob(target, rest), testJobDeps(vault.client), signal, () => undefined);
   }
@@ -68,7 +91,9 @@ describe('restore', function () {
     expect(statSync(join(target, 'deep/er/b.txt')).mode & 0o7777).to.equal(0o600);
     expect(statSync(join(target, 'deep/er'), { bigint: true }).mtimeNs).to.equal(1_600_000_000_123_456_789n);
     expect(statSync(target).mode & 0o7777).to.equal(0o755);
-    expect(readFileSync(Buffer.concat([Buffer.from(`${target}/`), Buffer.from('\xff\xfe name', 'latin1')])).toString()).to.equal('not UTF-8');
+    expect(
+      readFileSync(Buffer.concat([Buffer.from(`${target}/`), Buffer.from('\xff\xfe name', 'latin1')])).toString(),
+    ).to.equal('not UTF-8');
     expect(report.summary.entries).to.equal(SPEC.length + 4);
     expect(report.summary.files).to.equal(8);
   });
@@ -169,7 +194,9 @@ describe('restore', function () {
     writeFileSync(join(target, 'extra'), 'x');
     const before = statSync(join(target, 'a.txt'), { bigint: true }).ctimeNs;
     const second = await restore({ dryRun: true, delta: true, deleteExtra: true });
-    expect(second.planned.examples.filter(({ action }) => action !== 'metadata').map(({ action, path }) => [action, path])).to.deep.include.members([
+    expect(
+      second.planned.examples.filter(({ action }) => action !== 'metadata').map(({ action, path }) => [action, path]),
+    ).to.deep.include.members([
       ['change', 'a.txt'],
       ['delete', 'extra'],
     ]);
@@ -180,7 +207,15 @@ describe('restore', function () {
   it('W1 names the files that a damaged chunk costs, and brings back all others', async () => {
     const lost = built.chunksOf.get('z.bin')![20]!;
     const bundle = built.chunksOf.get('a.txt')![0]!;
-    const report = await restore({}, { notServed: new Map([[lost, 'damaged'], [bundle, 'missing']]) });
+    const report = await restore(
+      {},
+      {
+        notServed: new Map([
+          [lost, 'damaged'],
+          [bundle, 'missing'],
+        ]),
+      },
+    );
     const named = report.warnings.filter(({ code }) => code === 'damaged').map(({ path }) => path);
     expect(named).to.include.members(['z.bin', 'a.txt', 'names/one', 'names/two']);
     expect(report.failure?.code).to.equal('DAMAGED');
@@ -193,7 +228,12 @@ describe('restore', function () {
   it('verify names the same files, and writes nothing', async () => {
     const lost = built.chunksOf.get('tree.bin')![3]!;
     const verify = (options: FakeVaultOptions): Promise<RestoreReport> =>
-      runVerify({ ...restoreJob(target), kind: 'verify' }, testJobDeps(fakeVault(built.objects, built.recordId, options).client), new AbortController().signal, () => undefined);
+      runVerify(
+        { ...restoreJob(target), kind: 'verify' },
+        testJobDeps(fakeVault(built.objects, built.recordId, options).client),
+        new AbortController().signal,
+        () => undefined,
+      );
     const whole = await verify({});
     expect([whole.failure, whole.warnings, whole.summary.files]).to.deep.equal([undefined, [], 9]);
     const report = await verify({ notServed: new Map([[lost, 'damaged']]) });
@@ -204,11 +244,20 @@ describe('restore', function () {
 
   it('M2 goes on past a leaf that is lost, and says which entries it costs', async () => {
     const many = new SnapshotBuilder().build(
-      Array.from({ length: 3000 }, (_, i) => ({ path: `d${i % 7}/f${i}`, type: 'file' as const, content: Buffer.from(`${i}`) })),
+      Array.from({ length: 3000 }, (_, i) => ({
+        path: `d${i % 7}/f${i}`,
+        type: 'file' as const,
+        content: Buffer.from(`${i}`),
+      })),
     );
     const inOrder: string[] = [];
     const vault = fakeVault(many.objects, many.recordId, { beforeObject: (id) => void inOrder.push(id) });
-    await runVerify({ ...restoreJob(target), kind: 'verify' }, testJobDeps(vault.client), new AbortController().signal, () => undefined);
+    await runVerify(
+      { ...restoreJob(target), kind: 'verify' },
+      testJobDeps(vault.client),
+      new AbortController().signal,
+      () => undefined,
+    );
     const nodes = inOrder.filter((id) => many.objects.get(id)![3] === 2 && id !== many.root.id.toString('hex'));
     const report = await restore({}, { notServed: new Map([[nodes[2]!, 'damaged']]) }, many);
     const [warning] = report.warnings;
@@ -227,7 +276,9 @@ describe('restore', function () {
     expect(error.code).to.equal('CANCELLED');
     expect(existsSync(join(target, 'z.bin'))).to.equal(false);
     expect(statSync(target).mode & 0o7777).to.equal(0o700);
-    expect(readdirSync(target).filter((name) => !SPEC.some(({ path }) => path.split('/')[0] === name)).length).to.be.at.most(1);
+    expect(
+      readdirSync(target).filter((name) => !SPEC.some(({ path }) => path.split('/')[0] === name)).length,
+    ).to.be.at.most(1);
   });
 
   it('a stream that is lost for good ends it with UNREACHABLE and what is there', async () => {
@@ -242,7 +293,9 @@ describe('restore', function () {
   });
 
   it('R2 keeps several reads open, within the window', async () => {
-    const vault = fakeVault(built.objects, built.recordId, { beforeObject: () => new Promise((resolve) => setTimeout(resolve, 1)) });
+    const vault = fakeVault(built.objects, built.recordId, {
+      beforeObject: () => new Promise((resolve) => setTimeout(resolve, 1)),
+    });
     await runRestore(restoreJob(target), testJobDeps(vault.client), new AbortController().signal, () => undefined);
     expect(vault.mostWants()).to.be.above(1);
   });

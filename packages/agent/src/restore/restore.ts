@@ -14,7 +14,17 @@ import { availableParallelism } from 'node:os';
 import { displayPath } from '@holdfast/shared/base/byte-string';
 import { HoldfastError, toHoldfastError } from '@holdfast/shared/base/errors';
 import { siblingModule } from '@holdfast/shared/runtime/sibling-module';
-import type { JobDeps, JobFailure, JobPhase, JobReport, ProgressListener, RestoreJob, RunRestore, RunVerify, VerifyJob } from '../jobs/job.ts';
+import type {
+  JobDeps,
+  JobFailure,
+  JobPhase,
+  JobReport,
+  ProgressListener,
+  RestoreJob,
+  RunRestore,
+  RunVerify,
+  VerifyJob,
+} from '../jobs/job.ts';
 import type { ReadSession } from '../link/vault-port.ts';
 import { ByteWindow } from './byte-window.ts';
 import { ChunkFetcher } from './chunk-fetcher.ts';
@@ -122,6 +132,7 @@ async function writeAll(
       snapshot,
       selection,
       mode,
+      keepRoot: data.target?.keepRoot === true,
       deleteExtra: job.kind === 'restore' && job.deleteExtra && (mode === 'delta' || mode === 'dry-run'),
       nodes: new NodeFetcher(session, keys, received),
       chunks: new ChunkFetcher(session, received),
@@ -147,7 +158,9 @@ async function writeAll(
 
 /** Each thread has inode flags that had to wait; the directories come after them, and all of it is durable when this returns. */
 async function finish(pool: WorkerPool<RestoreTask, RestoreAnswer>, tally: RestoreTally): Promise<void> {
-  const threads = Array.from({ length: pool.size }, (_, thread) => thread).filter((thread) => thread !== DIRECTORY_THREAD);
+  const threads = Array.from({ length: pool.size }, (_, thread) => thread).filter(
+    (thread) => thread !== DIRECTORY_THREAD,
+  );
   const answers = await Promise.all(threads.map((thread) => pool.run(thread, { kind: 'finish' }, 0)));
   for (const answer of [...answers, await pool.run(DIRECTORY_THREAD, { kind: 'finish' }, 0)]) tally.add(answer);
 }

@@ -3,7 +3,7 @@
 // A selected path stands for itself and everything beneath it. Its parents are taken as single entries, so that they come
 // back with their own owner and mode, without their other children.
 //
-// Invariants (selection.test.ts, selection.property.test.ts):
+// Invariants (selection.test.ts):
 //   S1 what is selected, parents included, is closed upwards: each selected entry's parent is selected;
 //   S2 `touches(from, to)` is true whenever some path p with from ≤ p < to is selected: a pruned walk misses nothing.
 //
@@ -82,7 +82,8 @@ export function nameOf(path: ByteString): ByteString {
 /** The directories above a path, the root first. */
 export function parentsOf(path: ByteString): ByteString[] {
   const parents = [''];
-  for (let slash = path.indexOf('/'); slash >= 0; slash = path.indexOf('/', slash + 1)) parents.push(path.slice(0, slash));
+  for (let slash = path.indexOf('/'); slash >= 0; slash = path.indexOf('/', slash + 1))
+    parents.push(path.slice(0, slash));
   return parents;
 }
 

@@ -5,7 +5,13 @@ import { UNIT_BYTES, UNIT_ENTRIES, UnitPlanner, type PlannedUnit } from './unit-
 
 function segment(index: number, plainLength: number, length: number): DataSegment<PlacedChunk> {
   const none = Buffer.alloc(0);
-  return { kind: 'data', offset: 0, length, tag: none, chunk: { id: Buffer.of(index), proof: none, plainLength, node: none, index } };
+  return {
+    kind: 'data',
+    offset: 0,
+    length,
+    tag: none,
+    chunk: { id: Buffer.of(index), proof: none, plainLength, node: none, index },
+  };
 }
 
 function planOf(entries: readonly (readonly DataSegment<PlacedChunk>[])[]): PlannedUnit[] {
@@ -37,12 +43,19 @@ describe('units of a restore', () => {
   });
 
   it('U2 hold at most UNIT_ENTRIES entries', () => {
-    expect(planOf(Array.from({ length: UNIT_ENTRIES + 1 }, () => [])).map((unit) => unit.entries.length)).to.deep.equal([UNIT_ENTRIES, 1]);
+    expect(planOf(Array.from({ length: UNIT_ENTRIES + 1 }, () => [])).map((unit) => unit.entries.length)).to.deep.equal(
+      [UNIT_ENTRIES, 1],
+    );
   });
 
   it('U3 end where a new chunk begins', () => {
     const half = UNIT_BYTES / 2;
-    const units = planOf([[segment(0, half, 10)], [segment(1, half, 10)], [segment(1, half, 20)], [segment(2, half, 10)]]);
+    const units = planOf([
+      [segment(0, half, 10)],
+      [segment(1, half, 10)],
+      [segment(1, half, 20)],
+      [segment(2, half, 10)],
+    ]);
     expect(units.map((unit) => unit.entries)).to.deep.equal([[0, 1, 2], [3]]);
     expect(units[0]!.chunks.map((chunk) => chunk.usedBytes)).to.deep.equal([10, 30]);
   });

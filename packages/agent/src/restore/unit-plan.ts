@@ -69,7 +69,8 @@ export class UnitPlanner {
   #newBytes(segments: readonly DataSegment<PlacedChunk>[]): number {
     let bytes = 0;
     segments.forEach(({ chunk }, at) => {
-      const before = this.#chunks.has(chunk.index) || segments.slice(0, at).some((one) => one.chunk.index === chunk.index);
+      const before =
+        this.#chunks.has(chunk.index) || segments.slice(0, at).some((one) => one.chunk.index === chunk.index);
       if (!before) bytes += chunk.plainLength;
     });
     return bytes;

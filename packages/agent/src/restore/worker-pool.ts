@@ -116,9 +116,11 @@ export class WorkerPool<T, R> {
     });
     const died = (error: HoldfastError): void => {
       thread.dead ??= error;
-      for (const pending of [...thread.pending.values()]) pending.reject(thread.dead);
+      for (const pending of thread.pending.values()) pending.reject(thread.dead);
     };
-    worker.on('error', (cause) => died(new HoldfastError('INTERNAL', `a restore thread failed: ${String(cause)}`, { cause })));
+    worker.on('error', (cause) =>
+      died(new HoldfastError('INTERNAL', `a restore thread failed: ${String(cause)}`, { cause })),
+    );
     worker.on('exit', (code) => died(new HoldfastError('INTERNAL', `a restore thread ended by itself (${code})`)));
     return thread;
   }

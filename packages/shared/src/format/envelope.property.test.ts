@@ -108,7 +108,7 @@ describe('envelope headers', () => {
     const magic = fc.constant(new Uint8Array([0x48, 0x46, 1, 1]));
     const anything = fc.oneof(
       fc.uint8Array({ maxLength: 300 }),
-      fc.tuple(magic, fc.uint8Array({ maxLength: 300 })).map(Buffer.concat),
+      fc.tuple(magic, fc.uint8Array({ maxLength: 300 })).map((parts) => Buffer.concat(parts)),
     );
     fc.assert(
       fc.property(anything, (bytes) => {

@@ -12,10 +12,14 @@ import {
   type Segment,
 } from '../format/manifest/entry.ts';
 import { LeafView } from '../format/manifest/leaf-view.ts';
+import { NODE_BOUNDS, type NodeBounds } from '../format/manifest/limits.ts';
 import type { NodeBytes, WantedNode } from '../format/manifest/node-store.ts';
 import { encodeStat, type StatFields } from '../format/manifest/stat-record.ts';
 
 export const TEST_NODE_KEY = Buffer.from('4b6e6f6465'.padEnd(64, '0'), 'hex');
+
+/** Nodes so small that a few hundred entries make a tree of many levels, with every sort of ending. */
+export const SMALL_NODES: NodeBounds = { leaf: 2 ** 32 / 4, inner: 2 ** 32 / 3, maxEntries: 9, maxChildren: 5 };
 
 export function sha256(...parts: (string | Uint8Array)[]): Buffer {
   const hash = createHash('sha256');
@@ -49,8 +53,8 @@ export class MemoryNodes {
     return node;
   }
 
-  build(entries: Iterable<Entry>): ManifestRoot {
-    const builder = new ManifestBuilder(this.ports);
+  build(entries: Iterable<Entry>, bounds = NODE_BOUNDS): ManifestRoot {
+    const builder = new ManifestBuilder(this.ports, bounds);
     for (const entry of entries) builder.add(entry);
     return builder.finish();
   }

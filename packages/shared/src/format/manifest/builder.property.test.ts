@@ -8,6 +8,7 @@ import {
   file,
   MemoryNodes,
   randomTree,
+  SMALL_NODES,
   statOf,
 } from '../../testing/manifest-trees.ts';
 import { ManifestBuilder } from './builder.ts';
@@ -15,13 +16,17 @@ import { type Entry, newEntry } from './entry.ts';
 import { openInner } from './inner-node.ts';
 import type { LeafView } from './leaf-view.ts';
 import { MAX_LEAF_ENTRIES, MAX_NODE_PAYLOAD_BYTES, MAX_NODE_PATH_BYTES, MAX_NODE_REFERENCES } from './limits.ts';
-import { leaves } from './reader.ts';
-import { streamSync } from './node-store.ts';
+import { leaves, lookup } from './reader.ts';
+import { readSync, streamSync } from './node-store.ts';
 
 const seeds = fc.integer({ min: 0, max: 2 ** 31 });
 
 function ids(nodes: MemoryNodes): string[] {
   return nodes.emitted.map(({ sealed }) => sealed.id.toString('hex'));
+}
+
+function isFile({ content }: Entry): boolean {
+  return content.kind === 'segments' && content.segments.length > 0;
 }
 
 function manyFiles(count: number): Entry[] {
@@ -43,35 +48,35 @@ describe('ManifestBuilder', () => {
   });
 
   it('M1: keeping leaves gives the same nodes as adding their entries, wherever something else comes in between', () => {
+    const touched = fc.array(fc.tuple(fc.nat(300), fc.nat(3)), { maxLength: 8 });
     fc.assert(
-      fc.property(seeds, fc.array(fc.nat(2999), { maxLength: 12 }), fc.boolean(), (seed, touched, hint) => {
+      fc.property(seeds, fc.integer({ min: 1, max: 300 }), touched, fc.boolean(), (seed, size, touches, hint) => {
         const before = new MemoryNodes();
-        before.build(randomTree(seed, 3000));
-        const [kept, added] = [new MemoryNodes(), new MemoryNodes()];
-        const [keeper, adder] = [new ManifestBuilder(kept.ports), new ManifestBuilder(added.ports)];
+        before.build(randomTree(seed, size), SMALL_NODES);
+        const keeper = new ManifestBuilder(new MemoryNodes().ports, SMALL_NODES);
+        const adder = new ManifestBuilder(new MemoryNodes().ports, SMALL_NODES);
         let at = 0;
         for (const leaf of before.leaves()) {
           for (let i = 0; i < leaf.count; i++, at++) {
             const entry = leaf.entry(i);
-            const isFile = entry.content.kind === 'segments' && entry.content.segments.length > 0;
-            if (touched.includes(at) && isFile) {
-              const changed = file(entry.path, 5, at);
-              keeper.add(changed, hint && leaf.knownInside(i));
-              adder.add(changed);
+            const touch = touches.find(([place]) => place === at)?.[1];
+            if (touch === 0 && isFile(entry)) continue;
+            if (touch === 1 && isFile(entry)) {
+              keeper.add(file(entry.path, 5, at), hint && leaf.knownInside(i));
+              adder.add(file(entry.path, 5, at));
             } else {
               keeper.keep(leaf, i);
               adder.add(entry);
             }
-            if (touched.includes(at) && isFile) {
-              const extra = file(`${entry.path}\x01`, 1);
-              keeper.add(extra);
-              adder.add(extra);
+            if (touch === 2 && isFile(entry)) {
+              keeper.add(file(`${entry.path}\x01`, 1));
+              adder.add(file(`${entry.path}\x01`, 1));
             }
           }
         }
         expect(keeper.finish()).to.deep.equal(adder.finish());
       }),
-      { numRuns: 30 },
+      { numRuns: 250 },
     );
   });
 
@@ -88,15 +93,20 @@ describe('ManifestBuilder', () => {
   });
 
   it('M2: changing one entry gives one new leaf and its ancestors', () => {
-    const entries = manyFiles(200_000);
+    const entries = manyFiles(1500);
     const before = new MemoryNodes();
-    before.build(entries);
-    const after = new MemoryNodes();
-    after.build(entries.with(77_777, file(entries[77_777]!.path, 100, 1)));
+    const root = before.build(entries, SMALL_NODES);
     const known = new Set(ids(before));
-    const fresh = after.emitted.filter(({ sealed }) => !known.has(sealed.id.toString('hex')));
-    expect(fresh.map(({ kind }) => kind)).to.deep.equal(['leaf', 'inner', 'inner']);
-    expect(after.emitted).to.have.length(before.emitted.length);
+    for (let at = 1; at <= 1500; at += 50) {
+      const { path } = entries[at]!;
+      before.loaded.length = 0;
+      readSync(before, lookup(root, path));
+      const after = new MemoryNodes();
+      after.build(entries.with(at, file(path, 100, 1)), SMALL_NODES);
+      const fresh = after.emitted.filter(({ sealed }) => !known.has(sealed.id.toString('hex')));
+      expect(fresh.map(({ kind }) => kind)).to.deep.equal(['leaf', ...before.loaded.slice(1).map(() => 'inner')]);
+      expect(fresh.length).to.be.at.least(4);
+    }
   });
 
   it('M2: adding or removing an entry gives at most two other leaves', () => {
@@ -132,7 +142,7 @@ describe('ManifestBuilder', () => {
     ],
     [
       '8 chunks each',
-      9000,
+      5000,
       (name) =>
         newEntry(name, statOf(0o100644, { size: 8 }), {
           content: {
@@ -164,6 +174,15 @@ describe('ManifestBuilder', () => {
     expectBounded(nodes);
     const paths = [...streamSync(nodes, leaves(root))].flatMap((leaf) => leaf.paths);
     expect(paths).to.deep.equal(entries.map(({ path }) => path));
+  });
+
+  it('M3: an inner node that closed by the rule has two children or more, so every level is smaller than the one below', () => {
+    const nodes = new MemoryNodes();
+    nodes.build(randomTree(9, 3000), SMALL_NODES);
+    const views = nodes.emitted.map(({ sealed, references, payload }) => openInner(sealed.id, references, payload));
+    const byRule = views.filter((view) => view?.closing === 1);
+    expect(byRule.length).to.be.greaterThan(50);
+    for (const view of byRule) expect(view?.count).to.be.at.least(2);
   });
 
   it('an empty manifest is an empty leaf, and one that ends with a full node has no empty one', () => {

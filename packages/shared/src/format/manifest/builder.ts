@@ -19,7 +19,7 @@ import { entryFault } from './entry-check.ts';
 import { type Child, InnerWriter } from './inner-node.ts';
 import type { LeafView } from './leaf-view.ts';
 import { LeafWriter } from './leaf-writer.ts';
-import { INNER_BOUNDARY_BOUND, LEAF_BOUNDARY_BOUND, MIN_INNER_CHILDREN } from './limits.ts';
+import { MIN_INNER_CHILDREN, NODE_BOUNDS, type NodeBounds } from './limits.ts';
 import { CLOSED_BY_END, CLOSED_BY_LIMIT, CLOSED_BY_RULE, type Closing } from './node-fields.ts';
 import { Ancestors, ascends, pathFault, sharedLength, shortPath } from './paths.ts';
 import { S_IFDIR, S_IFMT, STAT_BYTES, statMode } from './stat-record.ts';
@@ -58,7 +58,8 @@ export interface ManifestRoot extends NodeReference {
 export class ManifestBuilder<S extends NodeReference = NodeReference> {
   readonly #ports: BuilderPorts<S>;
   readonly #hash: BoundaryHash;
-  readonly #leaf = new LeafWriter();
+  readonly #bounds: NodeBounds;
+  readonly #leaf: LeafWriter;
   /** Open inner nodes; the one at index i has level i + 1. */
   readonly #levels: InnerWriter[] = [];
   /** Children that each of them ever got, over all its nodes. */
@@ -70,8 +71,11 @@ export class ManifestBuilder<S extends NodeReference = NodeReference> {
   /** A leaf whose first `kept` entries were kept and nothing else added since it began. */
   #run: { readonly leaf: LeafView; kept: number } | undefined;
 
-  constructor(ports: BuilderPorts<S>) {
+  /** `bounds`: other than the format's in tests alone. */
+  constructor(ports: BuilderPorts<S>, bounds = NODE_BOUNDS) {
     this.#ports = ports;
+    this.#bounds = bounds;
+    this.#leaf = new LeafWriter(bounds);
     this.#hash = new BoundaryHash(ports.node);
   }
 
@@ -112,8 +116,8 @@ export class ManifestBuilder<S extends NodeReference = NodeReference> {
   }
 
   /**
-   * Adds a node of the previous manifest with all below it, unread. Only where `canReuse(level)`, and only a node that
-   * did not close by the end unless it is the last; an inner node only with two children or more.
+   * Adds a node of the previous manifest with all below it, unread. Only where `canReuse(level)`, and one that closed by
+   * the end only if nothing comes after it.
    */
   reuseNode(level: number, child: Child): void {
     if (!this.canReuse(level)) throw new HoldfastError('INTERNAL', `a node of level ${level} can't be reused here`);
@@ -144,7 +148,7 @@ export class ManifestBuilder<S extends NodeReference = NodeReference> {
     const fault = entryFault(entry);
     if (fault !== undefined) throw refused(entry.path, fault);
     this.#leaf.add(entry);
-    if (!knownInside && this.#hash.ofPath(entry.path) < LEAF_BOUNDARY_BOUND) this.#closeLeaf(CLOSED_BY_RULE);
+    if (!knownInside && this.#hash.ofPath(entry.path) < this.#bounds.leaf) this.#closeLeaf(CLOSED_BY_RULE);
     else if (this.#leaf.full) this.#closeLeaf(CLOSED_BY_LIMIT);
   }
 
@@ -210,13 +214,13 @@ export class ManifestBuilder<S extends NodeReference = NodeReference> {
     const open = this.#levels[level - 1]!;
     open.add(child);
     if (open.count < MIN_INNER_CHILDREN) return;
-    if (this.#hash.ofChild(level, child.firstPath) < INNER_BOUNDARY_BOUND) this.#closeInner(open, CLOSED_BY_RULE);
+    if (this.#hash.ofChild(level, child.firstPath) < this.#bounds.inner) this.#closeInner(open, CLOSED_BY_RULE);
     else if (open.full) this.#closeInner(open, CLOSED_BY_LIMIT);
   }
 
   #countPushed(level: number, children: number): void {
     while (this.#levels.length < level) {
-      this.#levels.push(new InnerWriter(this.#levels.length + 1));
+      this.#levels.push(new InnerWriter(this.#levels.length + 1, this.#bounds));
       this.#pushed.push(0);
     }
     this.#pushed[level - 1] = this.#pushed[level - 1]! + children;

@@ -10,8 +10,7 @@ import { comparePaths, type ByteString } from '../../base/byte-string.ts';
 import { HoldfastError } from '../../base/errors.ts';
 import { type BuilderPorts, ManifestBuilder, type ManifestRoot } from './builder.ts';
 import type { Entry, NodeReference } from './entry.ts';
-import { InnerView } from './inner-node.ts';
-import { MIN_INNER_CHILDREN } from './limits.ts';
+import { NODE_BOUNDS } from './limits.ts';
 import type { Reading } from './node-store.ts';
 import { checkPath, endOfSubtree, isWithin, parentPath, shortPath } from './paths.ts';
 import { lookup } from './reader.ts';
@@ -26,14 +25,15 @@ export type Change =
 
 /**
  * `changes` in manifest order, at most one for a path. Throws INVALID_ARGUMENT when they are not, or when an entry is
- * put below something that is no directory in the result.
+ * put below something that is no directory in the result. `bounds`: those of the base, the format's but in tests.
  */
 export function* buildFromChanges<S extends NodeReference>(
   base: NodeReference,
   changes: Iterable<Change>,
   ports: BuilderPorts<S>,
+  bounds = NODE_BOUNDS,
 ): Reading<ManifestRoot> {
-  const builder = new ManifestBuilder(ports);
+  const builder = new ManifestBuilder(ports, bounds);
   const cursor = yield* TreeCursor.open(base);
   const queue = new ChangeQueue(changes);
   for (;;) {
@@ -97,13 +97,8 @@ function* reuseOrEnter<S extends NodeReference>(
     yield* cursor.expand();
     return;
   }
-  // The last node of its level may have closed by the end only: then it can stand at the end only, which is where it is.
-  // And it may have a single child, in which case it would be no root, nor would a walk have made it one.
-  if (end === undefined && head.level > 0) {
-    const view = yield* cursor.expand();
-    if (!(view instanceof InnerView) || view.count < MIN_INNER_CHILDREN) return;
-    cursor.leave();
-  }
+  // The last node of its level may have closed by the end of the manifest only. Then it is reused at the end only: it
+  // counts as untouched when no change is left, and nothing follows it.
   builder.reuseNode(head.level, head.child);
   cursor.skip();
 }

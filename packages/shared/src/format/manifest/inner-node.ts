@@ -3,7 +3,15 @@
 import type { ByteString } from '../../base/byte-string.ts';
 import type { NodeReference } from './entry.ts';
 import { closingOf, openNode } from './leaf-columns.ts';
-import { CLOSING_PATH_BYTES, CLOSING_WEIGHT, ID_BYTES, MAX_INNER_CHILDREN, MAX_LEVEL, PROOF_BYTES } from './limits.ts';
+import {
+  CLOSING_PATH_BYTES,
+  CLOSING_WEIGHT,
+  ID_BYTES,
+  MAX_INNER_CHILDREN,
+  MAX_LEVEL,
+  type NodeBounds,
+  PROOF_BYTES,
+} from './limits.ts';
 import { CLOSED_BY_END, type Closing, NODE_FIELD } from './node-fields.ts';
 import { lowerBound, PathWriter, readPaths } from './paths.ts';
 import { damaged, type WireReader, WireWriter } from './wire.ts';
@@ -22,6 +30,7 @@ const CHILD_WEIGHT = 64;
 
 export class InnerWriter {
   readonly level: number;
+  readonly #maxChildren: number;
   readonly #paths = new PathWriter();
   readonly #entries: number[] = [];
   readonly #totalBytes: number[] = [];
@@ -30,8 +39,9 @@ export class InnerWriter {
   #weight = 0;
   #first: Child | undefined;
 
-  constructor(level: number) {
+  constructor(level: number, { maxChildren }: NodeBounds) {
     this.level = level;
+    this.#maxChildren = maxChildren;
   }
 
   get count(): number {
@@ -54,7 +64,7 @@ export class InnerWriter {
 
   get full(): boolean {
     return (
-      this.count >= MAX_INNER_CHILDREN ||
+      this.count >= this.#maxChildren ||
       this.#weight >= CLOSING_WEIGHT ||
       this.#paths.decodedBytes >= CLOSING_PATH_BYTES
     );

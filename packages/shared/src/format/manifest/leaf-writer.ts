@@ -6,8 +6,8 @@ import {
   CLOSING_PATH_BYTES,
   CLOSING_WEIGHT,
   MAX_INLINE_SEGMENTS,
-  MAX_LEAF_ENTRIES,
   MAX_NODE_REFERENCES,
+  type NodeBounds,
 } from './limits.ts';
 import { LEAF_FIELD, type Closing, NODE_FIELD } from './node-fields.ts';
 import { PathWriter } from './paths.ts';
@@ -25,6 +25,7 @@ const REFERENCES_PER_ENTRY = MAX_INLINE_SEGMENTS + 1;
 
 /** What a leaf holds until it is sealed. Entries are well formed and in order: the builder checked them. */
 export class LeafWriter {
+  readonly #maxEntries: number;
   readonly #references = new ReferenceWriter();
   readonly #paths = new PathWriter();
   readonly #stats = new WireWriter(64 * 1024);
@@ -48,6 +49,10 @@ export class LeafWriter {
   /** Sum of the sizes of regular files. */
   totalBytes = 0;
 
+  constructor({ maxEntries }: NodeBounds) {
+    this.#maxEntries = maxEntries;
+  }
+
   add(entry: Entry): void {
     const index = this.count++;
     if (index === 0) this.firstPath = entry.path;
@@ -68,7 +73,7 @@ export class LeafWriter {
   /** Whether the leaf must close after what it holds, whatever comes next. */
   get full(): boolean {
     return (
-      this.count >= MAX_LEAF_ENTRIES ||
+      this.count >= this.#maxEntries ||
       this.#weight >= CLOSING_WEIGHT ||
       this.#paths.decodedBytes >= CLOSING_PATH_BYTES ||
       this.#references.count > MAX_NODE_REFERENCES - REFERENCES_PER_ENTRY

@@ -4,15 +4,32 @@
 // The closing rules look only at what is in the node already, never at the entry that would come next: so a node that
 // closed by a limit closes there again, whatever follows it, and can be reused.
 
-/** A leaf closes after an entry whose boundary hash (32 bits) is under this: 512 entries on average. */
-export const LEAF_BOUNDARY_BOUND = 2 ** 32 / 512;
-/** An inner node closes after a child whose boundary hash is under this: 128 children on average. */
-export const INNER_BOUNDARY_BOUND = 2 ** 32 / 128;
-/** A segment-tree leaf closes after a segment whose boundary hash is under this: about 1,024 segments on average. */
-export const SEGMENT_BOUNDARY_BOUND = 2 ** 32 / 1024;
+/** Where the nodes of a manifest end. Tests alone use others than the format's, to get many levels from few entries. */
+export interface NodeBounds {
+  /** A leaf closes after an entry whose boundary hash (32 bits) is under this. */
+  readonly leaf: number;
+  /** An inner node closes after a child whose boundary hash is under this. */
+  readonly inner: number;
+  readonly maxEntries: number;
+  readonly maxChildren: number;
+}
 
 export const MAX_LEAF_ENTRIES = 4096;
 export const MAX_INNER_CHILDREN = 4096;
+
+/** 512 entries a leaf and 128 children an inner node, on average. */
+export const NODE_BOUNDS: NodeBounds = {
+  leaf: 2 ** 32 / 512,
+  inner: 2 ** 32 / 128,
+  maxEntries: MAX_LEAF_ENTRIES,
+  maxChildren: MAX_INNER_CHILDREN,
+};
+
+/** A segment-tree inner node closes after a child whose boundary hash is under this: 128 children on average. */
+export const SEGMENT_CHILD_BOUND = 2 ** 32 / 128;
+/** A segment-tree leaf closes after a segment whose boundary hash is under this: about 1,024 segments on average. */
+export const SEGMENT_BOUNDARY_BOUND = 2 ** 32 / 1024;
+
 /** An inner node never closes by the rule with fewer children: so every level is smaller than the one below. */
 export const MIN_INNER_CHILDREN = 2;
 export const MAX_TREE_SEGMENTS = 4096;

@@ -1,6 +1,6 @@
 import { expect } from 'chai';
 import { comparePaths } from '../../base/byte-string.ts';
-import { directory, file, MemoryNodes, randomNumbers, randomTree } from '../../testing/manifest-trees.ts';
+import { directory, file, MemoryNodes, randomNumbers, randomTree, SMALL_NODES } from '../../testing/manifest-trees.ts';
 import type { Entry } from './entry.ts';
 import { type AsyncNodeStore, readAsync, readSync, streamAsync, streamSync, type WantedNode } from './node-store.ts';
 import { isWithin } from './paths.ts';
@@ -101,6 +101,21 @@ describe('reading a manifest', () => {
       ),
     );
     expect(found).to.deep.equal(entries.filter(({ path }) => path.endsWith('.c')).map(({ path }) => path));
+  });
+
+  it('walks, lists and counts in trees of many levels, too', () => {
+    for (let seed = 0; seed < 20; seed++) {
+      const small = randomTree(seed, 300);
+      const store = new MemoryNodes();
+      const top = store.build(small, SMALL_NODES);
+      for (const { path } of small) {
+        const within = small.filter((entry) => isWithin(entry.path, path)).map((entry) => entry.path);
+        expect(pathsOf(streamSync(store, walk(top, path)))).to.deep.equal(within);
+        expect(readSync(store, count(top, path)).entries).to.equal(within.length);
+        const listed = within.filter((each) => each !== '' && parentOf(each) === path);
+        expect(pathsOf(streamSync(store, children(top, path)))).to.deep.equal(listed.filter((each) => each !== path));
+      }
+    }
   });
 
   it('gives the same over an asynchronous store, which is told what comes next and who refers to it', async () => {

@@ -14,13 +14,13 @@ import type { BuilderPorts, NodeKind } from './builder.ts';
 import { type Content, NO_CONTENT, type NodeReference, type Segment } from './entry.ts';
 import { segmentFault } from './entry-check.ts';
 import {
-  INNER_BOUNDARY_BOUND,
   MAX_INLINE_SEGMENTS,
   MAX_INNER_CHILDREN,
   MAX_TREE_SEGMENTS,
   MIN_INNER_CHILDREN,
   MIN_TREE_SEGMENTS,
   SEGMENT_BOUNDARY_BOUND,
+  SEGMENT_CHILD_BOUND,
 } from './limits.ts';
 import {
   CLOSED_BY_END,
@@ -213,8 +213,7 @@ class SegmentTreeWriter<S extends NodeReference> {
     open.push(child);
     this.#pushed[level - 1]!++;
     if (open.length < MIN_INNER_CHILDREN) return;
-    if (this.#hash.ofSegmentChild(level, child.id) < INNER_BOUNDARY_BOUND)
-      this.#closeInner(level, open, CLOSED_BY_RULE);
+    if (this.#hash.ofSegmentChild(level, child.id) < SEGMENT_CHILD_BOUND) this.#closeInner(level, open, CLOSED_BY_RULE);
     else if (open.length >= MAX_INNER_CHILDREN) this.#closeInner(level, open, CLOSED_BY_LIMIT);
   }
 }

@@ -81,13 +81,8 @@ export class TreeCursor {
     }
   }
 
-  /** Steps out of the node that `expand` just stepped into: it stands under the cursor again. */
-  leave(): void {
-    this.#frames.pop();
-  }
-
   /** Steps into the node under the cursor. Throws DAMAGED. */
-  *expand(): Reading<LeafView | InnerView> {
+  *expand(): Reading<void> {
     const top = this.#frames.at(-1);
     if (top === undefined || top.isLeaf) throw new RangeError('there is no node under the cursor');
     const child = top.view.child(top.index);
@@ -95,7 +90,6 @@ export class TreeCursor {
     const view = yield* load(wantedChild(top.view, top.index), this.#ahead(top.view, top.index + 1));
     check(view, top.view.level - 1, child, end);
     this.#enter(view, end);
-    return view;
   }
 
   /** Goes on to the first entry at or after `path` (never back), reading only the nodes on the way. */

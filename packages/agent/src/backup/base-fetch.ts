@@ -51,7 +51,6 @@ export async function fetchBase(
     const { entries, totalBytes } = await readAsync(store, count(root));
     let files = 0;
     for await (const leaf of streamAsync(store, leaves(root))) files += await visitLeaf(leaf, store);
-    cache.sync();
     const { startedAtMs } = snapshot.record;
     return { snapshotId: snapshot.id, root, entries, totalBytes, files, startedAtMs, dead: [] };
   } finally {

@@ -11,10 +11,12 @@
 //   N1 `load` returns what was appended under that id, or throws NOT_FOUND; never other bytes;
 //   N2 a torn or damaged record hides at most itself and what was appended behind it.
 //
+// It is never synced: what a power loss takes is found by the checksums, and read from the vault.
+//
 // Record: total length u32 · references length u32 · id 32 · references · payload · first 8 bytes of SHA-256 of all that.
 
 import { hash } from 'node:crypto';
-import { closeSync, fstatSync, ftruncateSync, fsyncSync, openSync, readSync, renameSync, writeSync } from 'node:fs';
+import { closeSync, fstatSync, ftruncateSync, openSync, readSync, renameSync, writeSync } from 'node:fs';
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import type { NodeBytes, SyncNodeStore, WantedNode } from '@holdfast/shared/format/manifest/node-store';
 
@@ -80,10 +82,6 @@ export class NodeCache implements SyncNodeStore {
     this.#end += length;
   }
 
-  sync(): void {
-    fsyncSync(this.#fd);
-  }
-
   close(): void {
     closeSync(this.#fd);
   }
@@ -115,7 +113,6 @@ export function compactNodeCache(path: string, keep: ReadonlySet<string>): void 
       const id = Buffer.from(key, 'latin1');
       fresh.append(id, old.load({ id }));
     }
-    fresh.sync();
     renameSync(`${path}.new`, path);
   } finally {
     old.close();

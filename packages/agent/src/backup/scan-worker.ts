@@ -97,7 +97,6 @@ function run(changedPaths: readonly ByteString[] | undefined): void {
       changes === undefined
         ? manifest.finish()
         : readSync(cache, buildFromChanges(baseRoot!, changes.inOrder(), ports));
-    cache.sync();
   } finally {
     walk.close();
     cache.close();

@@ -8,7 +8,7 @@ import type { Pressure } from './pressure.ts';
 import type { Piece, Slabs } from './slabs.ts';
 
 /** Envelopes held in this process (waiting for an answer, for the network, or for an acknowledgement) beyond which the scan waits. */
-const HELD_LIMIT_BYTES = 40 * 1024 * 1024;
+const HELD_LIMIT_BYTES = 24 * 1024 * 1024;
 
 interface OnItsWay {
   readonly slot: ChunkSlot;

@@ -1,6 +1,6 @@
 import { expect } from 'chai';
 import fc from 'fast-check';
-import { type Piece, SLAB_BYTES, Slabs } from './slabs.ts';
+import { type Piece, CHUNK_SLAB_BYTES, Slabs } from './slabs.ts';
 
 const MIB = 1024 * 1024;
 
@@ -9,9 +9,9 @@ describe('backup/slabs', () => {
     fc.assert(
       fc.property(fc.array(fc.tuple(fc.integer({ min: 1, max: 4 * MIB }), fc.nat(9)), { maxLength: 40 }), (steps) => {
         const memory = [
-          new SharedArrayBuffer(SLAB_BYTES),
-          new SharedArrayBuffer(SLAB_BYTES),
-          new SharedArrayBuffer(SLAB_BYTES),
+          new SharedArrayBuffer(CHUNK_SLAB_BYTES),
+          new SharedArrayBuffer(CHUNK_SLAB_BYTES),
+          new SharedArrayBuffer(CHUNK_SLAB_BYTES),
         ];
         const views = memory.map((slab) => Buffer.from(slab));
         const lent: { piece: Piece; mark: number }[] = [];
@@ -39,7 +39,7 @@ describe('backup/slabs', () => {
   });
 
   it('carries an unfinished region over to the next slab', () => {
-    const memory = [new SharedArrayBuffer(SLAB_BYTES), new SharedArrayBuffer(SLAB_BYTES)];
+    const memory = [new SharedArrayBuffer(CHUNK_SLAB_BYTES), new SharedArrayBuffer(CHUNK_SLAB_BYTES)];
     const slabs = new Slabs(memory, 0, (ready) => expect(ready()).to.equal(true));
     slabs.room(5 * MIB).fill(1, 0, 5 * MIB);
     slabs.filled(5 * MIB);
@@ -53,7 +53,11 @@ describe('backup/slabs', () => {
   });
 
   it('S2 refuses a region larger than a slab', () => {
-    const slabs = new Slabs([new SharedArrayBuffer(SLAB_BYTES), new SharedArrayBuffer(SLAB_BYTES)], 0, () => undefined);
-    expect(() => slabs.room(SLAB_BYTES + 1)).to.throw(RangeError);
+    const slabs = new Slabs(
+      [new SharedArrayBuffer(CHUNK_SLAB_BYTES), new SharedArrayBuffer(CHUNK_SLAB_BYTES)],
+      0,
+      () => undefined,
+    );
+    expect(() => slabs.room(CHUNK_SLAB_BYTES + 1)).to.throw(RangeError);
   });
 });

@@ -8,9 +8,12 @@
 //   S2 no memory is used but what was given, whatever the source.
 //
 // A *piece* is what a seal thread gets: (slab, offset, length). The region being filled, from `start` to `end`, is contiguous;
-// when a slab has too little room left, the unfinished region moves to the next one, at most a few MiB in every 8.
+// when a slab has too little room left, the unfinished region moves to the next one.
 
-export const SLAB_BYTES = 8 * 1024 * 1024;
+/** Room for the largest open bundle several times over. */
+export const BUNDLE_SLAB_BYTES = 4 * 1024 * 1024;
+/** Room for a chunk of the largest size and for reading as much again behind it. */
+export const CHUNK_SLAB_BYTES = 8 * 1024 * 1024;
 
 export interface Piece {
   readonly slab: number;
@@ -27,6 +30,7 @@ interface Slab {
 export class Slabs {
   readonly #slabs: Slab[];
   readonly #firstIndex: number;
+  readonly #slabBytes: number;
   readonly #waitForRelease: (ready: () => boolean) => void;
   #current = 0;
   /** The unfinished region of the current slab. */
@@ -34,7 +38,7 @@ export class Slabs {
   #end = 0;
 
   /**
-   * `memory`: at least two of SLAB_BYTES; `firstIndex`: what their number 0 is called in pieces. `waitForRelease` blocks
+   * `memory`: at least two, of one size; `firstIndex`: what their number 0 is called in pieces. `waitForRelease` blocks
    * until its argument holds, taking messages (and calling `release`) meanwhile.
    */
   constructor(
@@ -44,6 +48,7 @@ export class Slabs {
   ) {
     this.#slabs = memory.map((bytes) => ({ bytes: Buffer.from(bytes), lent: 0 }));
     this.#firstIndex = firstIndex;
+    this.#slabBytes = memory[0]!.byteLength;
     this.#waitForRelease = waitForRelease;
   }
 
@@ -59,8 +64,8 @@ export class Slabs {
 
   /** Room for at least `length` more bytes behind the unfinished region; fill it, then call `filled`. */
   room(length: number): Buffer {
-    if (this.#end + length > SLAB_BYTES) this.#moveToNextSlab(length);
-    return this.#slabs[this.#current]!.bytes.subarray(this.#end, SLAB_BYTES);
+    if (this.#end + length > this.#slabBytes) this.#moveToNextSlab(length);
+    return this.#slabs[this.#current]!.bytes.subarray(this.#end);
   }
 
   filled(length: number): void {
@@ -91,7 +96,7 @@ export class Slabs {
 
   #moveToNextSlab(length: number): void {
     const pending = this.#end - this.#start;
-    if (pending + length > SLAB_BYTES)
+    if (pending + length > this.#slabBytes)
       throw new RangeError(`a region of ${pending + length} bytes does not fit a slab`);
     const from = this.#slabs[this.#current]!;
     if (from.lent === 0) {

@@ -20,12 +20,14 @@ import type {
   SealWorkerData,
 } from './messages.ts';
 import type { Pressure } from './pressure.ts';
-import { SLAB_BYTES } from './slabs.ts';
+import { BUNDLE_SLAB_BYTES, CHUNK_SLAB_BYTES } from './slabs.ts';
 import type { SealedChunk, SealedNode } from './uploader.ts';
 
 const MOST_SEAL_THREADS = 4;
 const BUNDLE_SLABS = 3;
-const CHUNK_SLABS = 4;
+const CHUNK_SLABS = 3;
+/** Young objects die young here; a larger nursery only keeps memory. */
+const NURSERY_MIB = 4;
 
 export interface BackupThreadsOptions {
   readonly keys: DomainKeys;
@@ -78,9 +80,9 @@ export class BackupThreads {
 
   #start(): void {
     const { keys, pressure, compression, source, fullRead, changedPaths, base, cacheFile } = this.#options;
-    const slabs = (count: number) => Array.from({ length: count }, () => new SharedArrayBuffer(SLAB_BYTES));
-    const bundles = slabs(BUNDLE_SLABS);
-    const chunks = slabs(CHUNK_SLABS);
+    const slabs = (count: number, bytes: number) => Array.from({ length: count }, () => new SharedArrayBuffer(bytes));
+    const bundles = slabs(BUNDLE_SLABS, BUNDLE_SLAB_BYTES);
+    const chunks = slabs(CHUNK_SLABS, CHUNK_SLAB_BYTES);
     const sealPorts = this.#arrived.map((_, lane) => {
       const { port1, port2 } = new MessageChannel();
       const data: SealWorkerData = {
@@ -110,7 +112,11 @@ export class BackupThreads {
   }
 
   #run(stem: string, data: SealWorkerData | ScanWorkerData, transfer: MessagePort[]): Worker {
-    const worker = new Worker(siblingModule(import.meta.url, stem), { workerData: data, transferList: transfer });
+    const worker = new Worker(siblingModule(import.meta.url, stem), {
+      workerData: data,
+      transferList: transfer,
+      resourceLimits: { maxYoungGenerationSizeMb: NURSERY_MIB },
+    });
     worker.on('error', (error) => this.#fail(error));
     worker.on('exit', () => {
       if (!this.#ended && this.#done === undefined) this.#fail(new Error(`a thread of the backup (${stem}) ended`));

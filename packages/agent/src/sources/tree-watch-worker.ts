@@ -30,8 +30,6 @@ interface Count {
   readonly unwatchable: ByteString[];
 }
 
-if (!isMainThread) run(workerData as WatchOrder);
-
 function run(order: WatchOrder): void {
   const rules = new ExcludeRules(order.files.excludes, order.files.includes);
   const roots = order.files.paths.map((path) => openRoot(path, order.files.paths.length > 1));
@@ -169,3 +167,6 @@ class ChangeBatch {
 function say(message: WatchMessage): void {
   parentPort?.postMessage(message);
 }
+
+// Last: the class above must be there.
+if (!isMainThread) run(workerData as WatchOrder);

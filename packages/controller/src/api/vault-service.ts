@@ -144,16 +144,14 @@ function exact(value: bigint): number {
 }
 
 function answerMessage(answer: BackupAnswer): BackupResponse {
-  switch (answer.kind) {
-    case 'probed':
-      return { kind: { $case: 'probed', value: { batch: answer.batch, present: answer.present } } };
-    case 'stored':
-      return { kind: { $case: 'stored', value: { count: BigInt(answer.count), newBytes: BigInt(answer.newBytes) } } };
-    case 'committed': {
-      const { snapshotId, committedAtMs } = answer.committed;
-      return { kind: { $case: 'committed', value: { snapshotId, committedAtMs: BigInt(committedAtMs) } } };
-    }
+  if (answer.kind === 'probed') {
+    return { kind: { $case: 'probed', value: { batch: answer.batch, present: answer.present } } };
   }
+  if (answer.kind === 'stored') {
+    return { kind: { $case: 'stored', value: { count: BigInt(answer.count), newBytes: BigInt(answer.newBytes) } } };
+  }
+  const { snapshotId, committedAtMs } = answer.committed;
+  return { kind: { $case: 'committed', value: { snapshotId, committedAtMs: BigInt(committedAtMs) } } };
 }
 
 async function* read(

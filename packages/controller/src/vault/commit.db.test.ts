@@ -34,7 +34,12 @@ describe('sessions and commit', () => {
   let vault: Vault;
 
   const open = (faults = new Faults(), limits = {}): Promise<Vault> =>
-    openTestVault({ catalog: faultyCatalog(catalog, faults), storage: disk.mount(faults), hosts: [host, other], limits });
+    openTestVault({
+      catalog: faultyCatalog(catalog, faults),
+      storage: disk.mount(faults),
+      hosts: [host, other],
+      limits,
+    });
 
   beforeEach(async () => {
     catalog = await openTestCatalog();
@@ -91,7 +96,9 @@ describe('sessions and commit', () => {
         vault = await open(opening);
         await vault.stop();
         const calls = opening.calls.length;
-        const faults = new Faults(kind === 'die' ? { kind, at: calls + after } : { kind, at: calls + after, lasting: false, errno: 'EIO' });
+        const faults = new Faults(
+          kind === 'die' ? { kind, at: calls + after } : { kind, at: calls + after, lasting: false, errno: 'EIO' },
+        );
         vault = await open(faults);
         await beginOn(vault, host, { sessionId })
           .then((stream) => commitOn(stream, recordId, 1))
@@ -111,9 +118,8 @@ describe('sessions and commit', () => {
   });
 
   it('threat 19 a commit before the record, or of a record that another session sent, is refused', async () => {
-    await sent(vault, host, objects.slice(0, -1)).then(async (stream) => {
-      expect(await codeOf(commitOn(stream, recordId, 1))).to.equal('NOT_FOUND');
-    });
+    const early = await sent(vault, host, objects.slice(0, -1));
+    expect(await codeOf(commitOn(early, recordId, 1))).to.equal('NOT_FOUND');
     const stream = await sent(vault, host);
     const theft = await beginOn(vault, other);
     // It is durable by now, and this host knows its id.
@@ -171,7 +177,10 @@ describe('sessions and commit', () => {
   it('I4 of two sessions of one source the second to commit is told to start anew', async () => {
     const rival = [...objects.slice(0, -1), record(host, objects.at(-2)!, 'rival')];
     const [one, two] = [await sent(vault, host), await sent(vault, host, rival)];
-    const outcomes = await Promise.all([codeOf(commitOn(one, recordId, 1)), codeOf(commitOn(two, rival.at(-1)!.id, 1))]);
+    const outcomes = await Promise.all([
+      codeOf(commitOn(one, recordId, 1)),
+      codeOf(commitOn(two, rival.at(-1)!.id, 1)),
+    ]);
     expect(outcomes.toSorted()).to.deep.equal(['FAILED_PRECONDITION', 'nothing was thrown']);
     expect(await snapshots()).to.equal(1);
   });
@@ -198,7 +207,9 @@ describe('sessions and commit', () => {
     await backUp(vault, host, objects);
     expect(await codeOf(beginOn(vault, { ...other, sourceId: host.sourceId }))).to.equal('NOT_FOUND');
     expect(await codeOf(beginOn(vault, other, { baseSnapshotId: recordId }))).to.equal('NOT_FOUND');
-    const calls = Object.getOwnPropertyNames(Object.getPrototypeOf(vault)).filter((name) => /delete|remove|drop/i.test(name));
+    const calls = Object.getOwnPropertyNames(Object.getPrototypeOf(vault)).filter((name) =>
+      /delete|remove|drop/i.test(name),
+    );
     expect(calls).to.deep.equal([]);
   });
 
@@ -206,10 +217,14 @@ describe('sessions and commit', () => {
     await backUp(vault, host, objects);
     const second = [...objects.slice(0, -1), record(host, objects.at(-2)!, 'second')];
     await backUp(vault, host, second);
-    const { rows } = await catalog.pool.query<{ previous_id: Buffer | null }>('select previous_id from snapshot order by sequence');
+    const { rows } = await catalog.pool.query<{ previous_id: Buffer | null }>(
+      'select previous_id from snapshot order by sequence',
+    );
     expect(rows.map((row) => row.previous_id?.toString('hex'))).to.deep.equal([undefined, recordId.toString('hex')]);
     const stream = await sent(vault, host, [record(host, objects.at(-2)!, 'third')]);
-    expect(await codeOf(commitOn(stream, record(host, objects.at(-2)!, 'third').id, 5))).to.equal('FAILED_PRECONDITION');
+    expect(await codeOf(commitOn(stream, record(host, objects.at(-2)!, 'third').id, 5))).to.equal(
+      'FAILED_PRECONDITION',
+    );
   });
 
   it('a record needs a manifest beneath it', async () => {

@@ -46,7 +46,7 @@ describe('damage', () => {
 
   const named = (report: VerifyReport): string[] => report.damages.flatMap((damage) => damage.objectIds).toSorted();
 
-  it('threat 8 every byte of every pack, flipped, is found by verify; what it hits is named, and restored bytes make it well', async () => {
+  it('PS1 PS2 threat 8 every byte of every pack, flipped, is found by verify; what it hits is named, and restored bytes make it well', async () => {
     expect(packs).to.have.length(2);
     for (const name of packs) {
       const whole = Buffer.from(disk.file(name));

@@ -11,22 +11,20 @@
 // Tested in ingest.db.test.ts and pack-faults.db.test.ts.
 
 import { HoldfastError, toHoldfastError } from '@holdfast/shared/base/errors';
-import { ID_BYTES, ObjectKind, PROOF_BYTES } from '@holdfast/shared/format/envelope';
+import { ID_BYTES } from '@holdfast/shared/format/envelope';
 
 import type { Catalog } from '../catalog/catalog.ts';
 import { claimKey, insertObjects, pinPresent, pinReferences, type NewObject, type Queries } from './object-index.ts';
 import { OpenPack, type PackDeps, type StorableObject } from './open-pack.ts';
 import { RECORD_HEADER_BYTES, type PackClass } from './pack-format.ts';
-
-/** An object that was received whole and whose id has been checked. */
-export interface ReceivedObject extends StorableObject {
-  readonly key: string;
-  /** 32 × n. */
-  readonly references: Buffer;
-  /** 16 × n. */
-  readonly referenceProofs: Buffer;
-  readonly session: { readonly id: string; readonly epoch: number };
-}
+import {
+  classOf,
+  newestEpoch,
+  provenReferences,
+  sessionChanges,
+  unproven,
+  type ReceivedObject,
+} from './received-object.ts';
 
 export interface StoredOutcome {
   /** Envelope bytes that the vault did not have. */
@@ -42,8 +40,8 @@ export interface WriterDeps extends PackDeps {
 
 interface Pending {
   readonly object: ReceivedObject;
-  resolve(outcome: StoredOutcome): void;
-  reject(error: HoldfastError): void;
+  readonly resolve: (outcome: StoredOutcome) => void;
+  readonly reject: (error: HoldfastError) => void;
 }
 
 /** A batch is at most this large, so that a sync stays short and a transaction small. */
@@ -164,15 +162,15 @@ export class DomainWriter {
   /** Those whose every reference is in the domain, alive and proven, or stands before them in the batch (I3). */
   async #prove(batch: readonly Pending[]): Promise<Pending[]> {
     const claims = new Map<string, { id: Buffer; proof: Buffer; epoch: number }>();
-    const epoch = newestEpoch(batch);
+    const epoch = newestEpoch(batch.map(({ object }) => object));
     for (const { object } of batch) {
-      for (const { id, proof, key } of referencesOf(object)) claims.set(key, { id, proof, epoch });
+      for (const { id, proof, key } of provenReferences(object)) claims.set(key, { id, proof, epoch });
     }
     const proven = await pinReferences(this.#deps.pool, this.#domainId, [...claims.values()]);
 
     const accepted: Pending[] = [];
     for (const item of batch) {
-      const missing = [...referencesOf(item.object)].find(({ key }) => !proven.has(key));
+      const missing = [...provenReferences(item.object)].find(({ key }) => !proven.has(key));
       if (missing === undefined) {
         accepted.push(item);
         proven.add(claimKey(item.object.id, item.object.proof));
@@ -185,7 +183,7 @@ export class DomainWriter {
 
   /** What has to be written: each object once. Those that the vault has are stamped for their sessions. */
   async #missing(accepted: readonly Pending[]): Promise<{ missing: ReceivedObject[]; newBytes: Map<Pending, number> }> {
-    const epoch = newestEpoch(accepted);
+    const epoch = newestEpoch(accepted.map(({ object }) => object));
     const ids = accepted.map(({ object }) => object.id);
     const present = await pinPresent(this.#deps.pool, this.#domainId, ids, epoch);
     const missing: ReceivedObject[] = [];
@@ -203,14 +201,16 @@ export class DomainWriter {
     const touched = new Set<OpenPack>();
     let rows: NewObject[];
     try {
-      rows = await this.#write(missing, newestEpoch(accepted), touched);
+      rows = await this.#write(missing, newestEpoch(accepted.map(({ object }) => object)), touched);
     } catch (error) {
       await this.#giveUp(touched, error);
       touched.clear();
-      rows = await this.#write(missing, newestEpoch(accepted), touched).catch(async (again: unknown) => {
-        await this.#giveUp(touched, again);
-        throw again;
-      });
+      rows = await this.#write(missing, newestEpoch(accepted.map(({ object }) => object)), touched).catch(
+        async (again: unknown) => {
+          await this.#giveUp(touched, again);
+          throw again;
+        },
+      );
     }
     try {
       await this.#index(accepted, rows, touched);
@@ -249,7 +249,10 @@ export class DomainWriter {
     rows: readonly NewObject[],
     touched: ReadonlySet<OpenPack>,
   ): Promise<void> {
-    const sessions = sessionChanges(accepted, rows);
+    const sessions = sessionChanges(
+      accepted.map(({ object }) => object),
+      rows,
+    );
     if (rows.length === 0 && sessions.every((session) => session.records.length === 0)) return;
 
     await this.#transaction(async (client) => {
@@ -346,50 +349,6 @@ export class DomainWriter {
     await insertObjects(client, this.#domainId, rows);
     await pack.acknowledgeIn(client);
   }
-}
-
-function classOf(kind: number): PackClass {
-  return kind === ObjectKind.chunk || kind === ObjectKind.logSegment ? 'content' : 'nodes';
-}
-
-/** Stamping an object for a newer session than needs it keeps it a collection longer, at most. */
-function newestEpoch(batch: readonly Pending[]): number {
-  return batch.reduce((newest, { object }) => Math.max(newest, object.session.epoch), 0);
-}
-
-function* referencesOf(object: ReceivedObject): Generator<{ id: Buffer; proof: Buffer; key: string }> {
-  for (let index = 0; index * ID_BYTES < object.references.length; index++) {
-    const id = object.references.subarray(index * ID_BYTES, (index + 1) * ID_BYTES);
-    const proof = object.referenceProofs.subarray(index * PROOF_BYTES, (index + 1) * PROOF_BYTES);
-    yield { id, proof, key: claimKey(id, proof) };
-  }
-}
-
-function unproven(object: ReceivedObject, reference: Buffer): HoldfastError {
-  const names = { object: object.key, reference: reference.toString('hex') };
-  return new HoldfastError(
-    'FAILED_PRECONDITION',
-    `object ${names.object} refers to ${names.reference}, which is missing or not proven`,
-    {
-      hint: 'Send the missing object first; if it was stored before, it has been damaged since and must be read from its source again.',
-      details: names,
-    },
-  );
-}
-
-function sessionChanges(
-  accepted: readonly Pending[],
-  rows: readonly NewObject[],
-): { id: string; bytes: number; records: Buffer[] }[] {
-  const written = new Set(rows.map((row) => row.id.toString('hex')));
-  const changes = new Map<string, { id: string; bytes: number; records: Buffer[] }>();
-  for (const { object } of accepted) {
-    const change = changes.get(object.session.id) ?? { id: object.session.id, bytes: 0, records: [] };
-    changes.set(object.session.id, change);
-    if (object.kind === ObjectKind.snapshotRecord) change.records.push(object.id);
-    if (written.delete(object.key)) change.bytes += object.envelope.length;
-  }
-  return [...changes.values()].toSorted((a, b) => (a.id < b.id ? -1 : 1));
 }
 
 /** Serialization failure and deadlock, by SQLSTATE. */

@@ -7,7 +7,7 @@
 //
 // Layout: version u8 · record id 32 · domain 16 · host 16 · expiry u64 (controller's clock, ms) · random 16 · HMAC-SHA-256 32
 //
-// Invariants (grant.test.ts): G1 any byte changed is refused; G2 another host, another domain, a later time are refused;
+// Invariants (read.db.test.ts): G1 any byte changed is refused; G2 another host, another domain, a later time are refused;
 // G3 a MAC of another grant or another id is refused.
 
 import { createHmac, timingSafeEqual } from 'node:crypto';

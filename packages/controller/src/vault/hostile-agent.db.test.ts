@@ -31,7 +31,14 @@ import { sha256 } from './pack-format.ts';
 
 describe('a hostile agent', () => {
   const host = newHost();
-  const limits = { objectBytes: 100_000, streamsPerHost: 3, sessionsPerHost: 5, windowBytes: 120_000, idleMs: 1000, objectMs: 5000 };
+  const limits = {
+    objectBytes: 100_000,
+    streamsPerHost: 3,
+    sessionsPerHost: 5,
+    windowBytes: 120_000,
+    idleMs: 1000,
+    objectMs: 5000,
+  };
   let catalog: Catalog;
   let vault: Vault;
   let timers: { at: number; fire: () => void }[];
@@ -50,7 +57,13 @@ describe('a hostile agent', () => {
         return { cancel: () => void timers.splice(timers.indexOf(timer), timers.includes(timer) ? 1 : 0) };
       },
     };
-    vault = await openTestVault({ catalog, storage: new MemoryDisk().mount(new Faults()), hosts: [host], limits, clock });
+    vault = await openTestVault({
+      catalog,
+      storage: new MemoryDisk().mount(new Faults()),
+      hosts: [host],
+      limits,
+      clock,
+    });
   });
   afterEach(async () => {
     await vault.stop();
@@ -96,7 +109,10 @@ describe('a hostile agent', () => {
       const sending = (async () => {
         for (const part of parts) await stream.part(part);
       })();
-      expect(await codeOf(sending), JSON.stringify(parts[0]!.totalLength)).to.be.oneOf(['PROTOCOL_VIOLATION', 'LIMIT_EXCEEDED']);
+      expect(await codeOf(sending), JSON.stringify(parts[0]!.totalLength)).to.be.oneOf([
+        'PROTOCOL_VIOLATION',
+        'LIMIT_EXCEEDED',
+      ]);
       await catalog.pool.query('delete from vault_session');
     }
     await isEmpty();
@@ -128,7 +144,13 @@ describe('a hostile agent', () => {
     for (const envelope of garbage) {
       const stream = await beginOn(vault, host);
       const id = sha256(envelope);
-      const sending = stream.part({ id, totalLength: envelope.length, offset: 0, data: envelope, referenceProofs: Buffer.alloc(0) });
+      const sending = stream.part({
+        id,
+        totalLength: envelope.length,
+        offset: 0,
+        data: envelope,
+        referenceProofs: Buffer.alloc(0),
+      });
       expect(await codeOf(sending)).to.be.oneOf(['PROTOCOL_VIOLATION', 'UNSUPPORTED_VERSION', 'NOT_ALLOWED']);
       await catalog.pool.query('delete from vault_session');
     }
@@ -169,7 +191,10 @@ describe('a hostile agent', () => {
     for (let at = 0; at < object.envelope.length && code === ''; at++) {
       pass(900);
       const part = partOf(object, { offset: at, data: object.envelope.subarray(at, at + 1) });
-      code = await drip.part(part).then(() => '', (error: { code: string }) => error.code);
+      code = await drip.part(part).then(
+        () => '',
+        (error: { code: string }) => error.code,
+      );
     }
     expect(code).to.equal('TIMED_OUT');
     await isEmpty();

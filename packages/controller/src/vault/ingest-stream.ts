@@ -10,21 +10,14 @@
 // Tested in ingest.db.test.ts and hostile-agent.db.test.ts.
 
 import { HoldfastError, toHoldfastError } from '@holdfast/shared/base/errors';
-import {
-  ID_BYTES,
-  ObjectKind,
-  PROOF_BYTES,
-  parseHeader,
-  proofOf,
-  referencesOf,
-} from '@holdfast/shared/format/envelope';
+import { ID_BYTES, PROOF_BYTES } from '@holdfast/shared/format/envelope';
 import type { Clock, Timer } from '@holdfast/shared/runtime/clock';
 
 import { AnswerQueue } from './answer-queue.ts';
 import type { BackupAnswer, BackupBegan, BackupCommitted, BackupStream, CommitBackup, ObjectPart } from './contract.ts';
-import type { DomainWriter, ReceivedObject, StoredOutcome } from './domain-writer.ts';
+import type { DomainWriter, StoredOutcome } from './domain-writer.ts';
 import type { ByteBudget, VaultLimits } from './ingest-limits.ts';
-import { sha256 } from './pack-format.ts';
+import { receivedObject, tooLarge, violation, type ReceivedObject } from './received-object.ts';
 import type { Session } from './sessions.ts';
 
 export interface IngestDeps {
@@ -44,13 +37,6 @@ export interface IngestDeps {
 export const PROBE_MAX_IDS = 4096;
 export const PART_MAX_BYTES = 1024 * 1024;
 const ANSWERS_WAITING_MAX = 64;
-const AGENT_KINDS: ReadonlySet<number> = new Set([
-  ObjectKind.chunk,
-  ObjectKind.manifestNode,
-  ObjectKind.snapshotRecord,
-  ObjectKind.logSegment,
-]);
-
 interface Assembly {
   readonly id: Buffer;
   readonly totalLength: number;
@@ -107,7 +93,7 @@ export class IngestStream implements BackupStream {
       const assembly = this.#assembly === undefined ? await this.#startObject(part) : this.#continueObject(part);
       if (assembly.filled < assembly.totalLength) return;
       this.#assembly = undefined;
-      this.#store(receivedObject(assembly, this.#session, this.#deps.limits));
+      this.#store(receivedObject(assembly.buffer, assembly, this.#session, this.#deps.limits));
     });
   }
 
@@ -270,61 +256,6 @@ export class IngestStream implements BackupStream {
   }
 }
 
-/** Checks what the object is (I1) and what the sender may send. */
-function receivedObject(assembly: Assembly, session: Session, limits: VaultLimits): ReceivedObject {
-  const envelope = assembly.buffer;
-  if (!sha256(envelope).equals(assembly.id)) {
-    throw new HoldfastError(
-      'PROTOCOL_VIOLATION',
-      `the bytes sent as object ${assembly.id.toString('hex')} are not that object`,
-      {
-        hint: 'They were damaged on the way or in memory. Run the backup again; if it recurs, test the memory of that host.',
-      },
-    );
-  }
-  const header = parseEnvelope(envelope);
-  if (!AGENT_KINDS.has(header.kind)) {
-    throw new HoldfastError('NOT_ALLOWED', `an agent may not store objects of kind ${header.kind}`);
-  }
-  if (header.referenceCount > limits.objectReferences)
-    throw tooLarge('an object with its references', limits.objectReferences);
-  if (header.kind === ObjectKind.chunk && header.referenceCount > 0) throw violation('a chunk with references');
-  if (assembly.referenceProofs.length !== header.referenceCount * PROOF_BYTES)
-    throw violation('a proof for not each reference');
-  return {
-    id: assembly.id,
-    key: assembly.id.toString('hex'),
-    kind: header.kind,
-    proof: proofOf(envelope),
-    envelope,
-    references: asBuffer(referencesOf(envelope)),
-    referenceProofs: assembly.referenceProofs,
-    session,
-  };
-}
-
-function parseEnvelope(envelope: Buffer): ReturnType<typeof parseHeader> {
-  try {
-    return parseHeader(envelope);
-  } catch (error) {
-    // What was received is not *stored* damage: it is the sender's fault.
-    const { code, message } = toHoldfastError(error);
-    throw new HoldfastError(code === 'DAMAGED' ? 'PROTOCOL_VIOLATION' : code, message, { cause: error });
-  }
-}
-
-function asBuffer(bytes: Uint8Array): Buffer {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-}
-
 function checkPiece(data: Buffer): void {
   if (data.length > PART_MAX_BYTES) throw tooLarge('a piece of an object', PART_MAX_BYTES);
-}
-
-function violation(what: string): HoldfastError {
-  return new HoldfastError('PROTOCOL_VIOLATION', `the agent sent ${what}`);
-}
-
-function tooLarge(what: string, limit: number): HoldfastError {
-  return new HoldfastError('LIMIT_EXCEEDED', `${what} is over the limit of ${limit}`);
 }

@@ -115,7 +115,7 @@ describe('ingest', () => {
     await backUp(vault, stranger, snapshotOf(stranger, ['foreign'], 'first'));
     const before = await count('object');
 
-    const wrongProof = { ...stored, proof: Buffer.alloc(16, 1) as typeof stored.proof };
+    const wrongProof = { ...stored, proof: Buffer.alloc(16, 1) };
     for (const child of [chunk(host, 'never sent'), wrongProof, foreign]) {
       const stream = await beginOn(vault, host);
       await send(stream, node(host, [stored, child], 'bad'));
@@ -129,7 +129,7 @@ describe('ingest', () => {
     await backUp(vault, host, objects);
     const leaf = objects[1]!;
     const stream = await beginOn(vault, other);
-    const unproven = { ...leaf.references[0]!, proof: Buffer.alloc(16) as typeof leaf.proof };
+    const unproven = { ...leaf.references[0]!, proof: Buffer.alloc(16) };
     await send(stream, { ...leaf, references: [unproven] });
     expect(await codeOf(answersOf(stream))).to.equal('FAILED_PRECONDITION');
   });

@@ -4,7 +4,7 @@
 // that leaves the target. Writes loop until all is written, directories are synced on their own, and names are checked
 // although only the vault makes them.
 //
-// Tested by storage-conformance.ts, with the double of controller/src/testing.
+// Tested in storage-conformance.test.ts, together with the double that other tests stand on.
 
 import { constants } from 'node:fs';
 import { mkdir, open, readdir, rename, stat, unlink, type FileHandle } from 'node:fs/promises';

@@ -7,7 +7,7 @@
 // Two statements stamp the same rows at once when two hosts send the same content; they lock in order of id, so they wait
 // for each other and never deadlock.
 //
-// Tested in object-index.db.test.ts and ingest.db.test.ts.
+// Tested in ingest.db.test.ts.
 
 import type pg from 'pg';
 

@@ -17,7 +17,8 @@ import {
   type RecordEntry,
 } from './pack-format.ts';
 
-const bytes = (length: number) => fc.uint8Array({ minLength: length, maxLength: length }).map((value) => Buffer.from(value));
+const bytes = (length: number) =>
+  fc.uint8Array({ minLength: length, maxLength: length }).map((value) => Buffer.from(value));
 const pack: fc.Arbitrary<PackIdentity> = fc.record({
   id: fc.uuid(),
   domainId: fc.uuid(),
@@ -52,20 +53,27 @@ describe('pack format', () => {
 
   it('PF2 any byte changed is refused, and so is each part at another offset or in another pack', () => {
     fc.assert(
-      fc.property(pack, pack, fc.array(entry, { minLength: 1, maxLength: 3 }), fc.integer({ min: 1, max: 255 }), (identity, another, entries, change) => {
-        const header = encodePackHeader(identity);
-        const record = encodeRecordHeader(identity, 5000, entries[0]!);
-        const footer = encodeFooter(identity, 9000, entries);
-        for (let at = 0; at < footer.length; at++) {
-          if (at < header.length) expect(refused(() => decodePackHeader(changed(header, at, change)))).to.equal(true);
-          if (at < record.length) expect(decodeRecordHeader(identity, 5000, changed(record, at, change))).to.equal(undefined);
-          expect(decodeFooter(identity, 9000, changed(footer, at, change))).to.equal(undefined);
-        }
-        expect(decodeRecordHeader(identity, 5001, record)).to.equal(undefined);
-        expect(decodeFooter(identity, 9001, footer)).to.equal(undefined);
-        expect(decodeRecordHeader({ ...another, marker: identity.marker }, 5000, record)).to.equal(undefined);
-        expect(decodeFooter({ ...another, marker: identity.marker }, 9000, footer)).to.equal(undefined);
-      }),
+      fc.property(
+        pack,
+        pack,
+        fc.array(entry, { minLength: 1, maxLength: 3 }),
+        fc.integer({ min: 1, max: 255 }),
+        (identity, another, entries, change) => {
+          const header = encodePackHeader(identity);
+          const record = encodeRecordHeader(identity, 5000, entries[0]!);
+          const footer = encodeFooter(identity, 9000, entries);
+          for (let at = 0; at < footer.length; at++) {
+            if (at < header.length) expect(refused(() => decodePackHeader(changed(header, at, change)))).to.equal(true);
+            if (at < record.length)
+              expect(decodeRecordHeader(identity, 5000, changed(record, at, change))).to.equal(undefined);
+            expect(decodeFooter(identity, 9000, changed(footer, at, change))).to.equal(undefined);
+          }
+          expect(decodeRecordHeader(identity, 5001, record)).to.equal(undefined);
+          expect(decodeFooter(identity, 9001, footer)).to.equal(undefined);
+          expect(decodeRecordHeader({ ...another, marker: identity.marker }, 5000, record)).to.equal(undefined);
+          expect(decodeFooter({ ...another, marker: identity.marker }, 9000, footer)).to.equal(undefined);
+        },
+      ),
       { numRuns: 30 },
     );
   });

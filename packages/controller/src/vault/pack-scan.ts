@@ -3,7 +3,7 @@
 // Hazard: after a damaged length nothing tells where the next record begins. The marker, random for each pack and known to
 // no sender, tells: the scan goes on at the next place where a record header of this very pack checks out.
 //
-// Invariants (pack-scan.test.ts): PS1 every byte of a pack belongs to a good part or to a reported damage; PS2 one damaged
+// Invariants (damage.db.test.ts, recovery.db.test.ts): PS1 every byte of a pack belongs to a good part or to a reported damage; PS2 one damaged
 // record costs that record alone.
 
 import { setImmediate as nextTurn } from 'node:timers/promises';

@@ -21,7 +21,10 @@ import { checkGrant, checkServedMac, makeGrant, servedMac } from './grant.ts';
 import { planRanges } from './object-reader.ts';
 
 describe('grants', () => {
-  const to: Caller = { hostId: '11111111-2222-4333-8444-555555555555', domainId: '99999999-8888-4777-8666-555555555555' };
+  const to: Caller = {
+    hostId: '11111111-2222-4333-8444-555555555555',
+    domainId: '99999999-8888-4777-8666-555555555555',
+  };
   const id = Buffer.alloc(32, 3);
   const grant = makeGrant(grantKey, to, id, 5000, Buffer.alloc(16, 1));
 
@@ -37,8 +40,12 @@ describe('grants', () => {
   });
 
   it('G2 another host, another domain and a later time are refused', async () => {
-    const others = [{ ...to, hostId: to.domainId }, { ...to, domainId: to.hostId }];
-    for (const caller of others) expect(await codeOf(attempt(() => checkGrant(grantKey, caller, grant, 1)))).to.equal('NOT_ALLOWED');
+    const others = [
+      { ...to, hostId: to.domainId },
+      { ...to, domainId: to.hostId },
+    ];
+    for (const caller of others)
+      expect(await codeOf(attempt(() => checkGrant(grantKey, caller, grant, 1)))).to.equal('NOT_ALLOWED');
     expect(await codeOf(attempt(() => checkGrant(grantKey, to, grant, 5000)))).to.equal('NOT_ALLOWED');
   });
 
@@ -99,12 +106,23 @@ describe('reads', () => {
     const [rootAnswer] = await serveAll(stream, [ofRecord(stream, [0])]);
     if (rootAnswer?.kind !== 'object') throw new Error('the root was not served');
     expect(rootAnswer.envelope.equals(root.envelope)).to.equal(true);
-    const leaves = { tag: 6n, parentId: root.id, parentMac: rootAnswer.mac, references: root.references.map((_, i) => i).toReversed() };
+    const leaves = {
+      tag: 6n,
+      parentId: root.id,
+      parentMac: rootAnswer.mac,
+      references: root.references.map((_, i) => i).toReversed(),
+    };
     const answers = await serveAll(stream, [leaves]);
-    const places = answers.flatMap((answer) => (answer.kind === 'object' ? [[answer.pack, answer.packOffset] as const] : []));
+    const places = answers.flatMap((answer) =>
+      answer.kind === 'object' ? [[answer.pack, answer.packOffset] as const] : [],
+    );
     expect(places).to.have.length(root.references.length);
-    expect(places.every(([pack, at], i) => i === 0 || places[i - 1]![0] !== pack || places[i - 1]![1] < at)).to.equal(true);
-    expect(new Set(answers.map((answer) => ('reference' in answer ? answer.reference : -1))).size).to.equal(answers.length);
+    expect(places.every(([pack, at], i) => i === 0 || places[i - 1]![0] !== pack || places[i - 1]![1] < at)).to.equal(
+      true,
+    );
+    expect(new Set(answers.map((answer) => ('reference' in answer ? answer.reference : -1))).size).to.equal(
+      answers.length,
+    );
   });
 
   it('G4 a grant of another host, another domain or another time opens nothing', async () => {
@@ -136,10 +154,17 @@ describe('reads', () => {
       ofRecord(stream, [1]),
       ofRecord(stream, [-1]),
       ofRecord(stream, [0.5]),
-      ofRecord(stream, Array.from({ length: 4097 }, () => 0)),
+      ofRecord(
+        stream,
+        Array.from({ length: 4097 }, () => 0),
+      ),
     ];
     for (const want of wrong) {
-      expect(await codeOf(serveAll(stream, [want]))).to.be.oneOf(['NOT_ALLOWED', 'PROTOCOL_VIOLATION', 'LIMIT_EXCEEDED']);
+      expect(await codeOf(serveAll(stream, [want]))).to.be.oneOf([
+        'NOT_ALLOWED',
+        'PROTOCOL_VIOLATION',
+        'LIMIT_EXCEEDED',
+      ]);
     }
   });
 
@@ -152,7 +177,12 @@ describe('reads', () => {
     const faults = new Faults();
     const storage = new MemoryDisk().mount(faults);
     const own = await openTestCatalog();
-    const small = await openTestVault({ catalog: own, storage, hosts: [host], limits: { readAheadBytes: 2000, packTargetBytes: 1000 } });
+    const small = await openTestVault({
+      catalog: own,
+      storage,
+      hosts: [host],
+      limits: { readAheadBytes: 2000, packTargetBytes: 1000 },
+    });
     await backUp(small, host, objects);
     const { grant } = await small.grantOwn(host.caller, host.sourceId, snapshotId);
     const stream = await small.openRead(host.caller, grant);
@@ -184,7 +214,13 @@ describe('read planning', () => {
       place: { kind: 1, packId: String(packSequence), packSequence, offset, lengthBytes, absent: false },
     });
     const mib = 1 << 20;
-    const ranges = planRanges([at(2, 0, 10), at(1, 3 * mib, mib), at(1, 0, mib), at(1, mib + 1000, mib), at(1, 9 * mib, 9 * mib)]);
+    const ranges = planRanges([
+      at(2, 0, 10),
+      at(1, 3 * mib, mib),
+      at(1, 0, mib),
+      at(1, mib + 1000, mib),
+      at(1, 9 * mib, 9 * mib),
+    ]);
     expect(ranges.map((range) => range.map(({ place }) => `${place.packSequence}:${place.offset}`))).to.deep.equal([
       ['1:0', `1:${mib + 1000}`],
       [`1:${3 * mib}`],

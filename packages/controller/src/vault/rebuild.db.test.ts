@@ -98,10 +98,16 @@ describe('rebuild from packs alone', () => {
   it('I4 I5 a commit whose transaction failed is not brought back', async () => {
     for (let at = 1; ; at++) {
       disk = new MemoryDisk();
-      await Promise.all([lost, fresh].map((c) => c.pool.query('truncate pack, object, snapshot, vault_session, vault_writer')));
+      await Promise.all(
+        [lost, fresh].map((c) => c.pool.query('truncate pack, object, snapshot, vault_session, vault_writer')),
+      );
       await Promise.all([lost, fresh].map((c) => c.pool.query('update vault_collection set target_id = null')));
       const faults = new Faults({ kind: 'fail', at, lasting: false, errno: 'EIO' });
-      const vault = await openTestVault({ catalog: faultyCatalog(lost, faults), storage: disk.mount(faults), hosts }).catch(() => undefined);
+      const vault = await openTestVault({
+        catalog: faultyCatalog(lost, faults),
+        storage: disk.mount(faults),
+        hosts,
+      }).catch(() => undefined);
       if (vault !== undefined) {
         await backUp(vault, host, first).catch(() => undefined);
         // Something after it, so that a record left behind would be acknowledged with what follows.
@@ -110,7 +116,7 @@ describe('rebuild from packs alone', () => {
         // What was given up is finished by the next start.
         await (await openTestVault({ catalog: lost, storage: disk.mount(new Faults()), hosts })).stop();
         await rebuild();
-        const want = (await rows(lost, SNAPSHOT)) as unknown[];
+        const want = await rows(lost, SNAPSHOT);
         expect(await rows(fresh, SNAPSHOT), `call ${at}: ${faults.calls[at - 1]}`).to.deep.equal(want);
       }
       if (!faults.hit) break;
@@ -128,7 +134,13 @@ describe('rebuild from packs alone', () => {
       reason: 'older than 30 days',
     });
     const sealed = seal(systemKeys, ObjectKind.controllerRecord, [], payload);
-    const identity = { id: 'aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee', domainId: host.caller.domainId, sequence: 999, packClass: 'nodes', marker: Buffer.alloc(16, 4) } as const;
+    const identity = {
+      id: 'aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee',
+      domainId: host.caller.domainId,
+      sequence: 999,
+      packClass: 'nodes',
+      marker: Buffer.alloc(16, 4),
+    } as const;
     const header = { lengthBytes: sealed.envelope.length, kind: ObjectKind.controllerRecord, id: sealed.id };
     const end = PACK_HEADER_BYTES + 64 + sealed.envelope.length;
     disk.replace(
@@ -142,7 +154,10 @@ describe('rebuild from packs alone', () => {
     );
     const report = await rebuild();
     expect(report.snapshots).to.equal(2);
-    const { rows: left } = await fresh.pool.query<{ previous_id: Buffer }>('select previous_id from snapshot where source_id = $1', [host.sourceId]);
+    const { rows: left } = await fresh.pool.query<{ previous_id: Buffer }>(
+      'select previous_id from snapshot where source_id = $1',
+      [host.sourceId],
+    );
     expect(left[0]!.previous_id.equals(first.at(-1)!.id)).to.equal(true);
   });
 
@@ -162,7 +177,11 @@ describe('rebuild from packs alone', () => {
     await fill();
     const refused = rebuildCatalog({ catalog: lost, storage: disk.mount(new Faults()), systemKeys });
     expect(await codeOf(refused)).to.equal('FAILED_PRECONDITION');
-    expect(await codeOf(openTestVault({ catalog: fresh, storage: disk.mount(new Faults()), hosts }))).to.equal('FAILED_PRECONDITION');
-    expect(await codeOf(openTestVault({ catalog: lost, storage: new MemoryDisk().mount(new Faults()), hosts }))).to.equal('FAILED_PRECONDITION');
+    expect(await codeOf(openTestVault({ catalog: fresh, storage: disk.mount(new Faults()), hosts }))).to.equal(
+      'FAILED_PRECONDITION',
+    );
+    expect(
+      await codeOf(openTestVault({ catalog: lost, storage: new MemoryDisk().mount(new Faults()), hosts })),
+    ).to.equal('FAILED_PRECONDITION');
   });
 });

@@ -4,7 +4,18 @@ import type { Catalog } from '../catalog/catalog.ts';
 import { Faults } from '../testing/faults.ts';
 import { MemoryDisk } from '../testing/memory-disk.ts';
 import { openTestCatalog } from '../testing/test-catalog.ts';
-import { backUp, beginOn, codeOf, newHost, openTestVault, plainOf, readSnapshot, record, send, snapshotOf } from '../testing/vault-fixture.ts';
+import {
+  backUp,
+  beginOn,
+  codeOf,
+  newHost,
+  openTestVault,
+  plainOf,
+  readSnapshot,
+  record,
+  send,
+  snapshotOf,
+} from '../testing/vault-fixture.ts';
 
 describe('recovery', () => {
   const host = newHost();
@@ -31,7 +42,9 @@ describe('recovery', () => {
     const { rows } = await catalog.pool.query<{ id: string; domain_id: string; bytes: number }>(
       'select id, domain_id, acknowledged_bytes as bytes from pack',
     );
-    const acknowledged = new Map(rows.map((row) => [`${row.domain_id}/${row.id.slice(0, 2)}/${row.id}.pack`, row.bytes]));
+    const acknowledged = new Map(
+      rows.map((row) => [`${row.domain_id}/${row.id.slice(0, 2)}/${row.id}.pack`, row.bytes]),
+    );
     return { disk: disk.afterKill(), acknowledged };
   };
 
@@ -42,7 +55,8 @@ describe('recovery', () => {
     for (let length = 0; length <= tail.length; length += 13) {
       await catalog.pool.query(`update pack set state = 'open', writer_id = gen_random_uuid(), sealed_at = null`);
       const disk = start.disk.afterKill();
-      for (const name of start.acknowledged.keys()) disk.replace(name, Buffer.concat([disk.file(name), tail.subarray(0, length)]));
+      for (const name of start.acknowledged.keys())
+        disk.replace(name, Buffer.concat([disk.file(name), tail.subarray(0, length)]));
       const vault = await open(disk);
       expect(await readSnapshot(vault, host, objects.at(-1)!.id)).to.deep.equal(plainOf(host, objects));
       expect((await vault.verify({})).damages).to.deep.equal([]);
@@ -55,7 +69,9 @@ describe('recovery', () => {
     const start = await killed();
     for (const [name, bytes] of start.acknowledged) {
       for (let at = 112; at < bytes; at += 29) {
-        await catalog.pool.query(`update pack set state = 'open', writer_id = gen_random_uuid(), sealed_at = null, damaged_at = null`);
+        await catalog.pool.query(
+          `update pack set state = 'open', writer_id = gen_random_uuid(), sealed_at = null, damaged_at = null`,
+        );
         await catalog.pool.query('update object set absent_since = null');
         await catalog.pool.query('update snapshot set damaged_at = null');
         const disk = start.disk.afterKill();
@@ -63,7 +79,9 @@ describe('recovery', () => {
         const events: string[] = [];
         const vault = await open(disk, { events });
         expect(events.join(), `byte ${at}`).to.include('vault.pack_damaged');
-        const { rows } = await catalog.pool.query<{ id: Buffer }>('select id from object where absent_since is not null');
+        const { rows } = await catalog.pool.query<{ id: Buffer }>(
+          'select id from object where absent_since is not null',
+        );
         expect(rows, `byte ${at}`).to.have.length(1);
         await vault.stop();
       }
@@ -94,7 +112,9 @@ describe('recovery', () => {
     const [one, two] = [await open(disk), await open(disk, { soleWriter: false })];
     await backUp(one, host, objects);
     await backUp(two, host, second);
-    const { rows } = await catalog.pool.query<{ packs: number }>('select count(distinct pack_sequence) as packs from object');
+    const { rows } = await catalog.pool.query<{ packs: number }>(
+      'select count(distinct pack_sequence) as packs from object',
+    );
     expect(rows[0]!.packs).to.be.greaterThan(2);
     expect(await readSnapshot(two, host, objects.at(-1)!.id)).to.deep.equal(plainOf(host, objects));
     expect(await readSnapshot(one, host, second.at(-1)!.id)).to.deep.equal(plainOf(host, second));
@@ -127,10 +147,10 @@ describe('recovery', () => {
     const stream = await beginOn(living, host);
     await send(stream, objects[0]!);
     for await (const answer of stream.answers) if (answer.kind === 'stored') break;
-    const second = await open(disk, { soleWriter: false });
+    const newcomer = await open(disk, { soleWriter: false });
     const { rows } = await catalog.pool.query<{ state: string }>('select state from pack');
     expect(rows).to.deep.equal([{ state: 'open' }]);
-    await second.stop();
+    await newcomer.stop();
     await living.stop();
   });
 });

@@ -4,7 +4,7 @@
 // expired one never commits); a session of another host, or one that has done its work, is used again (threat 44); an old
 // stream that was thought dead writes beside the one that replaced it (so streams are counted, and only the newest goes on).
 //
-// All times are the catalog's (I7). Tested in sessions.db.test.ts.
+// All times are the catalog's (I7). Tested in commit.db.test.ts.
 
 import { HoldfastError } from '@holdfast/shared/base/errors';
 

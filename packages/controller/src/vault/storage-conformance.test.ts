@@ -36,7 +36,10 @@ describe('storage targets', () => {
 
       const write = async (name: string, ...parts: readonly string[]): Promise<void> => {
         const file = await storage.create(name);
-        await file.append(parts.map((part) => Buffer.from(part)), 0);
+        await file.append(
+          parts.map((part) => Buffer.from(part)),
+          0,
+        );
         await file.sync();
         await file.close();
         await storage.syncDirectoryOf(name);
@@ -112,7 +115,12 @@ describe('storage targets', () => {
   it('system errors become the codes that callers act on', () => {
     const failure = (code: string) => storageError('write', 'x', Object.assign(new Error(code), { code })).code;
     expect(['ENOSPC', 'EDQUOT', 'EIO', 'EMFILE', 'EACCES', 'ENOENT'].map(failure)).to.deep.equal([
-      'STORAGE_FULL', 'STORAGE_FULL', 'STORAGE_FAILED', 'STORAGE_FAILED', 'STORAGE_FAILED', 'NOT_FOUND',
+      'STORAGE_FULL',
+      'STORAGE_FULL',
+      'STORAGE_FAILED',
+      'STORAGE_FAILED',
+      'STORAGE_FAILED',
+      'NOT_FOUND',
     ]);
   });
 });

@@ -1,7 +1,7 @@
 // The port through which the vault touches bytes: files of packs on one target.
 //
 // Hazard: a rename, a new name and a file's bytes each survive a power cut only after their own sync. So syncing is
-// explicit here, and a test double can lose whatever was not synced (testing/faulty-storage.ts).
+// explicit here, and a test double can lose whatever was not synced (testing/memory-disk.ts).
 //
 // Names are relative to the target, with '/' between parts, and are made by the vault alone: never from a request.
 // Failures are HoldfastErrors: STORAGE_FULL (ENOSPC, EDQUOT), NOT_FOUND (no such file), otherwise STORAGE_FAILED.

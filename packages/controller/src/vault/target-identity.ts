@@ -3,7 +3,7 @@
 // Hazard: the disk is not mounted, and the empty directory beneath is taken for the target: every object would be missing,
 // and the next backup would fill the wrong disk. So an id stands both in the catalog and in a file on the target.
 //
-// Tested in recovery.db.test.ts.
+// Tested in rebuild.db.test.ts.
 
 import { randomUUID } from 'node:crypto';
 

@@ -297,7 +297,7 @@ class LocalVault implements Vault {
             const { code, message } = toHoldfastError(error);
             this.#deps.log('vault.housekeeping_failed', { code, message });
           })
-          .then(() => {
+          .finally(() => {
             if (!this.#stopped) this.#keepHouse();
           });
       },

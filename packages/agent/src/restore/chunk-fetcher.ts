@@ -14,7 +14,7 @@ import type { ObjectHandle, ReadSession } from '../link/vault-port.ts';
 import { keyOf } from './opened-chunks.ts';
 import type { PostedChunk } from './restore-task.ts';
 
-const KEPT_BYTES = 12 * 1024 * 1024;
+const KEPT_BYTES = 6 * 1024 * 1024;
 
 export interface WantedChunk {
   readonly chunk: PlacedChunk;

@@ -152,7 +152,10 @@ export function metadataOf(entry: PlacedEntry, chunks: OpenedChunks): EntryMetad
     stat: entry.stat,
     user: entry.user,
     group: entry.group,
-    xattrs: entry.xattrs.kind === 'inline' ? entry.xattrs.list : decodeXattrs(chunks.bytesOf(entry.xattrs.segment)),
+    xattrs:
+      entry.xattrs.kind === 'inline'
+        ? entry.xattrs.list
+        : decodeXattrs(Buffer.from(chunks.bytesOf(entry.xattrs.segment))),
     inodeFlags: entry.inodeFlags,
   };
 }

@@ -15,7 +15,7 @@ describe('opened chunks', () => {
     opened.length = 0;
     return new OpenedChunks((envelope, id) => {
       opened.push(id[0]!);
-      return envelope;
+      return Buffer.from(envelope);
     }, capacity);
   };
   const supply = (...ids: number[]): { id: Buffer; envelope: Buffer; problem: string }[] =>

@@ -29,6 +29,7 @@ export class OpenedChunks {
 
   /** The envelopes of the task that begins; those of the task before are dropped. */
   supply(chunks: readonly PostedChunk[]): void {
+    for (const { envelope } of this.#supplied.values()) if (envelope !== undefined) freeNow(envelope);
     this.#supplied = new Map(chunks.map((chunk) => [keyOf(chunk.id), chunk]));
   }
 
@@ -78,8 +79,15 @@ export class OpenedChunks {
       if (this.#plainBytes <= this.#capacity || oldKey === key) break;
       this.#plain.delete(oldKey);
       this.#plainBytes -= old.length;
+      freeNow(old);
     }
   }
+}
+
+/** Gives the memory back at once: the collector sees only the few bytes of the view, and would let hundreds of MiB pile up. */
+function freeNow(bytes: Uint8Array): void {
+  const { buffer } = bytes;
+  if (buffer instanceof ArrayBuffer && bytes.byteOffset === 0 && buffer.byteLength === bytes.length) buffer.transfer(0);
 }
 
 export function keyOf(id: Uint8Array): string {

@@ -13,7 +13,7 @@
 import type { DataSegment, PlacedChunk } from '@holdfast/shared/format/manifest/entry';
 
 /** Enough to be worth a message to a worker, little enough that several are on their way at once. */
-export const UNIT_BYTES = 4 * 1024 * 1024;
+export const UNIT_BYTES = 3 * 1024 * 1024;
 export const UNIT_ENTRIES = 512;
 
 export interface PlannedChunk {

@@ -105,7 +105,7 @@ export class WorkerPool<T, R> {
   #start(options: PoolOptions): Thread<R> {
     const worker = new Worker(options.module, {
       workerData: options.workerData,
-      resourceLimits: { maxOldGenerationSizeMb: options.maxHeapMb },
+      resourceLimits: { maxOldGenerationSizeMb: options.maxHeapMb, maxYoungGenerationSizeMb: YOUNG_HEAP_MB },
     });
     const thread: Thread<R> = { worker, pending: new Map(), load: 0, dead: undefined };
     worker.on('message', (answer: PostedAnswer<R>) => {
@@ -125,6 +125,9 @@ export class WorkerPool<T, R> {
     return thread;
   }
 }
+
+/** Short-lived views and records; a larger one only makes the thread's memory grow before it is looked at. */
+const YOUNG_HEAP_MB = 8;
 
 export function toCrossed(error: HoldfastError): CrossedError {
   return { code: error.code, message: error.message, hint: error.hint, details: error.details };

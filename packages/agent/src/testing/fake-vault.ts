@@ -2,7 +2,15 @@
 
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import { ObjectKind, parseHeader, referencesOf } from '@holdfast/shared/format/envelope';
-import { OBJECT_ITSELF, type ObjectHandle, type ReadSession, type ServedObject, type VaultClient, type WantAnswer, type WantReceiver } from '../link/vault-port.ts';
+import {
+  OBJECT_ITSELF,
+  type ObjectHandle,
+  type ReadSession,
+  type ServedObject,
+  type VaultClient,
+  type WantAnswer,
+  type WantReceiver,
+} from '../link/vault-port.ts';
 
 export interface FakeVaultOptions {
   /** Objects (ids in hex) that cannot be served. */
@@ -21,7 +29,11 @@ export interface FakeVault {
   readonly mostWants: () => number;
 }
 
-export function fakeVault(objects: ReadonlyMap<string, Buffer>, recordId: Buffer, options: FakeVaultOptions = {}): FakeVault {
+export function fakeVault(
+  objects: ReadonlyMap<string, Buffer>,
+  recordId: Buffer,
+  options: FakeVaultOptions = {},
+): FakeVault {
   const served: string[] = [];
   let open = 0;
   let most = 0;
@@ -41,16 +53,25 @@ export function fakeVault(objects: ReadonlyMap<string, Buffer>, recordId: Buffer
       served.push(hex);
       const envelope = Buffer.from(new Uint8Array(options.swapped?.get(hex) ?? objects.get(hex)!).buffer);
       const isChunk = parseHeader(objects.get(hex)!).kind === ObjectKind.chunk;
-      const object: ServedObject = { reference, id, envelope, mac: isChunk ? undefined : macOf(id), pack: 'pack', packOffset: 0 };
+      const object: ServedObject = {
+        reference,
+        id,
+        envelope,
+        mac: isChunk ? undefined : macOf(id),
+        pack: 'pack',
+        packOffset: 0,
+      };
       await receive.onObject(object);
     };
     const want: ReadSession['want'] = async (parent, references, receive) => {
-      if (!Buffer.from(parent.mac).equals(Buffer.from(macOf(parent.id)))) throw new HoldfastError('NOT_ALLOWED', 'a wrong mac');
+      if (!Buffer.from(parent.mac).equals(Buffer.from(macOf(parent.id))))
+        throw new HoldfastError('NOT_ALLOWED', 'a wrong mac');
       open++;
       most = Math.max(most, open);
       try {
         await Promise.resolve();
-        for (const reference of references.length === 0 ? [OBJECT_ITSELF] : references) await one(parent, reference, receive);
+        for (const reference of references.length === 0 ? [OBJECT_ITSELF] : references)
+          await one(parent, reference, receive);
       } finally {
         open--;
       }
@@ -59,7 +80,10 @@ export function fakeVault(objects: ReadonlyMap<string, Buffer>, recordId: Buffer
       record: { id: recordId, mac: macOf(recordId) },
       want,
       async fetch(parent, references) {
-        const answer: { objects: ServedObject[]; failures: WantAnswer['failures'][number][] } = { objects: [], failures: [] };
+        const answer: { objects: ServedObject[]; failures: WantAnswer['failures'][number][] } = {
+          objects: [],
+          failures: [],
+        };
         await want(parent, references, {
           onObject: (object) => void answer.objects.push(object),
           onFailure: (failure) => answer.failures.push(failure),

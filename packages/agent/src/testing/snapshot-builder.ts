@@ -105,7 +105,13 @@ export class SnapshotBuilder {
   }
 
   data(path: ByteString, plain: Buffer): DataSegment {
-    return { kind: 'data', chunk: this.chunk(path, plain), offset: 0, length: plain.length, tag: tagOf(this.keys, plain) };
+    return {
+      kind: 'data',
+      chunk: this.chunk(path, plain),
+      offset: 0,
+      length: plain.length,
+      tag: tagOf(this.keys, plain),
+    };
   }
 
   /** A snapshot of these entries, in any order; the root and parents that are missing are added as directories. */
@@ -155,7 +161,8 @@ export class SnapshotBuilder {
   #entry(spec: SpecEntry): () => Entry {
     this.#entries++;
     const pieces = spec.content === undefined ? [] : Buffer.isBuffer(spec.content) ? [spec.content] : spec.content;
-    const size = spec.type === 'symlink' ? (spec.linkTarget ?? '').length : pieces.reduce((sum, piece) => sum + piece.length, 0);
+    const size =
+      spec.type === 'symlink' ? (spec.linkTarget ?? '').length : pieces.reduce((sum, piece) => sum + piece.length, 0);
     const stat = encodeStat({ ...DEFAULT_STAT, mode: DEFAULT_MODE[spec.type], size, ...spec.stat });
     const rest = {
       user: 'root',
@@ -170,7 +177,11 @@ export class SnapshotBuilder {
     const whole = pieces.length === 1 && Buffer.isBuffer(pieces[0]) ? pieces[0] : undefined;
     if (whole !== undefined && whole.length > 0 && whole.length < BUNDLE_FILE_LIMIT_BYTES) {
       this.#addToBundle(spec.path, whole);
-      return () => newEntry(spec.path, stat, { ...rest, content: { kind: 'segments', segments: [this.#segmentOf.get(spec.path)!] } });
+      return () =>
+        newEntry(spec.path, stat, {
+          ...rest,
+          content: { kind: 'segments', segments: [this.#segmentOf.get(spec.path)!] },
+        });
     }
     if (size === 0) return () => newEntry(spec.path, stat, { ...rest, content: NO_CONTENT });
     const content = new ContentBuilder(this.#ports);
@@ -183,10 +194,15 @@ export class SnapshotBuilder {
     const list = spec.xattrs ?? [];
     const bytes = list.reduce((sum, { name, value }) => sum + name.length + value.length, 0);
     if (list.length === 0) return NO_XATTRS;
-    return bytes <= 4096 ? { kind: 'inline', list } : { kind: 'chunk', segment: this.data(spec.path, encodeXattrs(list)) };
+    return bytes <= 4096
+      ? { kind: 'inline', list }
+      : { kind: 'chunk', segment: this.data(spec.path, encodeXattrs(list)) };
   }
 
-  *#cut(path: ByteString, pieces: readonly (Buffer | { readonly kind: 'zeros' | 'hole'; readonly length: number })[]): Generator<Segment> {
+  *#cut(
+    path: ByteString,
+    pieces: readonly (Buffer | { readonly kind: 'zeros' | 'hole'; readonly length: number })[],
+  ): Generator<Segment> {
     const cut = this.#options.chunkBytes ?? 1024 * 1024;
     for (const piece of pieces) {
       if (!Buffer.isBuffer(piece)) yield { kind: piece.kind, length: piece.length };
@@ -216,7 +232,12 @@ export class SnapshotBuilder {
   }
 }
 
-const DEFAULT_MODE = { file: S_IFREG | 0o644, directory: S_IFDIR | 0o755, symlink: S_IFLNK | 0o777, fifo: S_IFIFO | 0o600 };
+const DEFAULT_MODE = {
+  file: S_IFREG | 0o644,
+  directory: S_IFDIR | 0o755,
+  symlink: S_IFLNK | 0o777,
+  fifo: S_IFIFO | 0o600,
+};
 
 const DEFAULT_STAT: StatFields = {
   mode: 0,

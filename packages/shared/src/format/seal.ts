@@ -141,7 +141,9 @@ export function open(
   if (!timingSafeEqual(siv, expectedSiv)) {
     throw new HoldfastError('DAMAGED', 'an object was changed after it was sealed, or is sealed with other keys');
   }
-  return { kind: header.kind, keyEpoch: header.keyEpoch, references, plain: plainOf(payload) };
+  const plain = plainOf(payload);
+  if (plain.buffer !== payload.buffer) freeNow(payload);
+  return { kind: header.kind, keyEpoch: header.keyEpoch, references, plain };
 }
 
 /**

@@ -15,6 +15,7 @@ import { seal } from '@holdfast/shared/format/seal';
 import { encodeSnapshotRecord, rawPublicKey, type SnapshotRecord } from '@holdfast/shared/format/snapshot-record';
 import { tagOf } from '@holdfast/shared/format/tag';
 import { seededBytes } from '@holdfast/shared/testing/seeded-bytes';
+import { manifestVectors } from './compute-manifest-vectors.ts';
 
 const MIB = 1024 * 1024;
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
@@ -53,6 +54,7 @@ export function computeVectors() {
     'chunking.json': chunkingVectors(),
     'bundles.json': bundleVectors(),
     'records.json': recordVectors(),
+    'manifest.json': manifestVectors(),
   };
 }
 

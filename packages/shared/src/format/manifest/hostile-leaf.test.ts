@@ -81,7 +81,7 @@ describe('a hostile manifest leaf', () => {
     ['without owner names', (leaf) => (leaf.users = undefined)],
     ['with a link target too many', (leaf) => leaf.linkTarget.push(Buffer.from('x'))],
     ['with link targets of the wrong entries', (leaf) => (leaf.linkAt = leaf.linkAt.map((at) => at - 1))],
-    ['with a sparse column out of order', (leaf) => leaf.linkAt.reverse()],
+    ['with a sparse column out of order', (leaf) => (leaf.linkAt = leaf.linkAt.toReversed())],
     ['with flags of an entry beyond the end', (leaf) => ((leaf.flagsAt = [leaf.count]), (leaf.flags = [1]))],
     ['with xattrs that are not there', (leaf) => ((leaf.xattrAt = [1]), (leaf.xattrSet = [5]), (leaf.xattrSets = []))],
     [

@@ -1,66 +1,10 @@
 import { expect } from 'chai';
 import { ManifestNode } from '../../rpc/gen/holdfast/v1/manifest.ts';
-import { chunkOf, dataSegment, directory, file, MemoryNodes, sha256, statOf } from '../../testing/manifest-trees.ts';
+import { chunkOf, dataSegment, directory, file, MemoryNodes, statOf } from '../../testing/manifest-trees.ts';
 import { type Entry, newEntry, type Xattr } from './entry.ts';
+import { everyKindOfEntry, someSegmentTree as tree } from '../../testing/manifest-entries.ts';
 import { LeafView } from './leaf-view.ts';
 import { decodeXattrs, encodeXattrs, inlineXattrs } from './xattrs.ts';
-
-const tree = { id: sha256('tree'), proof: sha256('tree proof').subarray(0, 16) };
-
-/** One entry of everything that is hard to keep. */
-function everyKind(): Entry[] {
-  const xattrs: Xattr[] = [
-    { name: 'security.capability', value: Buffer.from('0100000200040000', 'hex') },
-    { name: 'system.posix_acl_access', value: Buffer.from([2, 0, 0, 0, 0]) },
-    { name: 'trusted.\xff', value: Buffer.alloc(0) },
-    { name: 'user.nul', value: Buffer.from('\0a\0') },
-  ];
-  const bundle = chunkOf('bundle');
-  const large = chunkOf('large', 4096);
-  return [
-    newEntry('', statOf(0o041777, { uid: 2 ** 32 - 2, gid: 2 ** 32 - 1, mtimeSeconds: -(2 ** 31) }), {
-      user: 'a',
-      group: '',
-    }),
-    newEntry('__proto__', statOf(0o120777), { linkTarget: '\xff/..//x\n' }),
-    newEntry('block', statOf(0o060600, { rdevMajor: 4095, rdevMinor: 1_048_575 }), {
-      xattrs: { kind: 'inline', list: xattrs },
-    }),
-    newEntry('char', statOf(0o020600, { rdevMajor: 1, rdevMinor: 3 }), { user: 'b\xe9', group: 'g' }),
-    newEntry('fifo', statOf(0o010000), { hardLinkGroup: Number.MAX_SAFE_INTEGER }),
-    newEntry(
-      'file',
-      statOf(0o107777, { size: 100 + 50 + 4096 + 7 + 9, ino: 2n ** 64n - 1n, mtimeSeconds: 15_032_385_535 }),
-      {
-        inodeFlags: 2 ** 32 - 1,
-        content: {
-          kind: 'segments',
-          segments: [
-            dataSegment('a', 100, bundle, 1000),
-            { kind: 'hole', length: 50 },
-            dataSegment('b', 4096, large),
-            { kind: 'zeros', length: 7 },
-            dataSegment('c', 9, bundle, 0),
-          ],
-        },
-      },
-    ),
-    newEntry('hole', statOf(0o100000, { size: 2 ** 36 }), {
-      content: { kind: 'segments', segments: [{ kind: 'hole', length: 2 ** 36 }] },
-    }),
-    newEntry('same-xattrs', statOf(0o100000), { xattrs: { kind: 'inline', list: xattrs } }),
-    newEntry('socket', statOf(0o140755), { hardLinkGroup: 1 }),
-    newEntry('tree', statOf(0o100600, { size: 2 ** 52 }), {
-      content: { kind: 'tree', root: tree, segmentCount: 2 ** 33 },
-    }),
-    newEntry('xattrs', statOf(0o040700), {
-      xattrs: {
-        kind: 'chunk',
-        segment: { kind: 'data', chunk: chunkOf('x', 5000), offset: 3, length: 4900, tag: sha256('x').subarray(0, 16) },
-      },
-    }),
-  ];
-}
 
 /** An entry without what only reading adds: where its references stand. */
 function plain(entry: Entry): unknown {
@@ -78,7 +22,7 @@ function leafOf(entries: readonly Entry[]): LeafView {
 
 describe('manifest leaf', () => {
   it('24, 26–33: gives back every field of every type', () => {
-    const entries = everyKind();
+    const entries = everyKindOfEntry();
     const leaf = leafOf(entries);
     expect(leaf.count).to.equal(entries.length);
     entries.forEach((entry, i) => {
@@ -91,7 +35,7 @@ describe('manifest leaf', () => {
     const many = Array.from({ length: 100 }, (_, i) => ({ name: `user.${i}`, value: Buffer.alloc(i % 30, i) }));
     for (const list of [largest, many]) {
       const xattrs = inlineXattrs(list);
-      if (xattrs?.kind !== 'inline') return expect.fail('not inline');
+      if (xattrs?.kind !== 'inline') throw new RangeError('not inline');
       const leaf = leafOf([directory(''), { ...file('a'), xattrs }]);
       expect(leaf.entry(1).xattrs).to.deep.equal(xattrs);
       expect(decodeXattrs(encodeXattrs(list))).to.deep.equal(xattrs.list);
@@ -121,10 +65,10 @@ describe('manifest leaf', () => {
   });
 
   it('is, byte for byte, what the generated encoder makes, and the generated decoder reads the same', () => {
-    const leaf = leafOf(everyKind());
+    const leaf = leafOf(everyKindOfEntry());
     const { node } = ManifestNode.decode(leaf.payload);
     expect(Buffer.from(ManifestNode.encode({ node }).finish())).to.deep.equal(leaf.payload);
-    if (node?.$case !== 'leaf') return expect.fail('no leaf');
+    if (node?.$case !== 'leaf') throw new RangeError('no leaf');
     const { value } = node;
     expect(value.count).to.equal(leaf.count);
     expect(value.stats).to.deep.equal(leaf.stats);

@@ -1,0 +1,157 @@
+// The published vectors of manifest nodes, computed anew: what goes in, and the bytes that must come out.
+//
+// A node's "sealing" is here id = SHA-256(payload), proof = id[0..16]; envelopes have vectors of their own. All byte strings
+// are hexadecimal.
+
+import { createHash } from 'node:crypto';
+import { toBytes } from '@holdfast/shared/base/byte-string';
+import { BoundaryHash } from '@holdfast/shared/format/manifest/boundary';
+import { type BuilderPorts, type EmittedNode, ManifestBuilder } from '@holdfast/shared/format/manifest/builder';
+import { type Entry, newEntry, type NodeReference, type Segment } from '@holdfast/shared/format/manifest/entry';
+import { ContentBuilder } from '@holdfast/shared/format/manifest/segment-tree';
+import { everyKindOfEntry } from '@holdfast/shared/testing/manifest-entries';
+import {
+  chunkOf,
+  dataSegment,
+  directory,
+  sha256,
+  statOf,
+  TEST_NODE_KEY,
+} from '@holdfast/shared/testing/manifest-trees';
+
+function hex(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString('hex');
+}
+
+/** What a builder makes of `add`, with the vectors' sealing. */
+function nodesOf(add: (ports: BuilderPorts) => void): EmittedNode<NodeReference>[] {
+  const nodes: EmittedNode<NodeReference>[] = [];
+  add({
+    node: TEST_NODE_KEY,
+    sealNode: (_references, payload) => {
+      const id = createHash('sha256').update(payload).digest();
+      return { id, proof: id.subarray(0, 16) };
+    },
+    onNode: (node) => nodes.push(node),
+  });
+  return nodes;
+}
+
+export interface EntryVector {
+  path: string;
+  stat: string;
+  user: string;
+  group: string;
+  linkTarget: string;
+  inodeFlags: number;
+  hardLinkGroup: number;
+  xattrs: [name: string, value: string][] | SegmentVector;
+  content: SegmentVector[] | { root: string; proof: string; segments: number };
+}
+
+export type SegmentVector =
+  | { chunk: string; proof: string; plainLength: number; offset: number; length: number; tag: string }
+  | { zeros: number }
+  | { hole: number };
+
+function described(entry: Entry): EntryVector {
+  return {
+    path: hex(toBytes(entry.path)),
+    stat: hex(entry.stat),
+    user: hex(toBytes(entry.user)),
+    group: hex(toBytes(entry.group)),
+    linkTarget: hex(toBytes(entry.linkTarget)),
+    inodeFlags: entry.inodeFlags,
+    hardLinkGroup: entry.hardLinkGroup,
+    xattrs:
+      entry.xattrs.kind === 'inline'
+        ? entry.xattrs.list.map(({ name, value }) => [hex(toBytes(name)), hex(value)])
+        : describedSegment(entry.xattrs.segment),
+    content:
+      entry.content.kind === 'segments'
+        ? entry.content.segments.map(describedSegment)
+        : {
+            root: hex(entry.content.root.id),
+            proof: hex(entry.content.root.proof),
+            segments: entry.content.segmentCount,
+          },
+  };
+}
+
+function describedSegment(segment: Segment): SegmentVector {
+  if (segment.kind !== 'data') return segment.kind === 'zeros' ? { zeros: segment.length } : { hole: segment.length };
+  const { chunk, offset, length, tag } = segment;
+  return {
+    chunk: hex(chunk.id),
+    proof: hex(chunk.proof),
+    plainLength: chunk.plainLength,
+    offset,
+    length,
+    tag: hex(tag),
+  };
+}
+
+/** Everything that test/vectors/manifest.json holds. */
+export function manifestVectors() {
+  const hash = new BoundaryHash(TEST_NODE_KEY);
+  const entries = everyKindOfEntry();
+  const leaf = nodesOf((ports) => {
+    const builder = new ManifestBuilder(ports);
+    for (const entry of entries) builder.add(entry);
+    builder.finish();
+  });
+  const manifest = nodesOf((ports) => {
+    const builder = new ManifestBuilder(ports);
+    builder.add(directory(''));
+    for (let i = 0; i < 5000; i++)
+      builder.add(newEntry(`f${10_000 + i}`, statOf(0o100644, { ino: BigInt(i) }), { user: 'root' }));
+    builder.finish();
+  });
+  const tree = nodesOf((ports) => {
+    const builder = new ContentBuilder(ports);
+    for (let i = 0; i < 5000; i++) builder.add(dataSegment(`${i}`, 4096, chunkOf(`${i % 7}`), 0));
+    builder.finish();
+  });
+  const summary = ({ kind, payload, references, proofs }: EmittedNode<NodeReference>) => ({
+    kind,
+    bytes: payload.length,
+    payloadSha256: hex(sha256(payload)),
+    referencesSha256: hex(sha256(references)),
+    proofsSha256: hex(sha256(proofs)),
+  });
+  return {
+    nodeKey: hex(TEST_NODE_KEY),
+    boundaryHashes: [
+      { of: 'path "usr/share/doc"', message: hex(Buffer.from('usr/share/doc')), hash: hash.ofPath('usr/share/doc') },
+      {
+        of: 'child of level 1 that begins with "usr"',
+        message: `0001${hex(Buffer.from('usr'))}`,
+        hash: hash.ofChild(1, 'usr'),
+      },
+      {
+        of: 'segment with the tag 16 × 05',
+        message: `0080${'05'.repeat(16)}`,
+        hash: hash.ofSegment(Buffer.alloc(16, 5)),
+      },
+      {
+        of: 'segment-tree child of level 2 with the id 32 × 07',
+        message: `0082${'07'.repeat(32)}`,
+        hash: hash.ofSegmentChild(2, Buffer.alloc(32, 7)),
+      },
+    ],
+    leaf: {
+      note: 'names, paths and targets are bytes in hex; stat is the 64-byte record',
+      entries: entries.map(described),
+      references: hex(leaf[0]!.references),
+      payload: hex(leaf[0]!.payload),
+    },
+    manifest: {
+      note: 'the root directory (mode 40755) and 5,000 empty files f10000 … f14999, mode 100644, inode i, user "root"; every stat record as in `leaf` otherwise: nlink 1, mtime 1700000000.000000001, ctime 1700000000.000000002',
+      nodes: manifest.map(summary),
+    },
+    segmentTree: {
+      note: '5,000 segments of 4,096 bytes; segment i: chunk id SHA-256("chunk" + (i mod 7)), proof SHA-256("proof" + id)[0..16], plain length 1 MiB, offset 0, tag SHA-256("tag" + i)[0..16]',
+      nodes: tree.map(summary),
+    },
+  };
+}

@@ -64,7 +64,7 @@ async function demo(dir: string): Promise<void> {
   const { entries, differences } = await step('comparison, entry by entry', () => compareTrees(lost, again));
   printTable(works);
   if (differences.length > 0) {
-    const shown = differences.slice(0, 20).map((difference) => `  ${String(difference)}`);
+    const shown = differences.slice(0, 20).map((difference) => `  ${difference}`);
     throw new Error(`the trees differ in ${differences.length} places:\n${shown.join('\n')}`);
   }
   say(`identical: ${entries} entries`);

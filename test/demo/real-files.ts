@@ -17,7 +17,7 @@ import {
 import { basename, join } from 'node:path';
 
 /** Enough to see it work, little enough that a second run is quick. */
-const BYTES_MAX = 256 * 1024 * 1024;
+const BYTES_MAX = 128 * 1024 * 1024;
 const PACKAGE_BYTES_MAX = 16 * 1024 * 1024;
 
 export interface TreeSize {

@@ -61,8 +61,20 @@ export function checkMember(fleet: Fleet, name: string): void {
 }
 
 export async function freePort(): Promise<number> {
+  return await listenOnce(0);
+}
+
+export async function isFree(address: string): Promise<boolean> {
+  return await listenOnce(Number(address.split(':')[1])).then(
+    () => true,
+    () => false,
+  );
+}
+
+/** Listens and stops. Returns the port, which is another one only for 0. Rejects when it is taken. */
+async function listenOnce(port: number): Promise<number> {
   const server = createServer();
-  await new Promise<void>((resolve, reject) => server.once('error', reject).listen(0, '127.0.0.1', resolve));
+  await new Promise<void>((resolve, reject) => server.once('error', reject).listen(port, '127.0.0.1', resolve));
   const address = server.address();
   await new Promise<void>((resolve) => server.close(() => resolve()));
   if (address === null || typeof address === 'string') throw new Error('the system gave no port');

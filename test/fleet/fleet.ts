@@ -15,6 +15,7 @@ import {
   checkHostName,
   checkMember,
   freePort,
+  isFree,
   prepareDirectory,
   readState,
   stateOf,
@@ -26,6 +27,7 @@ import {
   enrolAgent,
   isEnrolled,
   ownerCredentials,
+  redirectAgent,
   postgresServers,
   startAgent,
   startController,
@@ -71,8 +73,9 @@ export async function fleetUp(options: FleetOptions): Promise<Fleet> {
   const known = readState(layout);
   const hosts = [...new Set([...(known?.hosts ?? []), ...options.hosts])];
   for (const host of hosts) checkHostName(host);
-  const fleet: Fleet = { dir: options.dir, address: known?.address ?? `127.0.0.1:${await freePort()}`, hosts };
+  const fleet: Fleet = { dir: options.dir, address: await addressFor(layout, known), hosts };
   writeState(layout, fleet);
+  if (known !== undefined && known.address !== fleet.address) await moveAgents(layout, fleet);
   await bringController(layout, programs, fleet, say);
   writeShellFiles(layout, programs.node, programs.cli);
   await Promise.all(hosts.map((host) => bringHost(layout, programs, fleet, host, say)));
@@ -138,6 +141,24 @@ export async function holdfast(dir: string, args: readonly string[], input = '')
     });
     child.stdin?.end(input);
   });
+}
+
+/** The address of before, unless somebody else listens there by now. */
+async function addressFor(layout: FleetLayout, known: Fleet | undefined): Promise<string> {
+  if (known !== undefined) {
+    const ours = recordedProcess(layout.runFile(CONTROLLER)) !== undefined;
+    if (ours || (await isFree(known.address))) return known.address;
+  }
+  return `127.0.0.1:${await freePort()}`;
+}
+
+/** What still runs would call at the old address for ever. */
+async function moveAgents(layout: FleetLayout, fleet: Fleet): Promise<void> {
+  for (const host of fleet.hosts) {
+    redirectAgent(layout, host, fleet.address);
+    const record = recordedProcess(layout.runFile(host));
+    if (record !== undefined) await endProcess(record, 'SIGTERM', GRACE_MS);
+  }
 }
 
 async function bringController(

@@ -3,7 +3,7 @@
 // What the programs are called with, and which files they leave for others, is known here alone.
 
 import { spawn } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { openChannel, createRpcClient } from '@holdfast/shared/rpc/channel';
 import { OperatorDefinition, type OperatorClient } from '@holdfast/shared/rpc/gen/holdfast/v1/operator';
@@ -39,6 +39,13 @@ export function startAgent(layout: FleetLayout, programs: BuiltPrograms, host: s
 
 export function isEnrolled(layout: FleetLayout, host: string): boolean {
   return existsSync(join(layout.hostDir(host), 'identity.json'));
+}
+
+/** The controller has moved: the agent finds it through its settings, and is started anew if it runs. */
+export function redirectAgent(layout: FleetLayout, host: string, address: string): void {
+  const file = join(layout.hostDir(host), 'agent.yaml');
+  if (!existsSync(file)) return;
+  writeFileSync(file, readFileSync(file, 'utf8').replace(/^controller:.*$/m, `controller: ${JSON.stringify(address)}`));
 }
 
 /** Runs `holdfast-agent enrol` to its end. Throws with what it said. */

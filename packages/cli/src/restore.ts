@@ -56,7 +56,7 @@ async function restore(session: Session, argument: string, options: RestoreOptio
     throw new HoldfastError('USAGE', '--delete-extra goes with --delta', { hint: 'Add --delta, or leave it out.' });
   }
   await runJob(session, {
-    subject: { kind: 'restore', source: selection.source || argument },
+    subject: { kind: 'restore', source: selection.source || argument, dryRun: options.dryRun === true },
     start: async () => {
       const chosen = await pinned(session, selection);
       return (await session.operator()).startRestore({

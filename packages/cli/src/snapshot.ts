@@ -7,8 +7,16 @@ import { warningFields, warningWords } from './jobs/summary.ts';
 import { predecessorOf, selectionOf, selectSnapshot, sourceName, type SelectionOptions } from './session/selection.ts';
 import type { Session } from './session/session.ts';
 import { idText, pathText, shortId, typedPath } from './words/names.ts';
-import { formatCount, formatSize } from './words/sizes.ts';
-import { entryFields, entryLine, modeDigits, snapshotFields, snapshotNote, snapshotTable } from './words/snapshots.ts';
+import { counted, formatCount, formatSize } from './words/sizes.ts';
+import {
+  entryFields,
+  entryLine,
+  modeDigits,
+  modifiedText,
+  snapshotFields,
+  snapshotNote,
+  snapshotTable,
+} from './words/snapshots.ts';
 import { formatFields } from './words/tables.ts';
 import { formatDuration, formatTime } from './words/times.ts';
 
@@ -161,9 +169,7 @@ async function diff(session: Session, from: string, to: string | undefined, path
     await session.write(`${diffLine(change)}\n`);
     count += 1;
   }
-  session.remark(
-    count === 0 ? 'No difference.' : `${formatCount(count)} ${count === 1 ? 'difference' : 'differences'}.`,
-  );
+  session.remark(count === 0 ? 'No difference.' : `${counted(count, 'difference')}.`);
 }
 
 async function* diffEntries(
@@ -203,6 +209,8 @@ function diffLine({ change, before, after }: DiffEntry): string {
     if (before.mode !== after.mode) words.push(`mode ${modeDigits(before.mode)} → ${modeDigits(after.mode)}`);
     if (before.uid !== after.uid || before.gid !== after.gid)
       words.push(`owner ${before.uid}:${before.gid} → ${after.uid}:${after.gid}`);
+    const sameTime = before.mtimeSeconds === after.mtimeSeconds && before.mtimeNs === after.mtimeNs;
+    if (change === 'metadata' && !sameTime) words.push(`modified ${modifiedText(after)}`);
   }
   return words.join('  ');
 }

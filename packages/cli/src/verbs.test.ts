@@ -168,7 +168,7 @@ describe('the verbs of the command line', () => {
   before(async () => {
     controller = await startFakeController(answers);
   });
-  after(async () => await controller.stop());
+  after(() => controller.stop());
 
   const cli = async (args: string, options: Partial<CliOptions> = {}) =>
     await runCli(args.split(' '), { address: controller.address, nowMs: AT_MS + 30_000, ...options });
@@ -320,7 +320,7 @@ describe('the verbs of the command line', () => {
     ];
     const worried = await startFakeController({ getStatus: () => Promise.resolve({ attention }) });
     const { code, stdout } = await runCli(['status'], { address: worried.address });
-    await worried.stop();
+    worried.stop();
     expect(code).to.equal(3);
     expect(stdout).to.contain('!! web-1: offline for 3 days\n   Start its agent.\n');
   });
@@ -341,7 +341,7 @@ describe('the verbs of the command line', () => {
         },
       });
       const result = await runCli(['host', 'ls'], { address: failing.address });
-      await failing.stop();
+      failing.stop();
       expect(result).to.deep.equal({ code: exit, stdout: '', stderr: 'holdfast: what happened\n  What to do.\n' });
     }
     const { code, stderr } = await runCli(['host', 'ls'], { address: '127.0.0.1:1' });

@@ -62,8 +62,8 @@ async function withJob(
 }
 
 describe('jobs from the command line', () => {
-  afterEach(async () => {
-    await controller?.stop();
+  afterEach(() => {
+    controller?.stop();
     controller = undefined;
   });
 
@@ -115,7 +115,7 @@ describe('jobs from the command line', () => {
     expect(words.code).to.equal(3);
     expect(words.stdout).to.contain('30 warnings:\n    log/app.log: changed while it was read (changed-while-read)\n');
     expect(words.stdout).to.contain('    a\\xff\\x0a: unreadable\n    … and 28 more\n');
-    await controller?.stop();
+    controller?.stop();
     const { code, last } = await withJob(['backup', 'web-1/site', '--json'], events);
     expect(code).to.equal(3);
     expect(last()).to.deep.include({
@@ -138,7 +138,7 @@ describe('jobs from the command line', () => {
     const events = [outcome({ result: 'failed', ...failure })];
     const words = await withJob(['backup', 'web-1/site'], events);
     expect(words).to.include({ code: 10, stdout: '', stderr: 'holdfast: /srv/site is not there\n  Mount it.\n' });
-    await controller?.stop();
+    controller?.stop();
     const { code, last, lines } = await withJob(['backup', 'web-1/site', '--json'], events);
     expect(code).to.equal(10);
     expect(lines).to.have.length(2);
@@ -220,7 +220,7 @@ describe('jobs from the command line', () => {
     const good = await withJob(['verify', 'web-1/site', '--all'], [outcome({})]);
     expect(good).to.include({ code: 0 });
     expect(good.stdout).to.contain('12 entries checked, 4.00 KiB read');
-    await controller?.stop();
+    controller?.stop();
     const failure = { result: 'failed', errorCode: 'DAMAGED', errorMessage: '2 files are damaged' };
     expect((await withJob(['verify', 'web-1/site'], [outcome(failure)])).code).to.equal(1);
   });

@@ -6,7 +6,7 @@
 import { HoldfastError, isErrorCode, meaningOf } from '@holdfast/shared/base/errors';
 import type { JobOutcome, JobSummary, JobWarning } from '@holdfast/shared/rpc/gen/holdfast/v1/control';
 import { idText, pathFields, pathText, shortId, type PathFields } from '../words/names.ts';
-import { formatCount, formatSize } from '../words/sizes.ts';
+import { counted, formatCount, formatSize } from '../words/sizes.ts';
 import { formatDuration } from '../words/times.ts';
 
 export const EXIT_WARNINGS = 3;
@@ -52,6 +52,8 @@ export interface JobSubject {
   readonly source: string;
   readonly job: string | null;
   readonly snapshotId?: Uint8Array;
+  /** A restore that only says what it would do. */
+  readonly dryRun?: boolean;
 }
 
 export function summaryEvent(subject: JobSubject, outcome: JobOutcome): SummaryEvent {
@@ -135,22 +137,24 @@ export function summaryWords(subject: JobSubject, outcome: JobOutcome): string {
   if (summary === undefined) return `${subject.source}: ${outcome.result}\n`;
   const id = snapshotText(summary.snapshotId, subject.snapshotId);
   const snapshot = id === null ? '' : ` snapshot ${shortId(Buffer.from(id, 'hex'))}`;
-  const size = `${formatCount(Number(summary.files))} files, ${formatSize(Number(summary.bytesTotal))}`;
+  const size = `${counted(Number(summary.files), 'file')}, ${formatSize(Number(summary.bytesTotal))}`;
   const lines = [
     `${subject.source}:${snapshot}${summary.partial ? ' (partial)' : ''}, ${size}`,
-    workWords(subject.kind, summary),
+    workWords(subject, summary),
   ];
   return lines.join('\n  ') + '\n' + warningWords(outcome.warnings, Number(outcome.warningsTotal));
 }
 
-function workWords(kind: JobKind, summary: JobSummary): string {
+function workWords(subject: JobSubject, summary: JobSummary): string {
   const time = formatDuration(Number(summary.durationMs));
   const read = formatSize(Number(summary.bytesRead));
-  if (kind === 'verify') return `${formatCount(Number(summary.entries))} entries checked, ${read} read, in ${time}`;
-  if (kind === 'restore') {
-    return `${formatCount(Number(summary.entries))} entries restored, ${formatCount(Number(summary.filesChanged))} files written, ${read} read, in ${time}`;
+  const entries = counted(Number(summary.entries), 'entry', 'entries');
+  if (subject.kind === 'verify') return `${entries} checked, ${read} read, in ${time}`;
+  if (subject.kind === 'backup') {
+    return `read ${read}, new ${formatSize(Number(summary.bytesNew))}, stored ${formatSize(Number(summary.bytesStored))}, in ${time}`;
   }
-  return `read ${read}, new ${formatSize(Number(summary.bytesNew))}, stored ${formatSize(Number(summary.bytesStored))}, in ${time}`;
+  if (subject.dryRun === true) return `${entries} would be restored; nothing was written`;
+  return `${entries} restored, ${counted(Number(summary.filesChanged), 'file')} written, ${read} read, in ${time}`;
 }
 
 const SHOWN_WARNINGS = 20;
@@ -163,5 +167,5 @@ export function warningWords(warnings: readonly JobWarning[], total: number): st
     .map(({ code, path, message }) => `    ${pathText(path)}: ${message === '' ? code : `${message} (${code})`}`);
   const more = Math.max(total, warnings.length) - lines.length;
   if (more > 0) lines.push(`    … and ${formatCount(more)} more`);
-  return `  ${formatCount(Math.max(total, warnings.length))} ${total === 1 ? 'warning' : 'warnings'}:\n${lines.join('\n')}\n`;
+  return `  ${counted(Math.max(total, warnings.length), 'warning')}:\n${lines.join('\n')}\n`;
 }

@@ -9,7 +9,7 @@ export interface FakeController {
   readonly address: string;
   /** Names of the calls that came, in order, with the bearer token of each. */
   readonly calls: { readonly name: string; readonly authorization: string | undefined }[];
-  stop(): Promise<void>;
+  stop(): void;
 }
 
 /** Serves `answers`; any other call gets NOT_FOUND. `port` 0: any. */
@@ -33,7 +33,7 @@ export async function startFakeController(
   });
   server.add(OperatorDefinition, { ...unanswered(), ...answers });
   const bound = await rpc.listen(server, `127.0.0.1:${port}`);
-  return { address: `127.0.0.1:${bound}`, calls, stop: async () => void (await server.forceShutdown()) };
+  return { address: `127.0.0.1:${bound}`, calls, stop: () => server.forceShutdown() };
 }
 
 function unanswered(): OperatorServiceImplementation {
@@ -41,5 +41,5 @@ function unanswered(): OperatorServiceImplementation {
     throw new HoldfastError('NOT_FOUND', 'the test has no answer for this call');
   };
   const methods = Object.keys(OperatorDefinition.methods).map((name) => [name, refuse]);
-  return Object.fromEntries(methods) as unknown as OperatorServiceImplementation;
+  return Object.fromEntries(methods) as OperatorServiceImplementation;
 }

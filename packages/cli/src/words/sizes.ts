@@ -24,6 +24,11 @@ export function formatCount(count: number): string {
     .replace(/\B(?=(\d{3})+$)/g, ',');
 }
 
+/** "1 file", "2,000 files". */
+export function counted(count: number, one: string, many = `${one}s`): string {
+  return `${formatCount(count)} ${count === 1 ? one : many}`;
+}
+
 const FACTORS: Readonly<Record<string, number>> = {
   '': 1,
   b: 1,

@@ -176,11 +176,12 @@ function piecesOf(gear: Uint32Array, content: Buffer): number[] {
 
 function bundleVectors() {
   const keys: DomainKeys = deriveDomainKeys(master, DOMAIN, 0);
-  return [1_000, 262_143, 262_144, 300_000, 400_000, 524_288, 700_000, 786_431, 786_432, 2_097_152].flatMap((length) =>
-    ['a', 'b', 'c'].map((word) => {
-      const tag = tagOf(keys, Buffer.from(word));
-      return { length, tag: hex(tag), closes: bundleCloses(length, tag) };
-    }),
+  return [1_000, 65_535, 65_536, 200_000, 400_000, 1_048_576, 1_500_000, 2_000_000, 2_097_151, 2_097_152].flatMap(
+    (length) =>
+      ['a', 'b', 'c'].map((word) => {
+        const tag = tagOf(keys, Buffer.from(word));
+        return { length, tag: hex(tag), closes: bundleCloses(length, tag) };
+      }),
   );
 }
 

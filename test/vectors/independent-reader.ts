@@ -125,7 +125,7 @@ function chunkLength(rest: Buffer, table: readonly number[]): number {
 
 export function bundleCloses(length: number, tag: Buffer): boolean {
   if (length >= 2_097_152) return true;
-  return length >= 262_144 && BigInt(tag.readUInt32LE(0)) * 786_432n < 4_294_967_296n * BigInt(length);
+  return length >= 65_536 && BigInt(tag.readUInt32LE(0)) * 4_194_304n < 4_294_967_296n * BigInt(length);
 }
 
 /** The length-delimited fields of a protobuf message, by number, first occurrence; enough for a snapshot record. */

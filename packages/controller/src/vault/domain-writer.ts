@@ -14,7 +14,15 @@ import { HoldfastError, toHoldfastError } from '@holdfast/shared/base/errors';
 import { ID_BYTES } from '@holdfast/shared/format/envelope';
 
 import type { Catalog } from '../catalog/catalog.ts';
-import { claimKey, insertObjects, pinPresent, pinReferences, type NewObject, type Queries } from './object-index.ts';
+import {
+  claimKey,
+  insertObjects,
+  pinPresent,
+  pinReferences,
+  type NewObject,
+  type Queries,
+  type ReferenceClaim,
+} from './object-index.ts';
 import { OpenPack, type PackDeps, type StorableObject } from './open-pack.ts';
 import { RECORD_HEADER_BYTES, type PackClass } from './pack-format.ts';
 import {
@@ -161,12 +169,12 @@ export class DomainWriter {
 
   /** Those whose every reference is in the domain, alive and proven, or stands before them in the batch (I3). */
   async #prove(batch: readonly Pending[]): Promise<Pending[]> {
-    const claims = new Map<string, { id: Buffer; proof: Buffer; epoch: number }>();
+    const claims = new Map<string, ReferenceClaim>();
     const epoch = newestEpoch(batch.map(({ object }) => object));
     for (const { object } of batch) {
-      for (const { id, proof, key } of provenReferences(object)) claims.set(key, { id, proof, epoch });
+      for (const { id, proof, key } of provenReferences(object)) claims.set(key, { id, proof });
     }
-    const proven = await pinReferences(this.#deps.pool, this.#domainId, [...claims.values()]);
+    const proven = await pinReferences(this.#deps.pool, this.#domainId, [...claims.values()], epoch);
 
     const accepted: Pending[] = [];
     for (const item of batch) {

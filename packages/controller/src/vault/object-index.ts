@@ -39,29 +39,40 @@ export interface NewObject {
 /** Ids a statement takes at once. Beyond this an array costs more to parse than a round trip saves. */
 const BATCH = 500;
 
-// `due` finds by the statement's own snapshot, `held` waits for whoever changes the same rows, `stamped` then sees their
+// `found` sees by the statement's own snapshot, `held` waits for whoever changes the same rows, `stamped` then changes their
 // newest versions. A row that a collection deletes in between is in neither answer: it counts as missing.
+//
+// Each look-up is `= any` over an array, and the statement is planned anew each time: joined to unnest(), or with a plan
+// kept from when the table was small, 500 ids took 220 ms instead of 3 (20,000 rows, PostgreSQL 18).
 const PIN = `
-  with wanted as materialized (
-    select id, proof, max(epoch) as epoch
-    from unnest($2::bytea[], $3::bytea[], $4::bigint[]) as asked(id, proof, epoch) group by id, proof
-  ), due as materialized (
-    select o.id, max(w.epoch) as epoch from object o join wanted w on o.id = w.id and (w.proof is null or o.proof = w.proof)
-    where o.domain_id = $1 and o.absent_since is null and ($5::smallint is null or o.kind = $5)
-      and (o.epoch < w.epoch or o.condemned_at is not null)
-    group by o.id
+  with found as materialized (
+    select id, proof, epoch < $3 or condemned_at is not null as due from object
+    where domain_id = $1 and id = any($2::bytea[]) and absent_since is null and ($4::smallint is null or kind = $4)
   ), held as materialized (
-    select id from object where domain_id = $1 and id in (select id from due) order by id for update
+    select id from object
+    where domain_id = $1 and id = any(array(select id from found where due)) order by id for update
   ), stamped as (
-    update object o set epoch = greatest(o.epoch, due.epoch), condemned_at = null
-    from due join held using (id) where o.domain_id = $1 and o.id = due.id and o.absent_since is null
-    returning o.id, o.proof
+    update object set epoch = greatest(epoch, $3), condemned_at = null
+    where domain_id = $1 and id = any(array(select id from held)) and absent_since is null
+    returning id, proof
   )
-  select w.id, w.proof from wanted w join object o on o.id = w.id and (w.proof is null or o.proof = w.proof)
-  where o.domain_id = $1 and o.absent_since is null and ($5::smallint is null or o.kind = $5)
-    and o.epoch >= w.epoch and o.condemned_at is null
-  union
-  select w.id, w.proof from wanted w join stamped s on s.id = w.id and (w.proof is null or s.proof = w.proof)`;
+  select id, proof from found where not due union all select id, proof from stamped`;
+
+async function pin(
+  queries: Queries,
+  domainId: string,
+  ids: readonly Buffer[],
+  epoch: number,
+  kind?: number,
+): Promise<{ id: Buffer; proof: Buffer }[]> {
+  const pinned: { id: Buffer; proof: Buffer }[] = [];
+  for (let first = 0; first < ids.length; first += BATCH) {
+    const values = [domainId, ids.slice(first, first + BATCH), epoch, kind ?? null];
+    const { rows } = await queries.query<{ id: Buffer; proof: Buffer }>(PIN, values);
+    for (const row of rows) pinned.push(row);
+  }
+  return pinned;
+}
 
 /**
  * Which of `ids` are present; those are stamped with `epoch` and no longer condemned.
@@ -75,49 +86,35 @@ export async function pinPresent(
   epoch: number,
   kind?: number,
 ): Promise<Set<string>> {
-  const present = new Set<string>();
-  for (let first = 0; first < ids.length; first += BATCH) {
-    const batch = ids.slice(first, first + BATCH);
-    const values = [domainId, batch, batch.map(() => null), batch.map(() => epoch), kind ?? null];
-    const { rows } = await queries.query<{ id: Buffer }>({ name: 'vault-pin', text: PIN, values });
-    for (const row of rows) present.add(row.id.toString('hex'));
-  }
-  return present;
+  const pinned = await pin(queries, domainId, ids, epoch, kind);
+  return new Set(pinned.map((row) => row.id.toString('hex')));
 }
 
 export interface ReferenceClaim {
   readonly id: Buffer;
   readonly proof: Buffer;
-  readonly epoch: number;
 }
 
-/** The key under which `pinReferences` answers: id and proof together. */
+/** A claim's id and proof together, as `pinReferences` answers. */
 export function claimKey(id: Buffer, proof: Buffer): string {
   return id.toString('hex') + proof.toString('hex');
 }
 
-/** Which claims hold: the object is in the domain, alive, and the proof is right. Those are stamped and revived (I3). */
+/**
+ * Which claims hold: the object is in the domain, alive, and the proof is right. Those are stamped and revived (I3). So is
+ * an object that was named without its proof: that keeps it a collection longer and tells the claimer nothing.
+ * @returns keys of claims
+ */
 export async function pinReferences(
   queries: Queries,
   domainId: string,
   claims: readonly ReferenceClaim[],
+  epoch: number,
 ): Promise<Set<string>> {
-  const proven = new Set<string>();
-  for (let first = 0; first < claims.length; first += BATCH) {
-    const batch = claims.slice(first, first + BATCH);
-    const columns = [
-      batch.map((claim) => claim.id),
-      batch.map((claim) => claim.proof),
-      batch.map((claim) => claim.epoch),
-    ];
-    const { rows } = await queries.query<{ id: Buffer; proof: Buffer }>({
-      name: 'vault-pin',
-      text: PIN,
-      values: [domainId, ...columns, null],
-    });
-    for (const row of rows) proven.add(claimKey(row.id, row.proof));
-  }
-  return proven;
+  const ids = new Map(claims.map(({ id }) => [id.toString('hex'), id]));
+  const pinned = await pin(queries, domainId, [...ids.values()], epoch);
+  const alive = new Set(pinned.map((row) => claimKey(row.id, row.proof)));
+  return new Set(claims.map(({ id, proof }) => claimKey(id, proof)).filter((key) => alive.has(key)));
 }
 
 // A conflict is another process's copy of the same object, which wins, or an absent object, which this heals.
@@ -168,7 +165,7 @@ export async function locateObjects(
       length_bytes: number;
       absent: boolean;
       pack_id: string;
-    }>({ name: 'vault-locate', text: LOCATE, values: [domainId, ids.slice(first, first + BATCH)] });
+    }>(LOCATE, [domainId, ids.slice(first, first + BATCH)]);
     for (const row of rows) {
       places.set(row.id.toString('hex'), {
         kind: row.kind,

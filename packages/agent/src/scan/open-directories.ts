@@ -87,9 +87,8 @@ export class OpenDirectories {
     if (count <= 1) this.#inodes.delete(child.inode);
     else this.#inodes.set(child.inode, count - 1);
     const directory = this.top;
-    if (directory !== undefined && directory.fd < 0 && directory.next < directory.names.length) {
-      this.#reopen(this.#stack.length - 1, child.fd);
-    }
+    // Also where nothing is left to visit: the way up leads through it, and `..` finds it even when it was moved.
+    if (directory !== undefined && directory.fd < 0) this.#reopen(this.#stack.length - 1, child.fd);
     this.#close(child);
     return directory === undefined || directory.fd >= 0 || directory.next >= directory.names.length;
   }

@@ -50,7 +50,9 @@ function removeEntry(removal: Removal, dirFd: number, name: ByteString, path: By
     succeed(renameAt(dirFd, name, removal.topFd, moved), 'renameat', 'remove', path);
     return;
   }
-  const fd = succeed(openAt(dirFd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW), 'openat', 'open the directory', path);
+  const fd = openAt(dirFd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  if (fd === -ENOENT) return;
+  succeed(fd, 'openat', 'open the directory', path);
   withDescriptor(fd, () => {
     succeed(statx.of(fd), 'statx', 'look at', path);
     if (statx.device !== removal.device) throw otherFileSystem(path);
@@ -66,7 +68,10 @@ function emptyDirectory(removal: Removal, fd: number, path: ByteString, depth: n
   for (;;) {
     const names: ByteString[] = [];
     // A fresh descriptor lists from the beginning.
-    withDescriptor(succeed(openAt(fd, '.', O_RDONLY | O_DIRECTORY), 'openat', 'list', path), (again) =>
+    const opened = openAt(fd, '.', O_RDONLY | O_DIRECTORY);
+    // Somebody else has removed it.
+    if (opened === -ENOENT) return;
+    withDescriptor(succeed(opened, 'openat', 'list', path), (again) =>
       succeed(listing.read(again, names), 'getdents64', 'list', path),
     );
     if (names.length === 0) return;

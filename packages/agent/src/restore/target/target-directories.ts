@@ -103,6 +103,8 @@ export class TargetDirectories {
 
   #resolve(path: ByteString, make: boolean): TargetDirectory | undefined {
     if (this.#latest.path === path) return this.#latest;
+    // All names before the first call, so that a refused path leaves nothing behind.
+    if (path !== '' && !this.#open.has(path)) for (const name of path.split('/')) checkName(name, path);
     // From the nearest directory above that is open, name by name.
     let end = path.length;
     let directory = this.#known(path);
@@ -136,7 +138,6 @@ export class TargetDirectories {
   }
 
   #openChild(parent: TargetDirectory, name: ByteString, path: ByteString, make: boolean): TargetDirectory | undefined {
-    checkName(name, path);
     let made = false;
     let fd = openAt(parent.fd, name, DIRECTORY);
     if (fd === -ENOENT) {

@@ -5,7 +5,7 @@
 
 import type { Writable } from 'node:stream';
 import type { JobProgress } from '@holdfast/shared/rpc/gen/holdfast/v1/control';
-import { formatCount, formatSize } from '../words/sizes.ts';
+import { counted, formatCount, formatSize } from '../words/sizes.ts';
 import { formatDuration } from '../words/times.ts';
 
 /** Bytes a second, averaged over about the last RATE_WINDOW_MS; 0 until two samples apart were seen. */
@@ -41,8 +41,9 @@ export function progressText(progress: JobProgress, rate: number, columns: numbe
   const bytesTotal = Number(progress.bytesTotal);
   const parts = [progress.phase.padEnd(6)];
   if (bytesTotal > 0) parts.push(`${Math.min(100, Math.floor((bytesDone / bytesTotal) * 100))} %`);
+  const filesDone = Number(progress.filesDone);
   parts.push(
-    `${formatCount(Number(progress.filesDone))}${filesTotal > 0 ? ` of ${formatCount(filesTotal)}` : ''} files`,
+    filesTotal > 0 ? `${formatCount(filesDone)} of ${counted(filesTotal, 'file')}` : counted(filesDone, 'file'),
   );
   parts.push(`${formatSize(bytesDone)}${bytesTotal > 0 ? ` of ${formatSize(bytesTotal)}` : ''}`);
   if (progress.bytesNew > 0n) parts.push(`new ${formatSize(Number(progress.bytesNew))}`);

@@ -32,7 +32,11 @@ export const DEFAULT_CONNECTION_LIMITS: ConnectionLimits = {
   windowBudgetBytes: 512 * 1024 * 1024,
 };
 
-export type RefusedConnection = 'foreign-certificate' | 'too-many-anonymous' | 'too-many-of-certificate';
+export type RefusedConnection =
+  | 'foreign-certificate'
+  | 'too-many-streams'
+  | 'too-many-anonymous'
+  | 'too-many-of-certificate';
 
 export interface Connections {
   /** Watches a server's sessions from now on. */
@@ -84,6 +88,7 @@ export function trackConnections(
   return {
     attach(server) {
       server.on('session', (session) => {
+        limitStreams(session, () => refuse(session, 'too-many-streams'));
         const socket = session.socket;
         const certificate = socket instanceof TLSSocket ? socket.getPeerX509Certificate() : undefined;
         if (certificate === undefined) return admitAnonymous(session);
@@ -117,4 +122,23 @@ function closeAt(session: http2.ServerHttp2Session, moment: Date): { stop(): voi
   };
   arm();
   return { stop: () => clearTimeout(timer) };
+}
+
+/** Streams that a connection may open: so many at once, and so many a second for ever. Hosts and people need a few. */
+const STREAM_BURST = 1000;
+const STREAMS_PER_SECOND = 100;
+
+/**
+ * Opening streams and dropping them costs a peer nothing and us much (CVE-2023-44487), whatever code they are dropped with.
+ * nghttp2 has a limit on resets of its own, but keeps the connection and its streams once it is reached.
+ */
+function limitStreams(session: http2.ServerHttp2Session, tooMany: () => void): void {
+  let allowance = STREAM_BURST;
+  let atMs = performance.now();
+  session.on('stream', () => {
+    const now = performance.now();
+    allowance = Math.min(STREAM_BURST, allowance + ((now - atMs) / 1000) * STREAMS_PER_SECOND) - 1;
+    atMs = now;
+    if (allowance < 0 && !session.destroyed) tooMany();
+  });
 }

@@ -107,8 +107,9 @@ class MutualTlsCredentials extends grpc.ServerCredentials {
       maxSettings: 16,
       maxSessionInvalidFrames: 16,
       maxSessionRejectedStreams: 64,
-      streamResetBurst: 200,
-      streamResetRate: 20,
+      // Above what connections.ts allows: nghttp2's own limit would stop the peer, but keep the connection and its streams.
+      streamResetBurst: 2000,
+      streamResetRate: 200,
       maxSessionMemory: 64,
       settings: {
         initialWindowSize: HOST_WINDOW_BYTES,

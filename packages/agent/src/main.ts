@@ -159,8 +159,8 @@ async function runAgent(flags: Flags): Promise<number> {
     random: Math.random,
     log,
   });
-  await new Promise<void>((resolve) => {
-    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => resolve());
+  await new Promise<void>((stop) => {
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => stop());
   });
   await agent.stop();
   await log.flush();

@@ -1,6 +1,6 @@
 // Runs jobs: waits for their turn, hooks around backups, progress on its way out, cancel, and the one result each has.
 //
-// Invariants (job-runner.test.ts): J1 a job that was taken gets exactly one outcome; J2 it is durably noted before it
+// Invariants (job-runner.test.ts, agent.test.ts): J1 a job that was taken gets exactly one outcome; J2 it is durably noted before it
 // starts, its outcome before it is announced; J3 the same job a second time starts nothing; J4 `after` runs whatever became
 // of the backup, and knows it; J5 a cancelled job ends as cancelled, waiting or running.
 //
@@ -188,10 +188,15 @@ class QueueingJobRunner implements JobRunner {
     };
     const limit = job.kind === 'backup' ? job.source.limitBytesPerSecond : job.limitBytesPerSecond;
     const deps: JobDeps = { ...this.#deps, limiter: newBandwidthLimiter(limit, clock) };
-    if (job.kind === 'restore') return (await pipelines.restore())(job, deps, signal, onProgress);
-    if (job.kind === 'verify') return (await pipelines.verify())(job, deps, signal, onProgress);
+    // A cancel while a pipeline was loading has no listener there yet.
+    const started = <T>(pipeline: T): T => {
+      if (signal.aborted) throw new HoldfastError('CANCELLED', 'cancelled before it started');
+      return pipeline;
+    };
+    if (job.kind === 'restore') return started(await pipelines.restore())(job, deps, signal, onProgress);
+    if (job.kind === 'verify') return started(await pipelines.verify())(job, deps, signal, onProgress);
     return withHooks(job, deps, signal, onProgress, warnings, async () =>
-      (await pipelines.backup())(job, deps, signal, onProgress),
+      started(await pipelines.backup())(job, deps, signal, onProgress),
     );
   }
 }

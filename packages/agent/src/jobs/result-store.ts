@@ -90,7 +90,7 @@ export function openResultStore(stateDir: string, keep = KEEP): ResultStore {
   };
   const finished = (jobId: string, outcome: JobOutcome): void => {
     write({ jobId, order: records.get(jobId)?.order ?? nextOrder++, outcome });
-    const results = [...records.values()].filter((record) => record.outcome !== undefined).sort(byOrder);
+    const results = [...records.values()].filter((record) => record.outcome !== undefined).toSorted(byOrder);
     for (const old of results.slice(0, Math.max(0, results.length - keep))) remove(old.jobId);
   };
 
@@ -103,7 +103,7 @@ export function openResultStore(stateDir: string, keep = KEEP): ResultStore {
     received: remove,
     pending: () =>
       [...records.values()]
-        .sort(byOrder)
+        .toSorted(byOrder)
         .flatMap(({ jobId, outcome }) => (outcome === undefined ? [] : [{ jobId, outcome }])),
     outcomeOf: (jobId) => records.get(jobId)?.outcome,
   };

@@ -65,7 +65,7 @@ export function startControlLink(deps: ControlLinkDeps, listener: ControlListene
     }
   };
   const welcomed = (welcome: { readonly hostId: string; readonly renew: boolean }): void => {
-    deps.log.info('control.connected', { hostId: welcome.hostId });
+    deps.log.info('control.connected');
     listener.onWelcome(welcome);
   };
   const logEnd = (error: HoldfastError | undefined, decision: ReconnectDecision): void => {

@@ -4,7 +4,7 @@
 // stream that was not welcomed in time is dropped, so nothing here waits for ever. A stalled receiver must not make the
 // agent pile up messages: progress and heartbeats are skipped while earlier messages have not left.
 //
-// Invariants (control-stream.test.ts): C1 hello first, and nothing else before the welcome; C2 after the welcome every
+// Invariants (agent.test.ts): C1 hello first, and nothing else before the welcome; C2 after the welcome every
 // result that was not received is sent, and again every RESEND_MS until it is; C3 progress of a job is sent at most four
 // times a second, its last value always before its result; C4 a message that cannot be understood ends nothing but itself.
 //

@@ -4,7 +4,7 @@
 // thirds of the certificate's life and is tried again until it works. Clocks differ (threat 13): an agent whose clock is
 // behind renews late, so the controller may ask for it as well (Welcome.renew), which does not look at this host's clock.
 //
-// Invariants (renewal.test.ts): N1 due from two thirds of the life on, whatever the clock did in between; N2 a new key with
+// Invariants (agent.test.ts): N1 due from two thirds of the life on; N2 a new key with
 // each certificate, and both are replaced in one write.
 
 import { X509Certificate } from 'node:crypto';
@@ -95,38 +95,35 @@ export function keepCertificateFresh(deps: CertificateKeeperDeps): CertificateKe
       const hint = 'Enrol it again with a new token (holdfast host add NAME --replace), unless the clock is wrong.';
       log.error('certificate.ended', { endedAt: new Date(life.notAfterMs).toISOString(), hint });
     }
-    if (now >= renewalDueAt(life)) renew();
+    if (now >= renewalDueAt(life)) void renew();
     else lookAgain(LOOK_EVERY_MS);
   };
   const lookAgain = (delayMs: number): void => {
     timer?.cancel();
     if (!stopped) timer = clock.after(delayMs, look, { background: true });
   };
-  const renew = (): void => {
+  const renew = async (): Promise<void> => {
     if (renewing || stopped) return;
     renewing = true;
-    renewCertificate(deps.identity(), deps.stateDir, () => deps.openChannel())
-      .then((identity) => {
-        failures = 0;
-        const endsAt = new Date(certificateLife(identity).notAfterMs).toISOString();
-        log.info('certificate.renewed', { endsAt });
-        if (!stopped) deps.renewed(identity);
-        lookAgain(LOOK_EVERY_MS);
-      })
-      .catch((error: unknown) => {
-        failures++;
-        const delayMs = RETRY.firstMs / 2 + backoffMs(RETRY, failures, deps.random());
-        log.warn('certificate.not-renewed', { error: toHoldfastError(error), retryInMs: delayMs });
-        lookAgain(delayMs);
-      })
-      .finally(() => {
-        renewing = false;
-      });
+    try {
+      const identity = await renewCertificate(deps.identity(), deps.stateDir, () => deps.openChannel());
+      failures = 0;
+      log.info('certificate.renewed', { endsAt: new Date(certificateLife(identity).notAfterMs).toISOString() });
+      if (!stopped) deps.renewed(identity);
+      lookAgain(LOOK_EVERY_MS);
+    } catch (error) {
+      failures++;
+      const delayMs = RETRY.firstMs / 2 + backoffMs(RETRY, failures, deps.random());
+      log.warn('certificate.not-renewed', { error: toHoldfastError(error), retryInMs: delayMs });
+      lookAgain(delayMs);
+    } finally {
+      renewing = false;
+    }
   };
 
   lookAgain(0);
   return {
-    renewNow: renew,
+    renewNow: () => void renew(),
     stop() {
       stopped = true;
       timer?.cancel();

@@ -3,7 +3,7 @@
 // Loaded only to enrol and to renew: the certificate library is the heaviest thing that a resting agent does not need.
 
 import { createPublicKey, generateKeyPairSync, webcrypto } from 'node:crypto';
-// The certificate library's container asks for it.
+// oxlint-disable-next-line import/no-unassigned-import -- the certificate library's container asks for it
 import 'reflect-metadata';
 import * as x509 from '@peculiar/x509';
 import type { PendingKeys } from './identity.ts';

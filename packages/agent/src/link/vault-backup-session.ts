@@ -11,7 +11,7 @@
 //   V3 no call waits longer than a lease after the connection broke or the controller fell silent;
 //   V4 an error that a new stream cannot help ends the session at once, and every later call throws it.
 //
-// Translation to the wire is in vault-wire.ts; what a stream is, in shared/rpc/calls.ts.
+// What is kept is in backup-ledger.ts, translation to the wire in vault-wire.ts; what a stream is, in shared/rpc/calls.ts.
 
 import { HoldfastError, meaningOf } from '@holdfast/shared/base/errors';
 import { openDuplex, type Channel, type Duplex } from '@holdfast/shared/rpc/calls';
@@ -23,6 +23,7 @@ import {
 } from '@holdfast/shared/rpc/gen/holdfast/v1/vault';
 import type { Clock, Timer } from '@holdfast/shared/runtime/clock';
 import { backoffMs } from '@holdfast/shared/runtime/retry';
+import { BackupLedger, KEEP_ALIVE_BATCH, violation, type Outgoing } from './backup-ledger.ts';
 import type { BackupSession, CommittedSnapshot, OpenBackup, OutgoingObject, SnapshotCommit } from './vault-port.ts';
 import { beginMessage, commitMessage, partMessages, probeMessage } from './vault-wire.ts';
 
@@ -40,25 +41,6 @@ const ANSWER_WITHIN_MS = 30_000;
 /** How long a stream that was ended may stay open for its last message. */
 const FAREWELL_MS = 2000;
 const MAX_PROBE_IDS = 4096;
-/** Named by no probe: says only that this side lives. */
-const KEEP_ALIVE_BATCH = 0;
-
-type Outgoing =
-  | { readonly kind: 'probe'; readonly batch: number; readonly ids: Uint8Array }
-  | { readonly kind: 'object'; readonly object: OutgoingObject }
-  | { readonly kind: 'commit'; readonly commit: SnapshotCommit };
-
-interface OpenProbe {
-  readonly ids: Uint8Array;
-  resolve(present: Uint8Array): void;
-  reject(error: HoldfastError): void;
-}
-
-interface OpenCommit {
-  readonly commit: SnapshotCommit;
-  resolve(committed: CommittedSnapshot): void;
-  reject(error: HoldfastError): void;
-}
 
 /** See VaultClient.openBackup. */
 export async function openBackupSession(request: OpenBackup, link: VaultLink): Promise<BackupSession> {
@@ -74,24 +56,16 @@ class LinkedBackupSession implements BackupSession {
   latestSequence = 0;
   baseDamaged = false;
   windowBytes = 0;
-  storedCount = 0;
-  newBytes = 0;
   /** Resolves with the first stream's first answer. */
   readonly opened: Promise<void>;
 
   readonly #request: OpenBackup;
   readonly #link: VaultLink;
-  readonly #unacknowledged: OutgoingObject[] = [];
-  readonly #probes = new Map<number, OpenProbe>();
+  readonly #ledger = new BackupLedger();
   readonly #waiting = new Set<() => void>();
-  #unacknowledgedBytes = 0;
   #queue: Outgoing[] = [];
-  #commit: OpenCommit | undefined;
-  #nextBatch = KEEP_ALIVE_BATCH + 1;
   #stream: Duplex<BackupRequest> | undefined;
   #channel: Channel | undefined;
-  #storedBeforeStream = 0;
-  #newBytesBeforeStream = 0;
   #leaseMs = ANSWER_WITHIN_MS;
   #failuresInRow = 0;
   #brokenSinceMs: number | undefined;
@@ -123,33 +97,37 @@ class LinkedBackupSession implements BackupSession {
     if (!Number.isInteger(count) || count < 1 || count > MAX_PROBE_IDS) {
       throw new HoldfastError('INVALID_ARGUMENT', `a probe asks for 1 to ${MAX_PROBE_IDS} ids, not ${count}`);
     }
-    const batch = this.#nextBatch++;
-    return new Promise((resolve, reject) => {
-      this.#probes.set(batch, { ids, resolve, reject });
-      this.#enqueue({ kind: 'probe', batch, ids });
-    });
+    const { outgoing, answer } = this.#ledger.addProbe(ids);
+    this.#enqueue(outgoing);
+    return answer;
   }
 
   async send(object: OutgoingObject): Promise<void> {
+    const ledger = this.#ledger;
     const size = object.envelope.length;
-    await this.#until(() => this.#unacknowledgedBytes === 0 || this.#unacknowledgedBytes + size <= this.windowBytes);
-    this.#unacknowledged.push(object);
-    this.#unacknowledgedBytes += size;
-    this.#enqueue({ kind: 'object', object });
+    await this.#until(() => ledger.isDrained || ledger.unacknowledgedBytes + size <= this.windowBytes);
+    this.#enqueue(ledger.addObject(object));
     // One object waits behind the one on its way, so that the connection never runs dry.
     await this.#until(() => this.#queue.length <= 1);
   }
 
+  get storedCount(): number {
+    return this.#ledger.storedCount;
+  }
+
+  get newBytes(): number {
+    return this.#ledger.newBytes;
+  }
+
   drained(): Promise<void> {
-    return this.#until(() => this.#unacknowledged.length === 0);
+    return this.#until(() => this.#ledger.isDrained);
   }
 
   async commit(commit: SnapshotCommit): Promise<CommittedSnapshot> {
     await this.drained();
-    return new Promise((resolve, reject) => {
-      this.#commit = { commit, resolve, reject };
-      this.#enqueue({ kind: 'commit', commit });
-    });
+    const { outgoing, answer } = this.#ledger.addCommit(commit);
+    this.#enqueue(outgoing);
+    return answer;
   }
 
   close(): void {
@@ -201,18 +179,12 @@ class LinkedBackupSession implements BackupSession {
     this.windowBytes = answer.windowBytes;
     this.#failuresInRow = 0;
     this.#brokenSinceMs = undefined;
-    this.#storedBeforeStream = this.storedCount;
-    this.#newBytesBeforeStream = this.newBytes;
     if (first) {
       this.latestSnapshotId = answer.latestSnapshotId.length === 0 ? undefined : answer.latestSnapshotId;
       this.latestSequence = Number(answer.latestSequence);
       this.baseDamaged = answer.baseDamaged;
     }
-    this.#queue = [
-      ...Array.from(this.#probes, ([batch, { ids }]): Outgoing => ({ kind: 'probe', batch, ids })),
-      ...this.#unacknowledged.map((object): Outgoing => ({ kind: 'object', object })),
-      ...(this.#commit === undefined ? [] : [{ kind: 'commit', commit: this.#commit.commit } as const]),
-    ];
+    this.#queue = this.#ledger.newStream();
     this.#resolveOpened();
     this.#pump(stream).catch(ignore);
   }
@@ -220,35 +192,18 @@ class LinkedBackupSession implements BackupSession {
   #answered(response: BackupResponse): void {
     const kind = response.kind;
     if (kind?.$case === 'probed') {
-      const batch = Number(kind.value.batch);
-      if (batch === KEEP_ALIVE_BATCH) return;
-      const probe = this.#probes.get(batch);
-      if (probe === undefined) throw violation('it answered a probe that is not open');
-      if (kind.value.present.length * 32 !== probe.ids.length)
-        throw violation('its answer to a probe has another length');
-      this.#probes.delete(batch);
-      probe.resolve(kind.value.present);
+      this.#ledger.probed(Number(kind.value.batch), kind.value.present);
     } else if (kind?.$case === 'stored') {
-      this.#acknowledge(this.#storedBeforeStream + Number(kind.value.count), Number(kind.value.newBytes));
+      this.#ledger.stored(Number(kind.value.count), Number(kind.value.newBytes));
+      this.onStored?.(this.storedCount, this.newBytes);
+      this.#changed();
     } else if (kind?.$case === 'committed') {
-      if (this.#commit === undefined) throw violation('it committed what was not asked for');
-      const { resolve } = this.#commit;
-      this.#commit = undefined;
-      resolve({ snapshotId: kind.value.snapshotId, committedAtMs: Number(kind.value.committedAtMs) });
+      const { snapshotId, committedAtMs } = kind.value;
+      this.#ledger.committed({ snapshotId, committedAtMs: Number(committedAtMs) });
       this.#end(new HoldfastError('FAILED_PRECONDITION', 'the backup session has been committed'), 'orderly');
     } else {
       throw violation('a message out of its place');
     }
-  }
-
-  #acknowledge(storedCount: number, newBytesOfStream: number): void {
-    const count = storedCount - this.storedCount;
-    if (count < 0 || count > this.#unacknowledged.length) throw violation('it acknowledged objects that were not sent');
-    for (const object of this.#unacknowledged.splice(0, count)) this.#unacknowledgedBytes -= object.envelope.length;
-    this.storedCount = storedCount;
-    this.newBytes = this.#newBytesBeforeStream + newBytesOfStream;
-    this.onStored?.(this.storedCount, this.newBytes);
-    this.#changed();
   }
 
   /** Writes the queue to one stream until the stream is no longer the current one. */
@@ -309,7 +264,7 @@ class LinkedBackupSession implements BackupSession {
   #check(stream: Duplex<BackupRequest>): void {
     const now = this.#link.clock.monotonicMs();
     const opening = this.#brokenSinceMs !== undefined;
-    const owed = opening || this.#unacknowledged.length > 0 || this.#probes.size > 0 || this.#commit !== undefined;
+    const owed = opening || this.#ledger.isOwed;
     if (owed && now - this.#lastAnswerMs > Math.min(this.#leaseMs, opening ? ANSWER_WITHIN_MS : Infinity)) {
       // A new stream would find the same silence: a hung disk behind the vault, say (threat 7).
       this.#stream = undefined;
@@ -340,10 +295,7 @@ class LinkedBackupSession implements BackupSession {
     this.#stream = undefined;
     this.#queue = [];
     this.#rejectOpened(error);
-    for (const probe of this.#probes.values()) probe.reject(error);
-    this.#probes.clear();
-    this.#commit?.reject(error);
-    this.#commit = undefined;
+    this.#ledger.rejectAll(error);
     this.#changed();
     if (stream === undefined) {
       channel?.close();
@@ -390,10 +342,6 @@ function messagesOf(outgoing: Outgoing): Iterable<BackupRequest> {
 function began(response: BackupResponse): BackupBegan {
   if (response.kind?.$case !== 'began') throw violation('its first message did not begin the session');
   return response.kind.value;
-}
-
-function violation(what: string): HoldfastError {
-  return new HoldfastError('PROTOCOL_VIOLATION', `the controller broke the vault protocol: ${what}`);
 }
 
 /** The stream's own end tells what went wrong. */

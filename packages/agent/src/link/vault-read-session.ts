@@ -20,6 +20,7 @@ import {
 } from '@holdfast/shared/rpc/gen/holdfast/v1/vault';
 import type { Timer } from '@holdfast/shared/runtime/clock';
 import { backoffMs } from '@holdfast/shared/runtime/retry';
+import { violation } from './backup-ledger.ts';
 import type { VaultLink } from './vault-backup-session.ts';
 import {
   OBJECT_ITSELF,
@@ -311,10 +312,6 @@ function servedObject(assembly: Assembly): ServedObject {
     pack: first.pack,
     packOffset: Number(first.packOffset),
   };
-}
-
-function violation(what: string): HoldfastError {
-  return new HoldfastError('PROTOCOL_VIOLATION', `the controller broke the vault protocol: ${what}`);
 }
 
 /** The stream's own end tells what went wrong. */

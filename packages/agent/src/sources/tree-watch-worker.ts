@@ -153,7 +153,7 @@ class ChangeBatch {
 
   add(path: ByteString): void {
     if (this.#paths.size <= MAX_BATCH) this.#paths.add(path.endsWith('/') ? path.slice(0, -1) : path);
-    this.#timer ??= setTimeout(() => this.#flush(), BATCH_MS);
+    if (this.#timer === undefined) this.#timer = setTimeout(() => this.#flush(), BATCH_MS);
   }
 
   #flush(): void {

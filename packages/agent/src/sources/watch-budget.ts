@@ -4,7 +4,7 @@
 // mail server of that user, and they say so in strange ways. So no more than half of the kernel's limit is ever used. A
 // watched directory also costs about 8 KiB of memory (measured), so the default stays well below what a kernel allows.
 //
-// Invariants (watch-budget.test.ts): U1 never more than half of the kernel's limit; U2 what sources hold together never
+// Invariants (continuous-source.test.ts): U1 never more than half of the kernel's limit; U2 what sources hold together never
 // exceeds the budget.
 
 import { readFileSync } from 'node:fs';

@@ -53,20 +53,20 @@ export class ScriptedControl {
     };
     this.conversations.push(conversation);
     const listen = async (): Promise<void> => {
-      for await (const message of requests) {
-        conversation.heard.push(message);
-        if (message.kind?.$case === 'finished' && this.acknowledge) {
-          conversation.say({ $case: 'received', value: { jobId: message.kind.value.jobId } });
+      try {
+        for await (const message of requests) {
+          conversation.heard.push(message);
+          if (message.kind?.$case === 'finished' && this.acknowledge) {
+            conversation.say({ $case: 'received', value: { jobId: message.kind.value.jobId } });
+          }
         }
-      }
-    };
-    void listen().then(
-      () => {
         conversation.ended = true;
-        wake();
-      },
-      () => wake(),
-    );
+      } catch {
+        // The connection broke: the generator's own end follows.
+      }
+      wake();
+    };
+    void listen();
     const { heartbeatMs, renew } = this;
     yield { kind: { $case: 'welcome', value: { protocol: 1, hostId: 'host-1', heartbeatMs, renew } } };
     while (!conversation.ended) {

@@ -2,6 +2,7 @@
 
 import { createHash, randomUUID, webcrypto } from 'node:crypto';
 import { CONTROLLER_NAME } from '@holdfast/shared/rpc/channel';
+// oxlint-disable-next-line import/no-unassigned-import -- the certificate library's container asks for it
 import 'reflect-metadata';
 import * as x509 from '@peculiar/x509';
 

@@ -13,7 +13,7 @@ import { isIP } from 'node:net';
 
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import { CONTROLLER_NAME } from '@holdfast/shared/rpc/channel';
-// The certificate library's container asks for it.
+// oxlint-disable-next-line import/no-unassigned-import -- the certificate library's container asks for it
 import 'reflect-metadata';
 import * as x509 from '@peculiar/x509';
 

@@ -4,7 +4,7 @@
 // the bytes in flight), so it works on the stream itself: a write resolves when HTTP/2 took the message, which it does
 // only while the receiver's window has room. Elsewhere nice-grpc is the clearer choice.
 //
-// Invariants (calls.test.ts): `onEnd` comes exactly once, after the last message; nothing is delivered after `cancel`; a
+// Invariants (held by the agent's vault sessions, vault-backup-session.test.ts and vault-read-session.test.ts): `onEnd` comes exactly once, after the last message; nothing is delivered after `cancel`; a
 // write after the end rejects with the error that ended the stream instead of waiting for ever.
 
 import grpc, { type Channel, type ClientDuplexStream, type ServiceError } from '@grpc/grpc-js';

@@ -355,7 +355,7 @@ function path(dir: string, name: ByteString): Buffer {
 }
 
 /** Byte strings: each byte alone, and what has tripped others. */
-export function awkwardNames(): ByteString[] {
+function awkwardNames(): ByteString[] {
   const single: ByteString[] = [];
   for (let byte = 1; byte < 256; byte++) {
     const name = String.fromCharCode(byte);

@@ -3,7 +3,7 @@
 // Hazard: serving before everything that serving stands on is there, or letting go of the catalog while streams still write
 // to it. The order below is the only order.
 //
-// Tested in controller.db.test.ts.
+// Tested in api/controller.db.test.ts.
 
 import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { statfs } from 'node:fs/promises';

@@ -3,7 +3,7 @@
 // Hazard: deciding once per connection. A certificate is revoked, a token ends, a role changes while the connection lives;
 // so each call looks it up again, and what a revoked host has open is ended by the transport (connections.ts).
 //
-// Invariants (authenticate.db.test.ts, threat 44):
+// Invariants (fleet/enrolment.db.test.ts, threat 44):
 //   AT1 a certificate identifies its own host and no other, whatever the request or its metadata say;
 //   AT2 revoked, expired and unknown certificates, and bad tokens, fail the call with a clear error.
 

@@ -3,7 +3,7 @@
 // Hazard: a handler that trusts a request for who is asking. So a handler gets its caller from the context alone, which
 // authenticate.ts fills from the verified certificate or the token, and asks for the kind that it needs.
 //
-// Tested in authenticate.db.test.ts.
+// Tested in permissions.db.test.ts and fleet/enrolment.db.test.ts.
 
 import { HoldfastError } from '@holdfast/shared/base/errors';
 

@@ -3,7 +3,7 @@
 // Hazards: an agent that says nothing first, or says Hello twice; one whose results are huge. A message that no correct
 // agent sends ends the stream.
 //
-// Invariants (control-service.db.test.ts): nothing is answered before Hello; the host is who its certificate says; a verify
+// Invariants (fleet/control-hub.db.test.ts): nothing is answered before Hello; the host is who its certificate says; a verify
 // is finished only when the controller has read the packs, too.
 
 import { HoldfastError } from '@holdfast/shared/base/errors';
@@ -54,7 +54,7 @@ export function makeControlService(deps: ControlServiceDeps): ControlServiceImpl
       let failure: unknown;
       listen(deps, host, connection, incoming)
         .catch((error: unknown) => (failure = error))
-        .finally(() => connection.close())
+        .then(() => connection.close())
         .catch((error: unknown) => deps.log('control.close-failed', { host: host.hostName, error: String(error) }));
       try {
         for await (const message of connection.outgoing) yield toWire(message);
@@ -152,7 +152,7 @@ function toWire(message: ToAgent): DeepPartial<ControllerMessage> {
       return { kind: { $case: 'job', value: Job.decode(message.request) } };
     case 'cancel':
       return { kind: { $case: 'cancel', value: { jobId: message.jobId } } };
-    case 'received':
+    default:
       return { kind: { $case: 'received', value: { jobId: message.jobId } } };
   }
 }

@@ -3,7 +3,7 @@
 // Hazard: giving away more than one has. Roles are given only in domains where the caller is an admin, a token never
 // reaches further than its maker, and nobody can take the last admin out of a domain.
 //
-// Tested in operator-accounts.db.test.ts.
+// Tested in login.db.test.ts and permissions.db.test.ts.
 
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import type { DomainRole, OperatorServiceImplementation } from '@holdfast/shared/rpc/gen/holdfast/v1/operator';

@@ -3,7 +3,7 @@
 // Hazard: a restore is a write on somebody's server and a read of somebody's data. So the snapshot and both hosts must be
 // in one domain in which the caller may do this, the grant names the one host that restores, and every start is audited.
 //
-// Tested in operator-jobs.db.test.ts.
+// Tested in fleet/control-hub.db.test.ts and permissions.db.test.ts.
 
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import { Job as WireJob, JobOutcome, JobProgress } from '@holdfast/shared/rpc/gen/holdfast/v1/control';

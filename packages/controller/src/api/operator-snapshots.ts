@@ -2,7 +2,7 @@
 //
 // Hazard: a listing of millions of entries. Everything is streamed in batches, and a reader that is slow slows the reading.
 //
-// Tested in operator-snapshots.db.test.ts.
+// Tested in permissions.db.test.ts, and by the end-to-end tests on snapshots that an agent made.
 
 import { fromBytes, toBytes } from '@holdfast/shared/base/byte-string';
 import type { Difference } from '@holdfast/shared/format/manifest/diff';

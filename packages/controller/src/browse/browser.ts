@@ -3,7 +3,7 @@
 // Hazard: a sealed domain's names are not ours to read (the controller has no key, and says so); a damaged node must fail
 // the listing loudly, never shorten it.
 //
-// Tested in browser.db.test.ts.
+// Tested by the end-to-end tests, on snapshots that an agent made.
 
 import { type ByteString } from '@holdfast/shared/base/byte-string';
 import { HoldfastError } from '@holdfast/shared/base/errors';

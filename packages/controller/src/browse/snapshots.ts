@@ -3,7 +3,7 @@
 // Hazard: choosing the wrong one. An id may be shortened, but only while it names one snapshot; "at" goes by the commit's
 // time on the catalog's clock, never by an agent's (I7).
 //
-// Tested in snapshots.db.test.ts.
+// Tested in choose-snapshot.db.test.ts.
 
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import type pg from 'pg';

@@ -86,10 +86,11 @@ const INT8 = 20;
 
 /** Parses bigint to a number, exactly or not at all; leaves the other types to `pg`. */
 const exactTypes: pg.CustomTypesConfig = {
-  getTypeParser: ((id: number, format?: 'text' | 'binary') =>
-    id === INT8 && format !== 'binary'
-      ? exactNumber
-      : pg.types.getTypeParser(id, format)) as typeof pg.types.getTypeParser,
+  getTypeParser: ((id: number, format?: 'text' | 'binary') => {
+    if (id === INT8 && format !== 'binary') return exactNumber;
+    // oxlint-disable-next-line typescript/no-unsafe-enum-assignment -- any number is a type's id in some database
+    return pg.types.getTypeParser(id, format);
+  }) as typeof pg.types.getTypeParser,
 };
 
 function exactNumber(text: string): number {

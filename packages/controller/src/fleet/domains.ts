@@ -3,7 +3,7 @@
 // Hazard: without the secret a domain's data is gone for ever. A managed domain's secret is in the catalog, wrapped by the
 // master key, and on every agent; the recovery sheet is the copy on paper for the day that none of these is left.
 //
-// Tested in domains.db.test.ts.
+// Tested in audit.db.test.ts.
 
 import { createHash, randomBytes, randomUUID } from 'node:crypto';
 

@@ -3,7 +3,7 @@
 // Hazards: two replicas that start at once on an empty catalog (an advisory lock lets one of them make things); a default
 // credential (there is none: the owner's token is random and goes to a file that only the controller's user can read).
 //
-// Tested in first-start.db.test.ts.
+// Tested in audit.db.test.ts.
 
 import type { Catalog } from '../catalog/catalog.ts';
 import { appendAudit } from './audit.ts';

@@ -3,7 +3,7 @@
 // Hazards: a job lost with a connection, done twice after a restart, or believed to run for ever; two backups of one source
 // at once; a queue that grows without end.
 //
-// Invariants (jobs.db.test.ts):
+// Invariants (control-hub.db.test.ts):
 //   JB1 a source has at most one backup queued or running (a unique index holds it);
 //   JB2 a host has at most QUEUE_MAX jobs waiting and RUNNING_MAX running;
 //   JB3 a finished job never changes again, whoever reports what later;

@@ -4,7 +4,7 @@
 // argon2id, tokens as hashes); finding out which names exist by timing (an unknown name costs a hash, too); a token that
 // does more than its owner may (its role is a ceiling, applied at every call).
 //
-// Tested in operators.db.test.ts.
+// Tested in api/login.db.test.ts and api/permissions.db.test.ts.
 
 import { createHash, randomBytes, randomUUID } from 'node:crypto';
 
@@ -54,7 +54,7 @@ export async function insertOperator(
 }
 
 async function hashPassword(password: string): Promise<string> {
-  if ([...password].length < PASSWORD_MIN_CHARACTERS || Buffer.byteLength(password) > PASSWORD_MAX_BYTES) {
+  if (password.length < PASSWORD_MIN_CHARACTERS || Buffer.byteLength(password) > PASSWORD_MAX_BYTES) {
     throw new HoldfastError('INVALID_ARGUMENT', `a password has at least ${PASSWORD_MIN_CHARACTERS} characters`);
   }
   return await hash(password);

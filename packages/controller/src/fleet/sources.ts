@@ -3,7 +3,7 @@
 // Hazard: removing a source must not remove what was backed up from it. So a removed source keeps its row and its
 // snapshots, and only its name becomes free again.
 //
-// Tested in operator-service.db.test.ts.
+// Tested in api/controller.db.test.ts.
 
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import type pg from 'pg';

@@ -1,6 +1,7 @@
 // A whole controller in this process, on a database of its own, and hosts that enrol with it: for tests of what crosses TLS.
 
 // The library for certificates asks for it when it is loaded as CommonJS, as mocha does.
+// oxlint-disable-next-line import/no-unassigned-import
 import 'reflect-metadata';
 import { createPrivateKey, generateKeyPairSync, randomBytes, webcrypto } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';

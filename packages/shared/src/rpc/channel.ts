@@ -4,7 +4,7 @@
 // the controller's own authority. Its server certificates all carry one fixed name, so a host may know its controller by
 // whatever address gets through (NAT, a balancer); certificates of hosts are not valid for servers.
 //
-// Tested in server.test.ts.
+// Tested in controller/src/api/transport.test.ts.
 
 import { X509Certificate } from 'node:crypto';
 import { connect, type TLSSocket } from 'node:tls';

@@ -3,7 +3,7 @@
 // Hazards: a presented certificate that is not ours must not pass as "no certificate"; a revoked host's open streams must
 // end at once; idle strangers and floods must not pile up (grpc-js survives them but keeps every one).
 //
-// Invariants (server.test.ts, threats 41 and 44):
+// Invariants (controller/src/api/transport.test.ts, threats 41 and 44):
 //   CN1 a connection that presents a certificate which does not verify against our authority is closed;
 //   CN2 end(fingerprint) closes every connection of that certificate before it returns;
 //   CN3 a connection ends when its certificate does;

@@ -4,7 +4,7 @@
 // option works on clients alone. What a window promises, a slow handler may have to hold in memory, so windows are given
 // to hosts with a certificate only, and all together stay within a budget.
 //
-// Invariants (flow-window.test.ts):
+// Invariants (controller/src/api/transport.test.ts):
 //   FW1 a host's upload over a link with a delay has more than 1 MiB in flight;
 //   FW2 the windows given out never add up to more than the budget plus the floor for each connection.
 //

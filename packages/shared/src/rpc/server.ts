@@ -3,7 +3,7 @@
 // Hazards: an identity that a client could write itself (so what the TLS layer verified replaces any metadata of that
 // name); floods, giant messages and headers, idle connections (threat 41: every limit is set here); a 64 KiB upload window.
 //
-// Invariants (server.test.ts):
+// Invariants (controller/src/api/transport.test.ts, where certificates can be made):
 //   RS1 `peerCertificate` is the certificate that TLS verified, or undefined; no metadata can forge it;
 //   RS2 a message over MESSAGE_MAX_BYTES, a header list over HEADER_MAX_BYTES, a stream over the limit, are refused;
 //   RS3 a resetting, pinging or garbage-sending client loses its connection, and others keep theirs.
@@ -79,7 +79,7 @@ export function createRpcServer(options: RpcServerOptions): RpcServer {
   })
     .use(readPeer)
     .use(errorsToStatus(options.unexpectedError));
-  const credentials = new MutualTlsCredentials(options, connections.attach);
+  const credentials = new MutualTlsCredentials(options, (made) => connections.attach(made));
   return {
     server,
     connections,

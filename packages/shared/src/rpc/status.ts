@@ -5,7 +5,7 @@
 // sentence, and the whole of it goes to the log); a peer's trailers are a stranger's text, bounded and never trusted for
 // more than words.
 //
-// Tested in status.test.ts.
+// Tested in controller/src/api/transport.test.ts.
 
 import type { ServiceError } from '@grpc/grpc-js';
 import {
@@ -50,6 +50,7 @@ function toServerError(error: unknown, context: CallContext, unexpected: (error:
   context.trailer.set(CODE, known.code);
   context.trailer.set(MESSAGE, encodeText(known.message));
   if (known.hint !== '') context.trailer.set(HINT, encodeText(known.hint));
+  // oxlint-disable-next-line typescript/no-unsafe-enum-assignment -- the table holds gRPC's numbers without knowing gRPC
   return new ServerError(meaningOf(known.code).status, displayable(known.message));
 }
 

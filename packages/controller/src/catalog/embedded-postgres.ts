@@ -51,6 +51,9 @@ export interface EmbeddedPostgres {
   stop(): Promise<void>;
 }
 
+/** The same wherever the controller runs: where `setpriv` is, and messages in one language. */
+const SERVER_ENVIRONMENT = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C' };
+
 const DATABASE_USER = 'holdfast';
 const OLD_SERVER_DIES_MS = 20_000;
 const PORT_IN_SOCKET_NAME = 5432;
@@ -133,7 +136,7 @@ async function createCluster(
   const child = spawn(run.command, [...run.args, ...args], {
     ...run.options,
     cwd: '/',
-    env: { PATH: process.env['PATH'] ?? '', LC_ALL: 'C' },
+    env: SERVER_ENVIRONMENT,
     stdio: ['ignore', 'ignore', 'pipe'],
   });
   let errors = '';
@@ -180,7 +183,7 @@ function launch(
     const child = spawn(run.command, [...run.args, '-D', data, '-p', String(PORT_IN_SOCKET_NAME), ...flags], {
       ...run.options,
       cwd: '/',
-      env: { PATH: process.env['PATH'] ?? '', LC_ALL: 'C' },
+      env: SERVER_ENVIRONMENT,
       stdio: ['ignore', log, log],
       // Its own session: Ctrl-C at the controller's terminal must not stop the catalog before the controller is done.
       detached: true,

@@ -4,7 +4,7 @@
 // test's database is copied from a migrated template, which takes some 30 ms.
 
 import { randomBytes } from 'node:crypto';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -51,17 +51,24 @@ async function startServer(): Promise<TestServer> {
   const directory = mkdtempSync(join(tmpdir(), 'holdfast-test-catalog-'));
   const postgres = await startEmbeddedPostgres({ directory, unsafeNoSync: true });
   // mocha ends when nothing is left to do, or by process.exit: both pass here, where nothing asynchronous runs any more.
-  process.once('exit', () => {
-    try {
-      process.kill(postgres.pid, 'SIGQUIT');
-      rmSync(directory, { recursive: true, force: true, maxRetries: 20, retryDelay: 20 });
-    } catch {
-      // The server is gone already.
-    }
-  });
+  process.once('exit', () => removeServer(postgres.pid, directory));
   const admin = new pg.Pool({ ...postgres.connection, max: 2, idleTimeoutMillis: 50, allowExitOnIdle: true });
   await admin.query('create database template_catalog');
   const template = await connectCatalog({ ...postgres.connection, database: 'template_catalog' });
   await template.close();
   return { postgres, admin };
+}
+
+/** Without anything asynchronous: the process is ending. */
+function removeServer(pid: number, directory: string): void {
+  try {
+    process.kill(pid, 'SIGQUIT');
+  } catch {
+    // It has ended already.
+  }
+  // Its processes leave one by one, and one that is still there may write a file behind the removal.
+  for (let tries = 0; tries < 100 && existsSync(directory); tries++) {
+    rmSync(directory, { recursive: true, force: true, maxRetries: 3, retryDelay: 10 });
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10);
+  }
 }

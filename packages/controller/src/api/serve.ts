@@ -1,0 +1,168 @@
+// The services on one port, each with what stands in front of it: who calls, and what that caller may do.
+//
+// Hazard: a service that is added without its guards. Everything goes through `authenticate`; the operator's service through
+// `authorise` as well; the services of hosts ask for a host themselves.
+//
+// Tested in controller.db.test.ts and permissions.db.test.ts.
+
+import { statfs } from 'node:fs/promises';
+import { hostname } from 'node:os';
+
+import { ControlDefinition } from '@holdfast/shared/rpc/gen/holdfast/v1/control';
+import { EnrolmentDefinition } from '@holdfast/shared/rpc/gen/holdfast/v1/enrolment';
+import { OperatorDefinition } from '@holdfast/shared/rpc/gen/holdfast/v1/operator';
+import { VaultDefinition } from '@holdfast/shared/rpc/gen/holdfast/v1/vault';
+import { createRpcServer, type RpcServer } from '@holdfast/shared/rpc/server';
+import { systemClock } from '@holdfast/shared/runtime/clock';
+import type { Log } from '@holdfast/shared/runtime/log';
+import { HealthDefinition, HealthServiceImpl, HealthState } from 'nice-grpc-server-health';
+
+import { openBrowser } from '../browse/browser.ts';
+import type { Catalog } from '../catalog/catalog.ts';
+import type { CertificateAuthority } from '../fleet/certificate-authority.ts';
+import type { ControlHub } from '../fleet/control-hub.ts';
+import type { FleetEvents } from '../fleet/fleet-events.ts';
+import type { JobNewsDesk } from '../fleet/job-news.ts';
+import { makeLoginLimiter } from '../fleet/login-limiter.ts';
+import type { MasterKey } from '../fleet/master-key.ts';
+import { parseEndpoint, type Settings } from '../settings.ts';
+import type { Vault } from '../vault/contract.ts';
+import { authenticate } from './authenticate.ts';
+import { makeControlService } from './control-service.ts';
+import { makeEnrolmentService } from './enrolment-service.ts';
+import { makeOperatorService } from './operator-service.ts';
+import { authorise } from './permissions.ts';
+import { addReflection } from './reflection.ts';
+import { vaultService } from './vault-service.ts';
+import { completeVerify } from './verify-outcome.ts';
+
+const RENEW_SERVER_CERTIFICATE_MS = 86_400_000;
+const SHUTDOWN_MS = 5_000;
+
+export interface ServeDeps {
+  readonly settings: Settings;
+  readonly log: Log;
+  readonly catalog: Catalog;
+  readonly masterKey: MasterKey;
+  readonly authority: CertificateAuthority;
+  readonly events: FleetEvents;
+  readonly vault: Vault;
+  readonly news: JobNewsDesk;
+  readonly hub: ControlHub;
+  readonly version: string;
+  /** Where the packs are: how much room is left is told from there. */
+  readonly vaultDirectory: string;
+}
+
+export interface Serving {
+  readonly port: number;
+  readonly connections: () => { anonymous: number; hosts: number };
+  stop(): Promise<void>;
+}
+
+/** Binds the port and answers on it. */
+export async function serve(parts: ServeDeps): Promise<Serving> {
+  const { settings, log, catalog, masterKey, authority } = parts;
+  const names = serverNames(settings);
+  const certificate = await authority.issueServer(names, new Date());
+  const rpc = createRpcServer({
+    certificateChainPem: certificate.chainPem,
+    privateKeyPem: certificate.keyPem,
+    clientCaPem: authority.certificatePem,
+    refusedConnection: (reason, address) => log.warn('connection.refused', { reason, address }),
+    unexpectedError: (error, path) => log.error('call.failed', { path, error }),
+  });
+  const health = HealthState();
+  const server = rpc.server.use(authenticate(catalog.pool));
+  let port = parseEndpoint(settings.listen).port;
+  const advertised = (): string => settings.advertise ?? defaultAddress(settings, port);
+  const common = {
+    catalog,
+    authority,
+    masterKey,
+    events: parts.events,
+    limiter: makeLoginLimiter(),
+    address: advertised,
+    nowMs: () => performance.now(),
+  };
+  server.add(EnrolmentDefinition, makeEnrolmentService(common));
+  server.add(
+    ControlDefinition,
+    makeControlService({
+      hub: parts.hub,
+      complete: (host, jobId, outcome) => completeVerify({ catalog, vault: parts.vault }, host.hostId, jobId, outcome),
+      log: (event, fields) => log.warn(event, fields),
+    }),
+  );
+  server.add(VaultDefinition, vaultService({ vault: parts.vault, clock: systemClock }));
+  server.with(authorise(catalog.pool)).add(
+    OperatorDefinition,
+    makeOperatorService({
+      ...common,
+      vault: parts.vault,
+      news: parts.news,
+      browser: (domain) => openBrowser({ pool: catalog.pool, masterKey, vault: parts.vault }, domain),
+      version: parts.version,
+      freeBytes: () => freeBytes(parts.vaultDirectory),
+    }),
+  );
+  server.add(HealthDefinition, HealthServiceImpl(health));
+  if (!addReflection(server)) log.info('reflection.off', { reason: 'the .proto files are not installed' });
+
+  parts.events.subscribe((event) => {
+    if (event.kind === 'revoked') endRevoked(rpc, event.fingerprints, log);
+  });
+  port = await rpc.listen(server, settings.listen);
+  health.setStatus('healthy');
+  const renewal = setInterval(() => {
+    authority.issueServer(names, new Date()).then(
+      (made) => rpc.renewCertificate(made.chainPem, made.keyPem),
+      (error: unknown) => log.error('certificate.renewal-failed', { error }),
+    );
+  }, RENEW_SERVER_CERTIFICATE_MS);
+  renewal.unref();
+  return {
+    port,
+    connections: () => rpc.connections.count(),
+    async stop() {
+      clearInterval(renewal);
+      health.setStatus('unhealthy');
+      await shutDown(server);
+    },
+  };
+}
+
+/** Lets calls end for a while, then ends them. */
+async function shutDown(server: { shutdown(): Promise<void>; forceShutdown(): void }): Promise<void> {
+  const force = setTimeout(() => server.forceShutdown(), SHUTDOWN_MS);
+  await server.shutdown().finally(() => clearTimeout(force));
+}
+
+function endRevoked(rpc: RpcServer, fingerprints: readonly string[], log: Log): void {
+  for (const fingerprint of fingerprints) {
+    const ended = rpc.connections.end(fingerprint);
+    if (ended > 0) log.info('connection.revoked', { fingerprint, connections: ended });
+  }
+}
+
+function serverNames(settings: Settings): string[] {
+  const listened = parseEndpoint(settings.listen).host;
+  const advertised = settings.advertise === undefined ? [] : [parseEndpoint(settings.advertise).host];
+  const own = isWildcard(listened) ? [hostname()] : [listened];
+  return [...new Set([...own, ...advertised, ...settings.names, 'localhost', '127.0.0.1', '::1'])];
+}
+
+function defaultAddress(settings: Settings, port: number): string {
+  const { host } = parseEndpoint(settings.listen);
+  if (isWildcard(host)) return `${hostname()}:${port}`;
+  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+function isWildcard(host: string): boolean {
+  return host === '0.0.0.0' || host === '::';
+}
+
+async function freeBytes(directory: string): Promise<number> {
+  const { bavail, bsize } = await statfs(directory);
+  return bavail * bsize;
+}

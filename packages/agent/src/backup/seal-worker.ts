@@ -26,6 +26,10 @@ function sealPiece({ serial, slab, offset, length }: PieceToSeal, toScan: Messag
 
 const NO_REFERENCES = new Uint8Array(0);
 
+// The main thread ends this one. Without this it would end by itself as soon as the scan thread has gone, maybe before the
+// main thread has heard what the scan found: a backup that was done would count as one that lost a thread.
+toMain.ref();
+
 scanPort.on('message', (piece: PieceToSeal) => {
   try {
     sealPiece(piece, scanPort);

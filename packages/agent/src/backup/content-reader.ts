@@ -6,7 +6,8 @@
 // Invariants (content-reader.test.ts):
 //   R1 the segments add up to exactly the size that the entry states, whatever the file did meanwhile;
 //   R2 a file that still changed in the third reading is kept and named `changed-while-read`;
-//   R3 content that the same path had before is neither compressed nor sent again.
+//   R3 content that the same path had before is neither compressed nor sent again;
+//   R4 a file whose reading fails leaves nothing behind in the next one.
 
 import { BUNDLE_FILE_LIMIT_BYTES, bundleCloses } from '@holdfast/shared/format/bundle';
 import { CHUNK_MAX_BYTES, Chunker, gearTable, NEED_MORE } from '@holdfast/shared/format/chunker';
@@ -26,7 +27,7 @@ import type { Slabs } from './slabs.ts';
 const READINGS = 3;
 /** Bytes asked from the file system at once. */
 const READ_BYTES = 4 * 1024 * 1024;
-/** Below this a file is not asked for holes: it has one block. */
+/** Below this a file is asked for holes only when nothing is allocated for it: it has one block. */
 const SPARSE_FROM_BYTES = 4096;
 
 /** What the same path held in the previous snapshot. */
@@ -73,7 +74,8 @@ export class ContentReader {
   read(file: OpenedFile, into: OpenFile, previous: PreviousContent | undefined): ContentRead {
     for (let reading = 1; ; reading++) {
       const size = statSize(file.stat);
-      const extents = size < SPARSE_FROM_BYTES ? undefined : file.extents();
+      const oneBlock = size === 0 || (size < SPARSE_FROM_BYTES && file.allocatedBytes > 0);
+      const extents = oneBlock ? undefined : file.extents();
       const dense = extents === undefined || (extents.length === 1 && extents[0]!.kind === 'data');
       const small = size < BUNDLE_FILE_LIMIT_BYTES && dense;
       const room = small ? this.#deps.bundles.room(size) : undefined;
@@ -139,16 +141,21 @@ export class ContentReader {
     const before =
       previous === undefined ? undefined : new PreviousSegments(this.#deps.nodes, previous.content, previous.size);
     let end = 0;
-    for (const extent of extents) {
-      if (extent.kind !== 'data') {
-        into.add({ kind: extent.kind, length: extent.length });
-        end += extent.length;
-        continue;
+    try {
+      for (const extent of extents) {
+        if (extent.kind !== 'data') {
+          into.add({ kind: extent.kind, length: extent.length });
+          end += extent.length;
+          continue;
+        }
+        const length = this.#readExtent(file, extent, into, before);
+        end += length;
+        // The file was cut short meanwhile: what follows is not there any more.
+        if (length < extent.length) break;
       }
-      const length = this.#readExtent(file, extent, into, before);
-      end += length;
-      // The file was cut short meanwhile: what follows is not there any more.
-      if (length < extent.length) break;
+    } finally {
+      // A reading that fails half-way leaves bytes here, and the next file would begin with them.
+      this.#deps.chunks.skipAll();
     }
     return end;
   }

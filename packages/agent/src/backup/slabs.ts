@@ -90,6 +90,11 @@ export class Slabs {
     this.#start += length;
   }
 
+  /** Drops the unfinished region: what it held is given up. */
+  skipAll(): void {
+    this.#start = this.#end;
+  }
+
   release(slab: number): void {
     this.#slabs[slab - this.#firstIndex]!.lent--;
   }

@@ -21,6 +21,7 @@ import { loadIdentity, prepareStateDir, type AgentIdentity } from './link/identi
 import { keepCertificateFresh, type CertificateKeeper } from './link/renewal.ts';
 import { newVaultClient } from './link/vault-client.ts';
 import { lockFile } from './os/file-lock.ts';
+import { giveBackMemory, limitArenas } from './os/memory.ts';
 import type { SourceProtection } from './sources/source-protection.ts';
 import { AGENT_VERSION } from './version.ts';
 
@@ -45,11 +46,13 @@ export interface Agent {
 
 const STOP_WITHIN_MS = 5000;
 const FAREWELL_MS = 1000;
+const GIVE_BACK_MS = 1000;
 
 /** Throws FAILED_PRECONDITION (not enrolled), BUSY (another agent has this state directory), DAMAGED. */
 export function startAgent(options: AgentOptions): Agent {
   const { stateDir, clock, log } = options;
   prepareStateDir(stateDir);
+  limitArenas();
   const lock = lockFile(join(stateDir, 'lock'));
   if (lock === undefined) {
     throw new HoldfastError('BUSY', `another agent runs with ${stateDir}`, {
@@ -90,7 +93,7 @@ class RunningAgent {
     const openOwnChannel = (): Channel => this.#openChannel();
     const vault = newVaultClient({ openChannel: openOwnChannel, clock, random });
     this.#jobs = newJobRunner(
-      { identity, vault, clock, log, stateDir, pipelines, results },
+      { identity, vault, clock, log, stateDir, pipelines, results, onIdle: () => this.#giveBackSoon() },
       {
         onProgress: (jobId, progress) => this.#link.progress(jobId, progress),
         onFinished: (jobId, outcome) => this.#link.finished(jobId, outcome),
@@ -134,6 +137,11 @@ class RunningAgent {
         onUnintelligible: (jobId, error) => this.#link.finished(jobId, outcomeOfError(error, false, 0, [])),
       },
     );
+  }
+
+  /** Not at once: the job's threads are still ending, and the next job may follow. */
+  #giveBackSoon(): void {
+    this.#options.clock.after(GIVE_BACK_MS, giveBackMemory, { background: true });
   }
 
   async stop(): Promise<void> {

@@ -28,6 +28,8 @@ export interface JobRunnerDeps extends Omit<JobDeps, 'limiter'> {
   readonly pipelines: Pipelines;
   readonly results: ResultStore;
   readonly limits?: QueueLimits;
+  /** Called whenever the last running job has ended. */
+  readonly onIdle?: () => void;
 }
 
 export interface JobListener {
@@ -179,6 +181,7 @@ class QueueingJobRunner implements JobRunner {
       log.error('job.result-not-kept', { jobId: job.jobId, error: toHoldfastError(error).message });
     }
     this.#startNext();
+    if (this.#active.size === 0) this.#deps.onIdle?.();
   }
 
   async #work(job: Job, signal: AbortSignal, warnings: JobWarning[]): Promise<JobReport> {

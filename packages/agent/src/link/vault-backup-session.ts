@@ -14,7 +14,8 @@
 // What is kept is in backup-ledger.ts, translation to the wire in vault-wire.ts; what a stream is, in shared/rpc/calls.ts.
 
 import { HoldfastError, meaningOf } from '@holdfast/shared/base/errors';
-import { openDuplex, type Channel, type Duplex } from '@holdfast/shared/rpc/calls';
+import { openDuplex, type CallMethod, type Channel, type Duplex } from '@holdfast/shared/rpc/calls';
+import { BackupRequestEncoder } from '@holdfast/shared/rpc/vault-messages';
 import {
   VaultDefinition,
   type BackupBegan,
@@ -143,7 +144,7 @@ class LinkedBackupSession implements BackupSession {
     let answered = false;
     const stream: Duplex<BackupRequest> = openDuplex<BackupRequest, BackupResponse>(
       { channel, service: VaultDefinition.fullName },
-      VaultDefinition.methods.backup,
+      backupMethod(),
       {
         onMessage: (response) => {
           if (stream !== this.#stream) return;
@@ -346,3 +347,12 @@ function began(response: BackupResponse): BackupBegan {
 
 /** The stream's own end tells what went wrong. */
 function ignore(): void {}
+
+/** Of one stream: its parts are written into a buffer of its own, one after the other. */
+function backupMethod(): CallMethod<BackupRequest, BackupResponse> {
+  const encoder = new BackupRequestEncoder();
+  return {
+    ...VaultDefinition.methods.backup,
+    requestType: { encode: (message) => ({ finish: () => encoder.encode(message) }) },
+  };
+}

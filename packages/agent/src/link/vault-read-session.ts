@@ -10,7 +10,8 @@
 //   R4 after a broken connection only what is still missing is wanted again.
 
 import { HoldfastError, meaningOf } from '@holdfast/shared/base/errors';
-import { openDuplex, type Channel, type Duplex } from '@holdfast/shared/rpc/calls';
+import { openDuplex, type CallMethod, type Channel, type Duplex } from '@holdfast/shared/rpc/calls';
+import { decodeReadResponse, freeMessage } from '@holdfast/shared/rpc/vault-messages';
 import {
   VaultDefinition,
   type NotServed,
@@ -40,6 +41,13 @@ const WATCH_EVERY_MS = 1000;
 const MAX_WANTED = 4096;
 /** 16 MiB of plain bytes that did not shrink, with the largest padding (12 %), 65,536 references and the header. */
 const MAX_ENVELOPE_BYTES = Math.ceil(16 * 1024 * 1024 * 1.12) + 65_536 * 32 + 4096;
+
+const NONE = Buffer.alloc(0);
+
+const READ: CallMethod<ReadRequest, ReadResponse> = {
+  ...VaultDefinition.methods.read,
+  responseType: { decode: decodeReadResponse },
+};
 
 interface Assembly {
   readonly first: ServedPart;
@@ -134,7 +142,7 @@ class LinkedReadSession implements ReadSession {
     const channel: Channel = this.#link.openChannel();
     const stream: Duplex<ReadRequest> = openDuplex<ReadRequest, ReadResponse>(
       { channel, service: VaultDefinition.fullName },
-      VaultDefinition.methods.read,
+      READ,
       {
         onMessage: (response) => (stream === this.#stream ? this.#answered(response, stream) : undefined),
         onEnd: (error) => {
@@ -190,6 +198,7 @@ class LinkedReadSession implements ReadSession {
     want.assembly ??= beginAssembly(part);
     const { assembly } = want;
     addPart(assembly, part);
+    freeMessage(part.data);
     if (assembly.filled < assembly.envelope.length) return undefined;
 
     want.assembly = undefined;
@@ -289,7 +298,9 @@ function beginAssembly(part: ServedPart): Assembly {
     throw violation(`it announced an object of ${part.totalLength} bytes`);
   }
   // Not from the shared pool: the buffer may be handed to a worker whole.
-  return { first: part, envelope: Buffer.allocUnsafeSlow(part.totalLength), filled: 0 };
+  // Copies of what outlives the message.
+  const first = { ...part, id: Buffer.from(part.id), mac: Buffer.from(part.mac), data: NONE };
+  return { first, envelope: Buffer.allocUnsafeSlow(part.totalLength), filled: 0 };
 }
 
 function addPart(assembly: Assembly, part: ServedPart): void {

@@ -9,9 +9,12 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import koffi from 'koffi';
 
-/** mallopt's parameter (malloc.h). */
+/** mallopt's parameters (malloc.h). */
 const M_ARENA_MAX = -8;
+const M_MMAP_THRESHOLD = -3;
 const ARENAS = 2;
+/** Allocations from this size on are mapped by themselves, and so given back when they are freed. */
+const MMAP_FROM_BYTES = 128 * 1024;
 
 const { mallopt, mallocTrim } = bind();
 
@@ -29,6 +32,7 @@ function bind() {
 /** Once, before threads are started. */
 export function limitArenas(): void {
   mallopt(M_ARENA_MAX, ARENAS);
+  mallopt(M_MMAP_THRESHOLD, MMAP_FROM_BYTES);
 }
 
 /** Collects garbage and gives free memory back to the system: some 20 ms, for when a job has ended. */

@@ -11,7 +11,7 @@ import { hostname } from 'node:os';
 import { ControlDefinition } from '@holdfast/shared/rpc/gen/holdfast/v1/control';
 import { EnrolmentDefinition } from '@holdfast/shared/rpc/gen/holdfast/v1/enrolment';
 import { OperatorDefinition } from '@holdfast/shared/rpc/gen/holdfast/v1/operator';
-import { VaultDefinition } from '@holdfast/shared/rpc/gen/holdfast/v1/vault';
+import { LeanVaultDefinition } from '@holdfast/shared/rpc/vault-messages';
 import { createRpcServer, type RpcServer } from '@holdfast/shared/rpc/server';
 import { systemClock } from '@holdfast/shared/runtime/clock';
 import type { Log } from '@holdfast/shared/runtime/log';
@@ -94,7 +94,7 @@ export async function serve(parts: ServeDeps): Promise<Serving> {
       log: (event, fields) => log.warn(event, fields),
     }),
   );
-  server.add(VaultDefinition, vaultService({ vault: parts.vault, clock: systemClock }));
+  server.add(LeanVaultDefinition, vaultService({ vault: parts.vault, clock: systemClock }));
   server.with(authorise(catalog.pool)).add(
     OperatorDefinition,
     makeOperatorService({

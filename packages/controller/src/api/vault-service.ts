@@ -14,11 +14,13 @@ import {
   type BackupResponse,
   type GrantOwnRequest,
   type GrantOwnResponse,
+  type ObjectPart as WirePart,
   type ReadRequest,
   type ReadResponse,
   type VaultServiceImplementation,
   type Want as WireWant,
 } from '@holdfast/shared/rpc/gen/holdfast/v1/vault';
+import { freeMessage } from '@holdfast/shared/rpc/vault-messages';
 import type { Clock } from '@holdfast/shared/runtime/clock';
 import type { CallContext } from 'nice-grpc-common';
 
@@ -29,6 +31,7 @@ import type {
   BeginBackup,
   Caller,
   CommitBackup,
+  ObjectPart,
   ReadAnswer,
   Vault,
   Want,
@@ -86,7 +89,7 @@ async function receive(stream: BackupStream, incoming: AsyncIterator<BackupReque
       const next = await incoming.next();
       if (next.done === true) return stream.close();
       const { kind } = next.value;
-      if (kind?.$case === 'part') await stream.part(kind.value);
+      if (kind?.$case === 'part') await stream.part(releasable(kind.value));
       else if (kind?.$case === 'probe') await stream.probe(kind.value.batch, kind.value.ids);
       else if (kind?.$case === 'commit') await stream.commit(commitOf(kind.value));
       else return stream.close(violation('a message out of its place'));
@@ -94,6 +97,11 @@ async function receive(stream: BackupStream, incoming: AsyncIterator<BackupReque
   } catch (error) {
     stream.close(error);
   }
+}
+
+/** The message of a part is memory of its own, which the vault gives back when it has stored the bytes or copied them. */
+function releasable(part: WirePart): ObjectPart {
+  return { ...part, release: () => freeMessage(part.data) };
 }
 
 function beginOf({ sourceId, jobId, sessionId, baseSnapshotId }: WireBegin): BeginBackup {

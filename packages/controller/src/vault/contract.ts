@@ -36,6 +36,8 @@ export interface ObjectPart {
   readonly data: Buffer;
   /** With the first piece: siv[16..32] of each reference, 16 × n. */
   readonly referenceProofs: Buffer;
+  /** Called once when nothing looks at this part's bytes any more. */
+  readonly release?: () => void;
 }
 
 export interface SnapshotStats {

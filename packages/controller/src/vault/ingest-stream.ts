@@ -45,6 +45,7 @@ interface Assembly {
   /** Undefined while the only piece so far is the whole object. */
   buffer: Buffer;
   filled: number;
+  readonly release: (() => void) | undefined;
 }
 
 export class IngestStream implements BackupStream {
@@ -93,7 +94,7 @@ export class IngestStream implements BackupStream {
       const assembly = this.#assembly === undefined ? await this.#startObject(part) : this.#continueObject(part);
       if (assembly.filled < assembly.totalLength) return;
       this.#assembly = undefined;
-      this.#store(receivedObject(assembly.buffer, assembly, this.#session, this.#deps.limits));
+      this.#store(receivedObject(assembly.buffer, assembly, this.#session, this.#deps.limits), assembly.release);
     });
   }
 
@@ -156,7 +157,10 @@ export class IngestStream implements BackupStream {
     this.#unacknowledgedBytes += totalLength;
     const whole = data.length === totalLength;
     const buffer = whole ? data : Buffer.allocUnsafeSlow(totalLength);
-    if (!whole) data.copy(buffer, 0);
+    if (!whole) {
+      data.copy(buffer, 0);
+      part.release?.();
+    }
     const assembly = {
       id: Buffer.from(part.id),
       totalLength,
@@ -164,6 +168,7 @@ export class IngestStream implements BackupStream {
       startedAtMs: clock.monotonicMs(),
       buffer,
       filled: data.length,
+      release: whole ? part.release : undefined,
     };
     this.#assembly = assembly;
     return assembly;
@@ -185,19 +190,21 @@ export class IngestStream implements BackupStream {
     }
     data.copy(assembly.buffer, assembly.filled);
     assembly.filled += data.length;
+    part.release?.();
     return assembly;
   }
 
-  #store(object: ReceivedObject): void {
-    const outcome = this.#deps.writer.store(object);
+  #store(object: ReceivedObject, release: (() => void) | undefined): void {
+    const { length } = object.envelope;
+    const outcome = this.#deps.writer.store(object).finally(() => release?.());
     // It may fail while an earlier one is still on its way; the chain below looks at it in its turn.
     outcome.catch(() => undefined);
     this.#acknowledged = this.#acknowledged
       .then(() => outcome)
       .then(
-        (stored) => this.#acknowledge(object.envelope.length, stored),
+        (stored) => this.#acknowledge(length, stored),
         (error: unknown) => {
-          this.#giveBack(object.envelope.length);
+          this.#giveBack(length);
           this.#end(toHoldfastError(error));
         },
       );

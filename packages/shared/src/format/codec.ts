@@ -94,7 +94,10 @@ function packZstd(plain: Uint8Array, level: number): Buffer {
   return zstdCompressSync(plain, {
     // One output buffer that always suffices (ZSTD_COMPRESSBOUND): otherwise Node gathers 16 KiB pieces and copies them.
     chunkSize: plain.length + (plain.length >> 8) + 128,
-    params: { [constants.ZSTD_c_compressionLevel]: level },
+    params: {
+      [constants.ZSTD_c_compressionLevel]: level,
+      ...(level <= FAST_LEVEL ? { [constants.ZSTD_c_windowLog]: FAST_WINDOW_LOG } : {}),
+    },
   });
 }
 
@@ -121,6 +124,13 @@ interface ZstdResult {
   readonly buffer: Buffer;
   readonly engine: { readonly bytesWritten: number };
 }
+
+/**
+ * At the fast levels a window of 256 KiB stays in the processor's cache: 530 instead of 470 MB/s, for 0.1 % more bytes
+ * (kernel sources in bundles of 300 KiB).
+ */
+const FAST_LEVEL = 2;
+const FAST_WINDOW_LOG = 18;
 
 /** A frame may ask for a window of 2 GiB; none of ours needs more than the longest object, 2^24. */
 const WINDOW_LOG_MAX = 24;

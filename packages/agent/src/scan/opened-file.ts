@@ -39,6 +39,11 @@ export class OpenedFile {
     return statSize(this.stat);
   }
 
+  /** st_blocks × 512, when `stat` was taken. */
+  get allocatedBytes(): number {
+    return this.#allocatedBytes;
+  }
+
   /** Bytes read into `buffer` from `offset`; less than `length` only at the end of the file. Throws SYSTEM_CALL_FAILED. */
   read(buffer: Buffer, offset: number, length: number, position: number): number {
     return succeed(readAt(this.#fd, buffer, offset, length, position), 'pread', 'read', this.#path);

@@ -15,7 +15,7 @@
 
 import { HoldfastError, meaningOf } from '@holdfast/shared/base/errors';
 import { openDuplex, type CallMethod, type Channel, type Duplex } from '@holdfast/shared/rpc/calls';
-import { BackupRequestEncoder } from '@holdfast/shared/rpc/vault-messages';
+import { encodeBackupRequest } from '@holdfast/shared/rpc/vault-messages';
 import {
   VaultDefinition,
   type BackupBegan,
@@ -35,6 +35,11 @@ export interface VaultLink {
   /** Uniform in [0, 1). */
   readonly random: () => number;
 }
+
+const BACKUP: CallMethod<BackupRequest, BackupResponse> = {
+  ...VaultDefinition.methods.backup,
+  requestType: { encode: (message) => ({ finish: () => encodeBackupRequest(message) }) },
+};
 
 const RECONNECT = { firstMs: 250, capMs: 10_000 };
 /** How long the first answer of a stream may take; also how long a session tries to be opened at all. */
@@ -144,7 +149,7 @@ class LinkedBackupSession implements BackupSession {
     let answered = false;
     const stream: Duplex<BackupRequest> = openDuplex<BackupRequest, BackupResponse>(
       { channel, service: VaultDefinition.fullName },
-      backupMethod(),
+      BACKUP,
       {
         onMessage: (response) => {
           if (stream !== this.#stream) return;
@@ -347,12 +352,3 @@ function began(response: BackupResponse): BackupBegan {
 
 /** The stream's own end tells what went wrong. */
 function ignore(): void {}
-
-/** Of one stream: its parts are written into a buffer of its own, one after the other. */
-function backupMethod(): CallMethod<BackupRequest, BackupResponse> {
-  const encoder = new BackupRequestEncoder();
-  return {
-    ...VaultDefinition.methods.backup,
-    requestType: { encode: (message) => ({ finish: () => encoder.encode(message) }) },
-  };
-}

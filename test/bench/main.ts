@@ -11,7 +11,7 @@ import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { compareTrees } from '../compare/compare-trees.ts';
 import { borgContender, type Contender, holdfastContender, installed, resticContender } from './contenders.ts';
-import { kernelTarballs, smallFiles, sparseImage, unpackInPlace } from './data.ts';
+import { freshFileSystem, kernelTarballs, smallFiles, sparseImage, unpackInPlace } from './data.ts';
 import type { Cost } from './measure.ts';
 import { type Row, tableOf } from './table.ts';
 
@@ -28,6 +28,10 @@ const { values: options } = parseArgs({
 });
 const dir = resolve(options.dir);
 const work = join(dir, 'work');
+/** What is no longer needed; deleted when everything was measured. */
+const aside = join(dir, 'aside');
+const targets = join(dir, 'targets');
+rmSync(work, { recursive: true, force: true });
 mkdirSync(work, { recursive: true });
 
 const rows: Row[] = [];
@@ -59,8 +63,7 @@ function dropCaches(): void {
 }
 
 async function restoreAndCompare(label: string, source: string, contender: Contender): Promise<Cost> {
-  const target = join(work, `restored-${contender.name}`);
-  rmSync(target, { recursive: true, force: true });
+  const target = join(targets, `${contender.name}-${rows.length}`);
   mkdirSync(target, { recursive: true });
   const { cost, tree } = await contender.restore(label, source, target);
   if (options.check && contender.name === 'holdfast') {
@@ -69,7 +72,6 @@ async function restoreAndCompare(label: string, source: string, contender: Conte
       throw new Error(`${differences.length} differences after restore: ${JSON.stringify(differences.slice(0, 3))}`);
     say(`  identical: ${entries} entries`);
   }
-  rmSync(target, { recursive: true, force: true });
   return cost;
 }
 
@@ -77,13 +79,13 @@ async function kernel(): Promise<void> {
   const [older, newer] = kernelTarballs(dir, say);
   const source = join(work, 'linux');
   say('unpacking the older kernel …');
-  unpackInPlace(older, source);
+  unpackInPlace(older, source, aside);
   for (const contender of contenders) await contender.protect('linux', source);
   await forEachContender('first backup, kernel, warm', true, (contender) => contender.backup('linux', source));
   await forEachContender('unchanged, kernel, warm', true, (contender) => contender.backup('linux', source));
   await forEachContender('unchanged, kernel, cold', false, (contender) => contender.backup('linux', source));
   say('unpacking the newer kernel in its place …');
-  unpackInPlace(newer, source);
+  unpackInPlace(newer, source, aside);
   await forEachContender('next version in place, warm', true, (contender) => contender.backup('linux', source));
   await forEachContender('restore, kernel, warm', true, (contender) => restoreAndCompare('linux', source, contender));
   await forEachContender('restore, kernel, cold', false, (contender) => restoreAndCompare('linux', source, contender));
@@ -112,6 +114,7 @@ async function image(): Promise<void> {
 
 async function main(): Promise<void> {
   const without = options.without.split(',');
+  const unmount = freshFileSystem(targets, say);
   contenders.push(await holdfastContender(work, say));
   if (installed('restic') && !without.includes('restic')) contenders.push(resticContender(work));
   if (installed('borg') && !without.includes('borg')) contenders.push(borgContender(work));
@@ -122,6 +125,8 @@ async function main(): Promise<void> {
   } finally {
     for (const contender of contenders) await contender.close();
     process.stdout.write(tableOf(rows));
+    unmount();
+    rmSync(aside, { recursive: true, force: true });
   }
 }
 

@@ -100,7 +100,12 @@ try {
   for (let run = 0; run < runs; run++) {
     const cpu = process.cpuUsage();
     const started = performance.now();
-    const { summary, warnings, warningsTotal } = await runBackup(job, deps, new AbortController().signal, () => undefined);
+    const { summary, warnings, warningsTotal } = await runBackup(
+      job,
+      deps,
+      new AbortController().signal,
+      () => undefined,
+    );
     const { user, system } = process.cpuUsage(cpu);
     const { entries, bytesRead, bytesNew, bytesStored } = summary;
     console.log(

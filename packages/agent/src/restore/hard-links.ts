@@ -4,10 +4,17 @@
 // something else that happened to be there. So links wait until all work before them is done, and a failed first name
 // fails the others by name.
 //
-// Invariants (hard-links.test.ts): H1 each group has one leader at a time; H2 a link is given out only while its leader is
-// whole; H3 a group is forgotten once as many names were seen as its inode has.
+// A snapshot of a tree that was in use may hold one inode in two states (a name that was looked at again alone, a number that
+// went to another file): whoever links by number alone gives one of them the other's content. So names are one group only
+// while they agree on the content too.
+//
+// Invariants (hard-links.test.ts, restore.test.ts): H1 each group has one leader at a time; H2 a link is given out only while its leader is
+// whole; H3 a group is forgotten once as many names were seen as its inode has; H4 every name has the content of its own entry.
 
 import type { ByteString } from '@holdfast/shared/base/byte-string';
+import type { PlacedEntry } from '@holdfast/shared/format/manifest/entry';
+import { statSize, statType } from '@holdfast/shared/format/manifest/stat-record';
+import { hardLinkKey } from '@holdfast/shared/format/manifest/tree-validator';
 import type { PostedLink } from './restore-task.ts';
 
 export interface LinkGroup {
@@ -21,6 +28,18 @@ export interface LinkGroup {
 export interface FailedLink {
   readonly path: ByteString;
   readonly leader: ByteString;
+}
+
+/** What names of one inode have in common; undefined for an entry that has no other name. */
+export function linkKey(entry: PlacedEntry): string | undefined {
+  const key = hardLinkKey(entry);
+  if (key === undefined || statType(entry.stat) !== 'file') return key;
+  const { content } = entry;
+  if (content.kind === 'tree') return `${key}:${statSize(entry.stat)}:${content.root.id.toString('base64')}`;
+  const segments = content.segments.map((segment) =>
+    segment.kind === 'data' ? segment.tag.toString('base64') : `${segment.kind}${segment.length}`,
+  );
+  return `${key}:${segments.join()}`;
 }
 
 export class HardLinks {

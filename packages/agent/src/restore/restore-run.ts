@@ -14,11 +14,11 @@ import { comparePaths, displayPath, type ByteString } from '@holdfast/shared/bas
 import { newEntry, type DataSegment, type PlacedChunk, type PlacedEntry } from '@holdfast/shared/format/manifest/entry';
 import type { LeafView } from '@holdfast/shared/format/manifest/leaf-view';
 import { encodeStat, S_IFDIR, statNlink, statSize, statType } from '@holdfast/shared/format/manifest/stat-record';
-import { hardLinkKey, TreeValidator } from '@holdfast/shared/format/manifest/tree-validator';
+import { TreeValidator } from '@holdfast/shared/format/manifest/tree-validator';
 import type { ObjectHandle } from '../link/vault-port.ts';
 import type { ByteWindow } from './byte-window.ts';
 import type { ChunkFetcher, WantedChunk } from './chunk-fetcher.ts';
-import { HardLinks, type LinkGroup } from './hard-links.ts';
+import { HardLinks, linkKey, type LinkGroup } from './hard-links.ts';
 import { LargeFileRun } from './large-file-run.ts';
 import { walkLeaves, type WalkStep } from './manifest-walk.ts';
 import type { NodeFetcher } from './node-fetcher.ts';
@@ -164,7 +164,7 @@ export class RestoreRun {
   }
 
   #isLaterName(leaf: LeafContext, index: number, entry: PlacedEntry): boolean {
-    const key = hardLinkKey(entry);
+    const key = linkKey(entry);
     if (key === undefined) return false;
     const { group, first } = this.#links.add(key, entry.path, statNlink(entry.stat));
     if (first) leaf.leaders.set(index, group);

@@ -77,6 +77,20 @@ describe('restore', function () {
     return thrown;
   };
 
+  it('H4 names of one inode that a snapshot holds in two states have their own content each', async () => {
+    const stat = { nlink: 3, ino: 77n };
+    const changed = new SnapshotBuilder({ chunkBytes: 256 * KIB }).build([
+      { path: 'one', type: 'file', content: Buffer.from('before'), stat, hardLinkGroup: 1 },
+      { path: 'two', type: 'file', content: Buffer.from('after!'), stat, hardLinkGroup: 1 },
+      { path: 'two-too', type: 'file', content: Buffer.from('after!'), stat, hardLinkGroup: 1 },
+    ]);
+    await restore({}, {}, changed);
+    const content = (name: string): string => readFileSync(join(target, name), 'utf8');
+    expect([content('one'), content('two'), content('two-too')]).to.deep.equal(['before', 'after!', 'after!']);
+    expect(statSync(join(target, 'two')).ino).to.equal(statSync(join(target, 'two-too')).ino);
+    expect(statSync(join(target, 'one')).nlink).to.equal(1);
+  });
+
   it('brings back the whole tree: content, metadata, links, holes, names that are not UTF-8', async () => {
     const report = await restore();
     expect(report.warnings).to.deep.equal([]);

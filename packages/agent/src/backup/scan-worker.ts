@@ -19,6 +19,7 @@ import { ExcludeRules } from '../scan/exclude-rules.ts';
 import { rootOf } from '../scan/selected-paths.ts';
 import { Walk, type WalkNote } from '../scan/walk.ts';
 import { Assembler } from './assembler.ts';
+import { checkRoots } from './check-roots.ts';
 import { ChangeList, TooManyChanges } from './change-list.ts';
 import { ContentReader } from './content-reader.ts';
 import { DeadBytes } from './dead-bytes.ts';
@@ -48,6 +49,7 @@ function post(message: ScanMessage, transfer: ArrayBuffer[] = []): void {
 function run(changedPaths: readonly ByteString[] | undefined): void {
   const { keys, source, base } = data;
   const warnings = new Warnings<ScanWarning>();
+  checkRoots(rootOf(source.paths).only ?? [], warnings);
   const cache = new NodeCache(data.cacheFile);
   const dead = new DeadBytes(base?.dead);
   const baseRoot =
@@ -101,13 +103,18 @@ function run(changedPaths: readonly ByteString[] | undefined): void {
     walk.close();
     cache.close();
   }
+  const files = changes === undefined ? scan.files : base!.files - scan.previousFiles + scan.files;
+  if (files === 0 && base !== undefined && base.files > 0) {
+    const message = `no file is left of ${base.files} in the snapshot before: is a file system not mounted?`;
+    warnings.add('emptied', '', message);
+  }
   post({
     kind: 'done',
     root: { id: result.id, proof: result.proof, entries: result.entries, totalBytes: result.totalBytes },
-    files: changes === undefined ? scan.files : base!.files - scan.previousFiles + scan.files,
+    files,
     filesChanged: scan.filesChanged,
     bytesRead: reader.bytesRead,
-    partial: warnings.count('unreadable') + warnings.count('replaced') > 0,
+    partial: warnings.count('unreadable') + warnings.count('replaced') + warnings.count('missing') > 0,
     warnings: warnings.kept,
     warningsTotal: warnings.total,
     dead: dead.rows(),

@@ -13,7 +13,7 @@
 import type { ByteString } from '@holdfast/shared/base/byte-string';
 import { comparePaths } from '@holdfast/shared/base/byte-string';
 import { type Entry, newEntry, type Xattrs } from '@holdfast/shared/format/manifest/entry';
-import { MAX_INLINE_XATTR_BYTES } from '@holdfast/shared/format/manifest/limits';
+import { MAX_INLINE_XATTR_BYTES, MAX_PATH_BYTES } from '@holdfast/shared/format/manifest/limits';
 import {
   STAT_BYTES,
   sameStat,
@@ -22,7 +22,6 @@ import {
   S_IFREG,
   statCtimeNs,
   statCtimeSeconds,
-  statIno,
   statMode,
   statNlink,
   statSize,
@@ -33,15 +32,28 @@ import { tagOf } from '@holdfast/shared/format/tag';
 import type { DomainKeys } from '@holdfast/shared/format/keys';
 import { toHoldfastError } from '@holdfast/shared/base/errors';
 import type { Warnings } from '../jobs/warnings.ts';
+import { describeErrno, EINVAL, ENOENT } from '../os/errno.ts';
 import type { CapturedMetadata } from '../scan/capture.ts';
 import type { OpenedFile } from '../scan/opened-file.ts';
 import type { Walk } from '../scan/walk.ts';
-import type { Assembler, ChunkSlot, SharedContent } from './assembler.ts';
+import type { Assembler, ChunkSlot } from './assembler.ts';
 import type { ContentReader, PreviousContent } from './content-reader.ts';
 import type { DeadBytes } from './dead-bytes.ts';
+import { linkGroup, LinkedInodes } from './linked-inodes.ts';
+import { isCacheMiss } from './node-cache.ts';
 import type { PreviousCursor } from './previous-cursor.ts';
 
-export type ScanWarning = 'changed-while-read' | 'vanished' | 'unreadable' | 'replaced' | 'metadata' | 'left-out';
+export type ScanWarning =
+  | 'changed-while-read'
+  | 'vanished'
+  | 'unreadable'
+  | 'replaced'
+  | 'metadata'
+  | 'left-out'
+  /** A path that the source names is not there. */
+  | 'missing'
+  /** The snapshot before had files, and this one has none. */
+  | 'emptied';
 
 export interface ScanDeps {
   readonly walk: Walk;
@@ -63,18 +75,14 @@ export interface ScanDeps {
 const CLOCK_GRAIN_MS = 2_000;
 /** Entries that may wait for the open bundle before it is closed early, so that memory stays bounded in a tree of empty files. */
 const MOST_WAITING = 16_384;
-/** Names of one inode are recognised for this many inodes at a time. */
-const MOST_LINKED_INODES = 100_000;
 
-interface LinkedInode {
-  readonly content: SharedContent;
-  readonly size: number;
-  namesLeft: number;
-}
+/** Of a path that is too long to be shown. */
+const SHOWN_PATH_BYTES = 1024;
+const REPLACED = 'became something else while the backup looked at it; the next backup takes it';
 
 export class Scan {
   readonly #deps: ScanDeps;
-  readonly #linked = new Map<string, LinkedInode>();
+  readonly #linked = new LinkedInodes();
   readonly #oldEnoughMs: number;
   files = 0;
   /** Regular files of the previous manifest that the cursor went past. */
@@ -96,6 +104,7 @@ export class Scan {
     const { walk, previous, assembler, reader, onEntry } = this.#deps;
     while (walk.next()) {
       this.#passRemoved(walk.path);
+      if (this.#isBeyondPaths()) continue;
       if (previous.valid && previous.path === walk.path) {
         if (this.#unchanged()) {
           if ((statMode(walk.stat) & S_IFMT) === S_IFREG) this.#countFile(statSize(walk.stat));
@@ -112,6 +121,20 @@ export class Scan {
     }
     this.#passRemoved(undefined);
     reader.closeBundle();
+  }
+
+  /** Any user can make a path that no manifest holds: it is named, and so is nothing beneath it. */
+  #isBeyondPaths(): boolean {
+    const { walk, warnings } = this.#deps;
+    const { path } = walk;
+    if (path.length <= MAX_PATH_BYTES) return false;
+    warnings.add(
+      'unreadable',
+      path.slice(0, SHOWN_PATH_BYTES),
+      `its path has ${path.length} bytes, more than ${MAX_PATH_BYTES}`,
+    );
+    walk.skipChildren();
+    return true;
   }
 
   /** Goes past what the previous manifest had before `path` and the source no longer has. */
@@ -158,9 +181,21 @@ export class Scan {
       return;
     }
     const captured = walk.capture();
-    const { entry, xattrs } = this.#entryOf(captured, Buffer.from(walk.stat));
-    this.#deps.assembler.add(entry, this.#knownInside(known), { xattrs });
+    if (!this.#noteMissingTarget(captured.targetResult)) {
+      const { entry, xattrs } = this.#entryOf(captured, Buffer.from(walk.stat));
+      this.#deps.assembler.add(entry, this.#knownInside(known), { xattrs });
+    }
     if (known) this.#dropOld();
+  }
+
+  /** A symlink is its target: one that went away, or was swapped, between two looks is no entry. */
+  #noteMissingTarget(result: number): boolean {
+    if (result === 0) return false;
+    const { walk, warnings } = this.#deps;
+    if (result === -ENOENT) warnings.add('vanished', walk.path, 'gone before it could be read');
+    else if (result === -EINVAL) warnings.add('replaced', walk.path, REPLACED);
+    else warnings.add('unreadable', walk.path, `its target can't be read: ${describeErrno(-result)}`);
+    return true;
   }
 
   #takeFile(known: boolean): void {
@@ -178,11 +213,7 @@ export class Scan {
         warnings.add('vanished', walk.path, 'gone before it could be read');
         break;
       case 'replaced':
-        warnings.add(
-          'replaced',
-          walk.path,
-          'became something else while the backup looked at it; the next backup takes it',
-        );
+        warnings.add('replaced', walk.path, REPLACED);
         break;
       case 'unreadable':
         warnings.add('unreadable', walk.path, opened.error.message);
@@ -193,13 +224,11 @@ export class Scan {
   #takeOpened(file: OpenedFile, known: boolean): void {
     const { walk, assembler, reader, warnings } = this.#deps;
     const captured = walk.capture(file);
-    const linkKey = statNlink(file.stat) > 1 ? `${walk.fileSystem}:${statIno(file.stat)}` : undefined;
-    const inode = linkKey === undefined ? undefined : this.#linked.get(linkKey);
-    if (inode !== undefined && inode.size === statSize(file.stat)) {
+    const shared = this.#linked.take(walk.fileSystem, file.stat);
+    if (shared !== undefined) {
       const { entry, xattrs } = this.#entryOf(captured, Buffer.from(file.stat));
-      this.#countFile(inode.size);
-      assembler.add(entry, this.#knownInside(known), { xattrs, content: inode.content });
-      if (--inode.namesLeft === 0) this.#linked.delete(linkKey!);
+      this.#countFile(statSize(file.stat));
+      assembler.add(entry, this.#knownInside(known), { xattrs, content: shared });
       return;
     }
 
@@ -220,12 +249,11 @@ export class Scan {
       open.complete({ ...first, stat }, this.#knownInside(known));
       this.#countFile(size);
       this.filesChanged++;
-      if (linkKey !== undefined && this.#linked.size < MOST_LINKED_INODES) {
-        this.#linked.set(linkKey, { content: open.shared, size, namesLeft: statNlink(stat) - 1 });
-      }
+      this.#linked.remember(walk.fileSystem, file.stat, open.shared);
     } catch (error) {
       const failure = toHoldfastError(error);
-      if (failure.code === 'CANCELLED') throw failure;
+      // What is no fault of the file must not cost the snapshot the file: the cache lacks a node, or something here is wrong.
+      if (failure.code === 'CANCELLED' || failure.code === 'INTERNAL' || isCacheMiss(error)) throw error;
       open.abandon();
       warnings.add('unreadable', walk.path, failure.message);
     }
@@ -259,7 +287,7 @@ export class Scan {
       linkTarget: captured.linkTarget,
       xattrs,
       inodeFlags: captured.inodeFlags,
-      hardLinkGroup: linked ? walk.fileSystem + 1 : 0,
+      hardLinkGroup: linked ? linkGroup(walk.fileSystem, statMode(stat)) : 0,
     });
     return { entry, xattrs: slot };
   }

@@ -5,6 +5,7 @@ import { displayPath, type ByteString } from '@holdfast/shared/base/byte-string'
 import { HoldfastError, type ErrorCode } from '@holdfast/shared/base/errors';
 
 export const {
+  E2BIG,
   EACCES,
   EAGAIN,
   EBUSY,
@@ -53,6 +54,7 @@ const codes: ReadonlyMap<number, ErrorCode> = new Map<number, ErrorCode>([
 ]);
 
 const words: ReadonlyMap<number, string> = new Map([
+  [E2BIG, 'it is more than a snapshot holds'],
   [EACCES, 'permission denied'],
   [EBUSY, 'it is in use'],
   [EDQUOT, 'the disk quota is used up'],

@@ -5,12 +5,20 @@
 
 import { type ByteString, fromBytes } from '@holdfast/shared/base/byte-string';
 import type { Xattr } from '@holdfast/shared/format/manifest/entry';
+import { MAX_XATTRS } from '@holdfast/shared/format/manifest/limits';
 import { CName } from './c-name.ts';
-import { ENODATA, ERANGE } from './errno.ts';
+import { E2BIG, ENODATA, ERANGE } from './errno.ts';
 import { answer, libc } from './libc.ts';
 
 /** The kernel's limit for a value, and for the list of names. */
 const XATTR_SIZE_MAX = 65_536;
+
+/**
+ * What is read of one inode, names and values; a name costs as much again as its two lengths may take when written. Some file
+ * systems let any user set a gigabyte on one file, which must neither fill memory nor end a backup.
+ */
+const MOST_XATTR_BYTES = 8 * 1024 * 1024;
+const LENGTHS_BYTES = 8;
 
 const path = new CName();
 const attribute = new CName();
@@ -57,9 +65,14 @@ function readAll(listLength: number, place: Place): XattrsRead {
   const names = fromBytes(list.subarray(0, listLength)).split('\0');
   const xattrs: Xattr[] = [];
   const failed: { name: ByteString; result: number }[] = [];
+  let bytes = 0;
   for (const name of names.toSorted()) {
     if (name === '') continue;
-    const length = answer(place.get(attribute.of(name), value));
+    const got = answer(place.get(attribute.of(name), value));
+    const cost = LENGTHS_BYTES + name.length + Math.max(0, got);
+    const fits = bytes + cost <= MOST_XATTR_BYTES && xattrs.length < MAX_XATTRS;
+    const length = got >= 0 && !fits ? -E2BIG : got;
+    if (length >= 0) bytes += cost;
     if (length >= 0) xattrs.push({ name, value: Buffer.from(value.subarray(0, length)) });
     // Removed since the list was read: it is not there, and nothing is wrong.
     else if (length !== -ENODATA) failed.push({ name, result: length });

@@ -24,6 +24,8 @@ export interface CapturedMetadata {
   readonly xattrs: readonly Xattr[];
   /** chattr's flags, those that can be set again; 0 for what is neither a regular file nor a directory. */
   readonly inodeFlags: number;
+  /** −errno when a symlink's target can't be read, else 0: without it there is no entry. */
+  readonly targetResult: number;
   /** What could not be read, one sentence each; empty when everything is there. */
   readonly problems: readonly string[];
 }
@@ -41,6 +43,7 @@ export function captureOpened(fd: number, stat: Buffer, names: OwnerNames): Capt
     user: names.user(statUid(stat)),
     group: names.group(statGid(stat)),
     linkTarget: '',
+    targetResult: 0,
     xattrs,
     inodeFlags: inodeFlags & RESTORABLE_FLAGS,
     problems,
@@ -51,15 +54,17 @@ export function captureOpened(fd: number, stat: Buffer, names: OwnerNames): Capt
 export function captureAt(dirFd: number, name: ByteString, stat: Buffer, names: OwnerNames): CapturedMetadata {
   const problems: string[] = [];
   let linkTarget = '';
+  let targetResult = 0;
   if ((statMode(stat) & S_IFMT) === S_IFLNK) {
     const target = readLinkAt(dirFd, name);
     if (typeof target === 'string') linkTarget = target;
-    else problems.push(`its target can't be read: ${describeErrno(-target)}`);
+    else targetResult = target;
   }
   return {
     user: names.user(statUid(stat)),
     group: names.group(statGid(stat)),
     linkTarget,
+    targetResult,
     xattrs: xattrsOf(readXattrsAt(dirFd, name), problems),
     inodeFlags: 0,
     problems,

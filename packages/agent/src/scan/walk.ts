@@ -57,7 +57,7 @@ export class Walk {
   path: ByteString = '';
   /** The stat record (format/manifest/stat-record.ts), 64 bytes, overwritten by the next call: copy what is kept. */
   readonly stat: Buffer = Buffer.from(new ArrayBuffer(STAT_BYTES));
-  /** Ordinal of the entry's file system: 0 for the root's, then 1, 2, … in order of meeting. */
+  /** Number of the entry's file system, below 2^41: 0 for the root's, others the same in every walk (mount-policy.ts). */
   fileSystem = 0;
 
   readonly #options: WalkOptions;
@@ -168,7 +168,7 @@ export class Walk {
     const enters = isRoot || this.#device === directory.device || this.#mayEnter(this.#mounts.judge(this.#device));
     if (!enters && !isDirectory) return false;
     this.#statx.writeRecord(this.#statWords);
-    this.fileSystem = this.#mounts.ordinalOf(this.#device);
+    this.fileSystem = this.#mounts.numberOf(this.#device, this.path);
     if (isDirectory && enters) this.#descend = decision;
     if (decision === 'within') {
       if (enters) this.#enter();
@@ -270,7 +270,7 @@ export class Walk {
     entry.stat.copy(this.stat);
     this.#device = entry.device;
     this.#parent = entry.parent;
-    this.fileSystem = this.#mounts.ordinalOf(entry.device);
+    this.fileSystem = this.#mounts.numberOf(entry.device, entry.path);
     return true;
   }
 

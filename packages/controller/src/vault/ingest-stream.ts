@@ -157,10 +157,7 @@ export class IngestStream implements BackupStream {
     this.#unacknowledgedBytes += totalLength;
     const whole = data.length === totalLength;
     const buffer = whole ? data : Buffer.allocUnsafeSlow(totalLength);
-    if (!whole) {
-      data.copy(buffer, 0);
-      part.release?.();
-    }
+    if (!whole) data.copy(buffer, 0);
     const assembly = {
       id: Buffer.from(part.id),
       totalLength,
@@ -171,6 +168,8 @@ export class IngestStream implements BackupStream {
       release: whole ? part.release : undefined,
     };
     this.#assembly = assembly;
+    // Last: everything of the part is a view of the same bytes.
+    if (!whole) part.release?.();
     return assembly;
   }
 

@@ -33,8 +33,8 @@ import {
   startController,
   withOperator,
 } from './members.ts';
-import { endProcess, forget, gone, recordedProcess, signal } from './processes.ts';
-import { waitFor } from './readiness.ts';
+import { endProcess, forget, gone, recordedProcess, signal, type ProcessRecord } from './processes.ts';
+import { MemberEnded, waitFor } from './readiness.ts';
 import { writeShellFiles } from './shell.ts';
 
 export type { Fleet };
@@ -167,8 +167,8 @@ async function bringController(
   fleet: Fleet,
   say: (line: string) => void,
 ): Promise<void> {
-  const record = recordedProcess(layout.runFile(CONTROLLER)) ?? startController(layout, programs, fleet.address);
-  await waitFor(layout, CONTROLLER, record, async () => {
+  const start = (): ProcessRecord => startController(layout, programs, fleet.address);
+  await bring(layout, CONTROLLER, start, async () => {
     const credentials = ownerCredentials(layout);
     if (credentials === undefined) return false;
     await withOperator(fleet.address, credentials, async (operator) => await operator.whoAmI({}));
@@ -176,6 +176,24 @@ async function bringController(
   });
   await logIn(layout, fleet);
   say(`controller at ${fleet.address}`);
+}
+
+/** Waits for the process that runs, or starts one. One that was killed a moment ago may still seem to run: then it is started. */
+async function bring(
+  layout: FleetLayout,
+  name: string,
+  start: () => ProcessRecord,
+  ready: () => Promise<boolean>,
+): Promise<void> {
+  const running = recordedProcess(layout.runFile(name));
+  if (running !== undefined) {
+    try {
+      return await waitFor(layout, name, running, ready);
+    } catch (error) {
+      if (!(error instanceof MemberEnded)) throw error;
+    }
+  }
+  await waitFor(layout, name, start(), ready);
 }
 
 async function logIn(layout: FleetLayout, fleet: Fleet): Promise<void> {
@@ -212,11 +230,13 @@ async function bringHost(
     mkdirSync(layout.hostDir(host), { recursive: true, mode: 0o700 });
     await enrolAgent(layout, programs, host, token);
   }
-  const running = recordedProcess(layout.runFile(host));
   // What the catalog says of an earlier process of that host does not count.
-  const sinceMs = running === undefined ? Date.now() : 0;
-  const record = running ?? startAgent(layout, programs, host);
-  await waitFor(layout, host, record, async () => {
+  let sinceMs = 0;
+  const start = (): ProcessRecord => {
+    sinceMs = Date.now();
+    return startAgent(layout, programs, host);
+  };
+  await bring(layout, host, start, async () => {
     const { hosts } = await withOperator(fleet.address, credentials, async (operator) => await operator.listHosts({}));
     return hosts.some(
       ({ name, state, lastSeenMs }) => name === host && state === 'online' && Number(lastSeenMs) >= sinceMs,

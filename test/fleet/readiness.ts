@@ -8,7 +8,13 @@ import { runs, type ProcessRecord } from './processes.ts';
 const READY_TIMEOUT_MS = 60_000;
 const POLL_MS = 50;
 
-/** Polls until `ready` says so. An error counts as "not yet"; the last one is told when time is up or the process ended. */
+/** The process ended before it was ready. */
+export class MemberEnded extends Error {}
+
+/**
+ * Polls until `ready` says so. An error counts as "not yet"; the last one is told when time is up. Throws MemberEnded when the
+ * process is gone.
+ */
 export async function waitFor(
   layout: FleetLayout,
   name: string,
@@ -20,12 +26,14 @@ export async function waitFor(
   for (;;) {
     const alive = runs(record);
     try {
-      if (alive && (await ready())) return;
+      // A process that is being killed may still count as online, so the last look is at the process.
+      if (alive && (await ready()) && runs(record)) return;
     } catch (error) {
       last = error instanceof Error ? error.message : String(error);
     }
-    if (!alive)
-      throw new Error(`${name} ended by itself. The end of ${layout.logFile(name)}:\n${logTail(layout, name)}`);
+    if (!alive) {
+      throw new MemberEnded(`${name} ended by itself. The end of ${layout.logFile(name)}:\n${logTail(layout, name)}`);
+    }
     if (performance.now() > until) {
       throw new Error(
         `${name} did not get ready (${last}). The end of ${layout.logFile(name)}:\n${logTail(layout, name)}`,

@@ -21,7 +21,7 @@ const MIB = 1024 * 1024;
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
 
 export const master = seededBytes('holdfast vectors', 32);
-export const DOMAIN = 'vectors';
+const DOMAIN = 'vectors';
 
 export interface EnvelopeVector {
   name: string;

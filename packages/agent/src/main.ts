@@ -1,3 +1,4 @@
+#!/usr/bin/env node
 // holdfast-agent: reads arguments, calls what does the work, words the result.
 
 import { readFileSync } from 'node:fs';

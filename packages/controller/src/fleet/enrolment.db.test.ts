@@ -109,6 +109,25 @@ describe('enrolment', () => {
     expect(certificates.filter((certificate) => !certificate.revoked).length).to.equal(1);
   });
 
+  it('EN3 44 no older token gives back what a replacement or a revocation took, whoever used it', async () => {
+    const used = await newToken('web-1');
+    const unused = await newToken('web-1');
+    const { request } = await makeSigningRequest('web-1');
+    expect(await use(used, request)).to.equal('none');
+    expect(await use(unused), 'made for the machine that came with the other one').to.equal('NOT_ALLOWED');
+
+    expect(await use(await newToken('web-1', true))).to.equal('none');
+    expect(await use(used, request), 'the machine that was replaced').to.equal('NOT_ALLOWED');
+
+    const again = await newToken('web-1', true);
+    const second = await makeSigningRequest('web-1');
+    expect(await use(again, second.request)).to.equal('none');
+    await test.owner.revokeHost({ name: 'web-1' });
+    expect(await use(again, second.request), 'the machine that was revoked').to.equal('NOT_ALLOWED');
+    const { certificates } = await test.owner.getHost({ name: 'web-1' });
+    expect(certificates.filter((certificate) => !certificate.revoked)).to.deep.equal([]);
+  });
+
   it('44 a revoked certificate is refused with a clear word on every service', async () => {
     const host = await test.enrolHost('web-1');
     expect((await test.owner.revokeHost({ name: 'web-1' })).certificates).to.equal(1);

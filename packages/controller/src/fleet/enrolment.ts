@@ -6,7 +6,8 @@
 //   EN1 only the token's hash is kept; it names one host of one domain, ends with its time, and works once. The host that
 //       used it may ask again with the very same key until then, because an answer can be lost;
 //   EN2 a wrong, used or expired token gets one and the same answer and changes nothing;
-//   EN3 replacing a host revokes what its name was certified with before, in the same transaction.
+//   EN3 replacing a host revokes what its name was certified with before, and ends every other token of it, in the same
+//       transaction: else who used an older one could ask again, and be certified as the host that took its place.
 
 import { createHash, randomBytes, randomUUID, X509Certificate } from 'node:crypto';
 
@@ -19,7 +20,7 @@ import { appendAudit } from './audit.ts';
 import type { CertificateAuthority, HostCertificate } from './certificate-authority.ts';
 import { domainSecret } from './domains.ts';
 import type { FleetEvents } from './fleet-events.ts';
-import { revokeCertificates, type HostIdentity } from './hosts.ts';
+import { endTokens, revokeCertificates, type HostIdentity } from './hosts.ts';
 import type { MasterKey } from './master-key.ts';
 
 export interface EnrolmentDeps {
@@ -159,6 +160,7 @@ async function admit(
   request: EnrolRequest,
 ): Promise<void> {
   await revokeCertificates(client, deps.events, token.host_id);
+  await endTokens(client, token.host_id, token.secret_hash);
   await client.query('update enrolment_token set used_at = now(), used_key_hash = $2 where secret_hash = $1', [
     token.secret_hash,
     keyHash,

@@ -106,7 +106,7 @@ export async function revokeHost(
   actor: string,
 ): Promise<number> {
   await client.query(`update host set state = 'revoked', connection_id = '' where id = $1`, [host.id]);
-  await client.query(`update enrolment_token set used_at = now() where host_id = $1 and used_at is null`, [host.id]);
+  await endTokens(client, host.id);
   await client.query(
     `update job set state = 'failed', finished_at = now() where host_id = $1 and state in ('queued', 'running')`,
     [host.id],
@@ -114,6 +114,18 @@ export async function revokeHost(
   const fingerprints = await revokeCertificates(client, events, host.id);
   await appendAudit(client, { domainId: host.domainId, actor, action: 'host.revoke', subject: host.name });
   return fingerprints.length;
+}
+
+/**
+ * Ends the host's enrolment tokens, used ones too (their user could ask again), but for the one with the hash `spare`. A day
+ * back: a transaction that began a little earlier and waits for the row finds it ended as well.
+ */
+export async function endTokens(client: pg.ClientBase, hostId: string, spare?: Buffer): Promise<void> {
+  await client.query(
+    `update enrolment_token set expires_at = now() - interval '1 day'
+     where host_id = $1 and expires_at > now() and secret_hash is distinct from $2`,
+    [hostId, spare ?? null],
+  );
 }
 
 export async function revokeCertificates(

@@ -31,9 +31,12 @@ export interface ControlServiceDeps {
 }
 
 const WARNINGS_MAX = 1_000;
+/** Results of one host that are being taken at once: as many as it may run jobs, and a few that it says again. */
+const FINISHING_MAX = 8;
 const HELLO_TIMEOUT_MS = 10_000;
 
-export function makeControlService(deps: ControlServiceDeps): ControlServiceImplementation<CallerContext> {
+export function makeControlService(given: ControlServiceDeps): ControlServiceImplementation<CallerContext> {
+  const deps = { ...given, complete: onceAtATime(given.complete) };
   return {
     async *connect(requests, context) {
       const host = requireHost(context);
@@ -66,6 +69,19 @@ export function makeControlService(deps: ControlServiceDeps): ControlServiceImpl
   };
 }
 
+/** A host that says a result again, as it does after every new connection, waits for the scrub that is under way. */
+function onceAtATime(complete: ControlServiceDeps['complete']): ControlServiceDeps['complete'] {
+  const underWay = new Map<string, Promise<JobOutcome>>();
+  return (host, jobId, outcome) => {
+    const key = `${host.hostId} ${jobId}`;
+    const known = underWay.get(key);
+    if (known !== undefined) return known;
+    const started = complete(host, jobId, outcome).finally(() => underWay.delete(key));
+    underWay.set(key, started);
+    return started;
+  };
+}
+
 async function firstMessage(incoming: AsyncIterator<AgentMessage>): Promise<Hello> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_resolve, reject) => {
@@ -89,6 +105,7 @@ async function listen(
   connection: ControlConnection,
   incoming: AsyncIterator<AgentMessage>,
 ): Promise<void> {
+  const finishing = new Set<Promise<void>>();
   for (;;) {
     const next = await incoming.next();
     if (next.done === true) return;
@@ -101,8 +118,9 @@ async function listen(
         await connection.progress(kind.value.jobId, JobProgress.encode(kind.value).finish());
         break;
       case 'finished':
-        // Not awaited: a scrub takes long, and heartbeats must go on meanwhile.
-        finish(deps, host, connection, kind.value.jobId, kind.value.outcome).catch((error: unknown) =>
+        // Not awaited: a scrub takes long, and heartbeats must go on meanwhile. But only so many, however many are sent.
+        if (finishing.size >= FINISHING_MAX) await Promise.race(finishing);
+        followFinish(finishing, finish(deps, host, connection, kind.value.jobId, kind.value.outcome), (error) =>
           deps.log('job.finish-failed', { job: kind.value.jobId, host: host.hostName, error: String(error) }),
         );
         break;
@@ -116,6 +134,11 @@ async function listen(
         break;
     }
   }
+}
+
+function followFinish(running: Set<Promise<void>>, work: Promise<void>, failed: (error: unknown) => void): void {
+  const followed = work.catch(failed).finally(() => running.delete(followed));
+  running.add(followed);
 }
 
 async function finish(

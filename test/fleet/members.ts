@@ -15,6 +15,9 @@ import { adoptProcess, spawnRecorded, type ProcessRecord } from './processes.ts'
 const CA_FILE = 'ca.pem';
 const ADMIN_TOKEN_FILE = 'admin-token';
 
+/** How the agent's Node is started, here and by deploy/: a small nursery keeps it small. */
+export const AGENT_NODE_FLAGS = ['--max-semi-space-size=4'];
+
 export function startController(layout: FleetLayout, programs: BuiltPrograms, address: string): ProcessRecord {
   return spawnRecorded({
     command: programs.node,
@@ -29,7 +32,7 @@ export function startController(layout: FleetLayout, programs: BuiltPrograms, ad
 export function startAgent(layout: FleetLayout, programs: BuiltPrograms, host: string): ProcessRecord {
   return spawnRecorded({
     command: programs.node,
-    args: [programs.agent, 'run', '--state', layout.hostDir(host)],
+    args: [...AGENT_NODE_FLAGS, programs.agent, 'run', '--state', layout.hostDir(host)],
     env: memberEnvironment(),
     cwd: layout.dir,
     logFile: layout.logFile(host),

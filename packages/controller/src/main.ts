@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 // holdfast-controller: reads the command line, the environment and the settings' file, and nothing else does.
 
+import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 
 import { meaningOf, toHoldfastError, HoldfastError } from '@holdfast/shared/base/errors';
@@ -23,9 +24,18 @@ interface Flags {
   readonly logLevel?: string;
 }
 
+const DEFAULT_CONFIG_FILE = '/etc/holdfast/controller.yaml';
+
+/** A file that was named must be there; the machine's own need not, and is not for a controller with a directory of its own. */
+function configFile(flags: Flags): string | undefined {
+  if (flags.config !== undefined) return resolve(flags.config);
+  return flags.data === undefined && existsSync(DEFAULT_CONFIG_FILE) ? DEFAULT_CONFIG_FILE : undefined;
+}
+
 /** What the flags say wins over what the file says. */
 function readSettings(flags: Flags): Settings {
-  const file = flags.config === undefined ? {} : readConfig(resolve(flags.config), settingsSchema.partial());
+  const path = configFile(flags);
+  const file = path === undefined ? {} : readConfig(path, settingsSchema.partial());
   const { data, listen, metrics, advertise, vault, logLevel } = flags;
   const given = {
     ...file,
@@ -82,7 +92,7 @@ async function run(flags: Flags, work: (options: ControllerOptions) => Promise<s
 
 function withFlags(command: Command): Command {
   return command
-    .option('--config <file>', 'settings, YAML')
+    .option('--config <file>', `settings, YAML (default ${DEFAULT_CONFIG_FILE} if it is there and --data is not given)`)
     .option('--data <dir>', 'catalog, packs, keys (default /var/lib/holdfast)')
     .option('--vault <dir>', 'where the packs are (default: below the data directory)')
     .option('--log-level <level>', 'error, warn, info or debug');

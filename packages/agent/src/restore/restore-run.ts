@@ -31,7 +31,7 @@ import { UNIT_BYTES, UnitPlanner, type PlannedChunk, type PlannedUnit } from './
 import type { WorkerPool } from './worker-pool.ts';
 import type { WorkInFlight } from './work-in-flight.ts';
 
-export const WINDOW_BYTES = 24 * 1024 * 1024;
+export const WINDOW_BYTES = 16 * 1024 * 1024;
 /** What a unit costs besides its chunks: the leaf, messages, the thread's work on it. */
 export const UNIT_COST_BYTES = 256 * 1024;
 /** The thread that keeps directories for the end. */

@@ -127,7 +127,7 @@ export class WorkerPool<T, R> {
 }
 
 /** Short-lived views and records; a larger one only makes the thread's memory grow before it is looked at. */
-const YOUNG_HEAP_MB = 8;
+const YOUNG_HEAP_MB = 4;
 
 export function toCrossed(error: HoldfastError): CrossedError {
   return { code: error.code, message: error.message, hint: error.hint, details: error.details };

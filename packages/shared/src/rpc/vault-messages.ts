@@ -16,19 +16,22 @@ import {
   VaultDefinition,
 } from './gen/holdfast/v1/vault.ts';
 
-/** Field 3 of both messages, length-delimited: `part`. */
-const PART_TAG = 0x1a;
+const NONE = Buffer.alloc(0);
+
+/** `part`, length-delimited: field 3 of a request, field 2 of an answer. */
+const OBJECT_PART_TAG = 0x1a;
+const SERVED_PART_TAG = 0x12;
 const LENGTH_DELIMITED = 2;
 
 /** As BackupRequest.decode; the fields of a part are views of `bytes`. */
 export function decodeBackupRequest(bytes: Uint8Array): BackupRequest {
-  const part = decodePart(bytes, newObjectPart, readObjectPart);
+  const part = decodePart(bytes, OBJECT_PART_TAG, newObjectPart, readObjectPart);
   return part === undefined ? BackupRequest.decode(bytes) : { kind: { $case: 'part', value: part } };
 }
 
 /** As ReadResponse.decode; the fields of a part are views of `bytes`. */
 export function decodeReadResponse(bytes: Uint8Array): ReadResponse {
-  const part = decodePart(bytes, newServedPart, readServedPart);
+  const part = decodePart(bytes, SERVED_PART_TAG, newServedPart, readServedPart);
   return part === undefined ? ReadResponse.decode(bytes) : { kind: { $case: 'part', value: part } };
 }
 
@@ -47,7 +50,7 @@ export function encodeBackupRequest(request: BackupRequest): Uint8Array {
   // The content comes last, so that everything before it is known when it is copied.
   const head = fields.uint32(34).uint32(data.length).finish();
   const prefix = new BinaryWriter()
-    .uint32(PART_TAG)
+    .uint32(OBJECT_PART_TAG)
     .uint32(head.length + data.length)
     .finish();
 
@@ -58,7 +61,53 @@ export function encodeBackupRequest(request: BackupRequest): Uint8Array {
   return bytes;
 }
 
-/** The generated definition, with requests decoded as above: for the server. */
+/**
+ * Encodes answers for nice-grpc's server. The bytes of one answer are given back when the next is encoded: grpc-js's server
+ * has copied them into a frame by then, in the same turn (serializeMessage in its server-interceptors.ts). They come as an
+ * ArrayBuffer because nice-grpc puts `Buffer.from` around them, which copies an array and takes a buffer as it is.
+ */
+class ReadResponseEncoder {
+  #previous: ArrayBuffer | undefined;
+
+  encode(response: ReadResponse): ArrayBuffer {
+    const { kind } = response;
+    const data = kind?.$case === 'part' ? kind.value.data : NONE;
+    const small: ReadResponse =
+      kind?.$case === 'part' ? { kind: { $case: 'part', value: { ...kind.value, data: NONE } } } : response;
+    const bytes = data.length === 0 ? copyOf(ReadResponse.encode(small).finish()) : partWithData(small, data);
+    this.#previous?.transfer(0);
+    this.#previous = bytes;
+    return bytes;
+  }
+}
+
+/** Field 6 of ServedPart, length-delimited. */
+const SERVED_DATA_TAG = 0x32;
+
+/** A part's fields as the generated code writes them, and its content behind them. */
+function partWithData(withoutData: ReadResponse, data: Uint8Array): ArrayBuffer {
+  const encoded = ReadResponse.encode(withoutData).finish();
+  const reader = new BinaryReader(encoded);
+  reader.uint32();
+  const fields = reader.bytes();
+  const dataHead = new BinaryWriter().uint32(SERVED_DATA_TAG).uint32(data.length).finish();
+  const length = fields.length + dataHead.length + data.length;
+  const head = new BinaryWriter().uint32(SERVED_PART_TAG).uint32(length).finish();
+  const bytes = new Uint8Array(head.length + length);
+  bytes.set(head, 0);
+  bytes.set(fields, head.length);
+  bytes.set(dataHead, head.length + fields.length);
+  bytes.set(data, head.length + fields.length + dataHead.length);
+  return bytes.buffer;
+}
+
+function copyOf(bytes: Uint8Array): ArrayBuffer {
+  return new Uint8Array(bytes).buffer;
+}
+
+const readResponses = new ReadResponseEncoder();
+
+/** The generated definition, with requests decoded and answers encoded as above: for the server. */
 export const LeanVaultDefinition = {
   ...VaultDefinition,
   methods: {
@@ -66,6 +115,13 @@ export const LeanVaultDefinition = {
     backup: {
       ...VaultDefinition.methods.backup,
       requestType: { ...BackupRequest, decode: decodeBackupRequest },
+    },
+    read: {
+      ...VaultDefinition.methods.read,
+      responseType: {
+        decode: ReadResponse.decode,
+        encode: (response: ReadResponse) => ({ finish: () => readResponses.encode(response) }),
+      },
     },
   },
 } as unknown as typeof VaultDefinition;
@@ -81,10 +137,11 @@ export function freeMessage(view: Uint8Array): void {
 
 function decodePart<Part>(
   bytes: Uint8Array,
+  partTag: number,
   empty: () => Part,
   read: (part: Part, field: number, type: number, reader: BinaryReader) => boolean,
 ): Part | undefined {
-  if (bytes[0] !== PART_TAG) return undefined;
+  if (bytes[0] !== partTag) return undefined;
   const reader = new BinaryReader(bytes);
   reader.uint32();
   const length = reader.uint32();
@@ -107,8 +164,6 @@ function view(reader: BinaryReader): Buffer {
   const bytes = reader.bytes();
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
-
-const NONE = Buffer.alloc(0);
 
 function newObjectPart(): ObjectPart {
   return { id: NONE, totalLength: 0, offset: 0, data: NONE, referenceProofs: NONE };

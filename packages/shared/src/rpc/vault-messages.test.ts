@@ -105,9 +105,9 @@ describe('rpc/vault-messages', () => {
 
   it('writes answers that the generated code reads, each before the next is written', () => {
     const encode = (message: ReadResponse): ReadResponse => {
-      const bytes = LeanVaultDefinition.methods.read.responseType.encode(message).finish();
+      const wire = LeanVaultDefinition.methods.read.responseType.encode(message).finish();
       // As nice-grpc and grpc-js do: copied in the same turn.
-      return ReadResponse.decode(Uint8Array.from(Buffer.from(bytes)));
+      return ReadResponse.decode(Uint8Array.from(Buffer.from(wire)));
     };
     fc.assert(
       fc.property(served, (value) => {

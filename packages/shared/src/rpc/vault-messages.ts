@@ -119,7 +119,7 @@ export const LeanVaultDefinition = {
     read: {
       ...VaultDefinition.methods.read,
       responseType: {
-        decode: ReadResponse.decode,
+        decode: (bytes: Uint8Array) => ReadResponse.decode(bytes),
         encode: (response: ReadResponse) => ({ finish: () => readResponses.encode(response) }),
       },
     },
@@ -130,9 +130,9 @@ export const LeanVaultDefinition = {
  * Gives the memory of a received message back at once. Only for bytes that nothing else looks at any more: the message
  * of a part whose content was copied or stored.
  */
-export function freeMessage(view: Uint8Array): void {
+export function freeMessage(part: Uint8Array): void {
   // A small message may lie in Buffer's pool, which others use.
-  if (view.buffer instanceof ArrayBuffer && view.buffer.byteLength > Buffer.poolSize) view.buffer.transfer(0);
+  if (part.buffer instanceof ArrayBuffer && part.buffer.byteLength > Buffer.poolSize) part.buffer.transfer(0);
 }
 
 function decodePart<Part>(

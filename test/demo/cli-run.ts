@@ -10,7 +10,8 @@ import { layoutOf } from '../fleet/layout.ts';
 /** Runs a job to its end. Throws with what the command said when it failed; warnings are no failure. */
 export async function runJobCommand(dir: string, args: readonly string[]): Promise<SummaryEvent> {
   const { node, cli } = builtPrograms();
-  const env = { ...process.env, HOLDFAST_CONTEXT: layoutOf(dir).contextFile };
+  const { contextFile, cacheDir } = layoutOf(dir);
+  const env = { ...process.env, HOLDFAST_CONTEXT: contextFile, NODE_COMPILE_CACHE: cacheDir };
   const child = spawn(node, [cli, ...args, '--json'], { env, stdio: ['ignore', 'pipe', 'pipe'] });
   const line = process.stderr.isTTY
     ? new ProgressLine(

@@ -133,8 +133,9 @@ export async function fleetStart(dir: string, name: string): Promise<void> {
 /** Runs `holdfast` logged in to the fleet. Never throws on a failing command: look at `code`. */
 export async function holdfast(dir: string, args: readonly string[], input = ''): Promise<CliResult> {
   const { node, cli } = builtPrograms();
-  const { PATH } = process.env;
-  const env = { PATH, TZ: process.env['TZ'], HOLDFAST_CONTEXT: layoutOf(dir).contextFile };
+  const { PATH, TZ } = process.env;
+  const { contextFile, cacheDir } = layoutOf(dir);
+  const env = { PATH, TZ, HOLDFAST_CONTEXT: contextFile, NODE_COMPILE_CACHE: cacheDir };
   return await new Promise((resolve) => {
     const child = execFile(node, [cli, ...args], { env, maxBuffer: 1 << 30 }, (error, stdout, stderr) => {
       resolve({ code: error === null ? 0 : typeof error.code === 'number' ? error.code : 1, stdout, stderr });

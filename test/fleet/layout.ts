@@ -4,6 +4,7 @@
 //   DIR/env                 to source: holdfast on PATH, logged in
 //   DIR/bin/holdfast        the wrapper that runs the built command line with the pinned Node
 //   DIR/context.json        the command line's login
+//   DIR/cache/              code that Node has compiled for it
 //   DIR/controller/         data directory of the controller (catalog, packs, CA)
 //   DIR/hosts/web-1/        state directory of an agent
 //   DIR/logs/NAME.log       output of each process, appended
@@ -19,6 +20,7 @@ export interface FleetLayout {
   readonly envFile: string;
   readonly binDir: string;
   readonly contextFile: string;
+  readonly cacheDir: string;
   readonly controllerDir: string;
   readonly hostDir: (host: string) => string;
   readonly logFile: (name: string) => string;
@@ -33,6 +35,7 @@ export function layoutOf(dir: string): FleetLayout {
     envFile: join(dir, 'env'),
     binDir: join(dir, 'bin'),
     contextFile: join(dir, 'context.json'),
+    cacheDir: join(dir, 'cache'),
     controllerDir: join(dir, 'controller'),
     hostDir: (host) => join(dir, 'hosts', host),
     logFile: (name) => join(dir, 'logs', `${name}.log`),

@@ -9,9 +9,8 @@ import type { FleetLayout } from './layout.ts';
 /** @param cli the built command line's main module */
 export function writeShellFiles(layout: FleetLayout, node: string, cli: string): void {
   mkdirSync(layout.binDir, { recursive: true });
-  writeFileSync(join(layout.binDir, 'holdfast'), `#!/bin/sh\nexec ${quoted(node)} ${quoted(cli)} "$@"\n`, {
-    mode: 0o755,
-  });
+  const wrapper = `#!/bin/sh\nNODE_COMPILE_CACHE=${quoted(layout.cacheDir)} exec ${quoted(node)} ${quoted(cli)} "$@"\n`;
+  writeFileSync(join(layout.binDir, 'holdfast'), wrapper, { mode: 0o755 });
   writeFileSync(layout.envFile, envText(layout));
 }
 

@@ -8,7 +8,10 @@ import { homedir, userInfo } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { Environment } from './session/environment.ts';
 
-enableCompileCache();
+// In a directory of the user's own: what somebody else could write to (Node's default is below /tmp), they could make this run.
+enableCompileCache(
+  process.env['NODE_COMPILE_CACHE'] || join(process.env['XDG_CACHE_HOME'] || join(homedir(), '.cache'), 'holdfast'),
+);
 
 const FALLBACK_COLUMNS = 100;
 

@@ -132,11 +132,16 @@ describe('vault read session', () => {
       for (const answer of honest(whole ? want : { ...want, references: [18, 19] })) {
         if (whole || answer.$case === 'part') yield answer;
       }
-      if (!whole) setTimeout(() => controller.relay.cut(), 200);
     };
     const session = await open();
     const seen: number[] = [];
-    const receive: WantReceiver = { onObject: ({ reference }) => void seen.push(reference), onFailure: () => {} };
+    const receive: WantReceiver = {
+      onObject: ({ reference }) => {
+        seen.push(reference);
+        if (seen.length === 2) setImmediate(() => controller.relay.cut());
+      },
+      onFailure: () => {},
+    };
     await session.want(session.record, [1, 2, 18, 19], receive);
     expect(seen.toSorted((a, b) => a - b)).to.deep.equal([1, 2, 18, 19]);
     expect(wanted).to.deep.equal([

@@ -1,12 +1,10 @@
 import { createRpcClient } from '@holdfast/shared/rpc/channel';
-import { JobOutcome } from '@holdfast/shared/rpc/gen/holdfast/v1/control';
 import { expect } from 'chai';
 import { HealthDefinition } from 'nice-grpc-server-health';
 
 import { codeOf, startTestController, type TestController } from '../testing/test-controller.ts';
 import { addReflection } from './reflection.ts';
 import { checkSourceSpec } from './source-spec.ts';
-import { mergeOutcome } from './verify-outcome.ts';
 
 const SPEC = { name: 'site', type: { $case: 'files' as const, value: { paths: ['/srv/site'] } } };
 
@@ -69,25 +67,5 @@ describe('a controller', () => {
     const hooks = { before: ['sh'], after: [], timeoutSeconds: 0, requireBefore: false };
     const hooked = { ...base, name: 'x', hooks, type: { $case: 'files' as const, value: fill(['/a']) } };
     expect(() => checkSourceSpec(hooked)).to.throw(/hook/);
-  });
-});
-
-describe('the outcome of a verify', () => {
-  const done = JobOutcome.fromPartial({ result: 'done' });
-  const clean = { packsChecked: 1, objectsChecked: 1, bytesChecked: 1, damages: [], snapshots: [] };
-
-  it('is the agent’s when the packs are whole, and failed with the places when they are not', () => {
-    expect(mergeOutcome(done, [clean])).to.equal(done);
-    const damages = [{ packId: 'p', offset: 7, lengthBytes: 9, what: 'checksum', objectIds: ['ab'] }];
-    const snapshots = [
-      { snapshotId: 'cd'.repeat(32), sourceId: 's', sequence: 3, objectIds: ['ab'], files: ['etc/passwd'] },
-    ];
-    const merged = mergeOutcome(done, [
-      { ...clean, damages, snapshots },
-      { ...clean, damages },
-    ]);
-    expect(merged).to.include({ result: 'failed', errorCode: 'DAMAGED' });
-    expect(merged.warningsTotal).to.equal(3n);
-    expect(merged.warnings.map((warning) => warning.path.toString())).to.include('etc/passwd');
   });
 });

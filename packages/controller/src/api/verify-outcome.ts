@@ -34,18 +34,29 @@ export async function completeVerify(
       : [job.snapshotId];
   const reports: VerifyReport[] = [];
   for (const snapshotId of ids) reports.push(await deps.vault.verify({ domainId: job.domainId, snapshotId }));
-  return mergeOutcome(outcome, reports);
+  return mergeOutcome(outcome, reports, ids);
 }
 
-/** What the agent said, and what the scrub found, in one outcome: any damage makes it failed. */
-export function mergeOutcome(outcome: JobOutcome, reports: readonly VerifyReport[]): JobOutcome {
+/**
+ * What the agent said, and what the scrub found, in one outcome. Damage makes it failed; but an older snapshot that lost
+ * something for good is a warning to whoever verifies another one, or nobody's verify would ever succeed again.
+ */
+export function mergeOutcome(
+  outcome: JobOutcome,
+  reports: readonly VerifyReport[],
+  asked: readonly Uint8Array[],
+): JobOutcome {
+  const askedIds = new Set(asked.map((id) => Buffer.from(id).toString('hex')));
+  let damaged = false;
   const found = new Map<string, JobWarning>();
   for (const report of reports) {
     for (const damage of report.damages) {
+      damaged = true;
       const message = `pack ${damage.packId} at ${damage.offset}, ${damage.lengthBytes} bytes: ${damage.what}`;
       found.set(message, { code: 'damaged', path: Buffer.alloc(0), message });
     }
     for (const snapshot of report.snapshots) {
+      damaged ||= askedIds.has(snapshot.snapshotId);
       const id = snapshot.snapshotId.slice(0, 12);
       const message = `snapshot ${id} (number ${snapshot.sequence}) needs ${snapshot.objectIds.length} damaged or missing objects`;
       found.set(message, { code: 'damaged', path: Buffer.alloc(0), message });
@@ -59,8 +70,15 @@ export function mergeOutcome(outcome: JobOutcome, reports: readonly VerifyReport
     }
   }
   if (found.size === 0) return outcome;
-  return JobOutcome.fromPartial({
+  const told = {
     ...outcome,
+    warnings: [...outcome.warnings, ...found.values()].slice(0, 1000),
+    warningsTotal: outcome.warningsTotal + BigInt(found.size),
+  };
+  if (!damaged)
+    return JobOutcome.fromPartial({ ...told, result: outcome.result === 'done' ? 'warnings' : outcome.result });
+  return JobOutcome.fromPartial({
+    ...told,
     result: 'failed',
     errorCode: outcome.errorCode === '' ? 'DAMAGED' : outcome.errorCode,
     errorMessage:
@@ -69,7 +87,5 @@ export function mergeOutcome(outcome: JobOutcome, reports: readonly VerifyReport
         : outcome.errorMessage,
     errorHint:
       outcome.errorHint === '' ? 'The next backup stores again what it can: holdfast backup' : outcome.errorHint,
-    warnings: [...outcome.warnings, ...found.values()].slice(0, 1000),
-    warningsTotal: outcome.warningsTotal + BigInt(found.size),
   });
 }

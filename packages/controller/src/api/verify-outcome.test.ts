@@ -1,0 +1,42 @@
+import { expect } from 'chai';
+
+import { JobOutcome } from '@holdfast/shared/rpc/gen/holdfast/v1/control';
+
+import type { VerifyReport } from '../vault/contract.ts';
+import { mergeOutcome } from './verify-outcome.ts';
+
+describe('the outcome of a verify', () => {
+  const [asked, older] = [Buffer.alloc(32, 1), Buffer.alloc(32, 2)];
+  const nothing: VerifyReport = { packsChecked: 1, objectsChecked: 1, bytesChecked: 1, damages: [], snapshots: [] };
+  const hurt = (id: Buffer): VerifyReport => ({
+    ...nothing,
+    snapshots: [{ snapshotId: id.toString('hex'), sourceId: 's', sequence: 7, objectIds: ['00'], files: ['a/b'] }],
+  });
+  const damages = [{ packId: 'p', offset: 5, lengthBytes: 9, what: 'a record is damaged', objectIds: [] }];
+  const done = JobOutcome.fromPartial({ result: 'done' });
+  const failed = JobOutcome.fromPartial({ result: 'failed', errorCode: 'DAMAGED', errorMessage: '3 damaged' });
+
+  it('nothing found leaves what the agent said', () => {
+    expect(mergeOutcome(done, [nothing], [asked])).to.deep.equal(done);
+    expect(mergeOutcome(failed, [nothing], [asked])).to.deep.equal(failed);
+  });
+
+  it('threat 8 damage that the scrub finds, or a hurt snapshot that was asked for, fails it, and names both', () => {
+    for (const report of [{ ...nothing, damages }, hurt(asked), { ...hurt(older), damages }]) {
+      const outcome = mergeOutcome(done, [report], [asked]);
+      expect(outcome).to.include({ result: 'failed', errorCode: 'DAMAGED' });
+      expect(outcome.warningsTotal).to.equal(BigInt(outcome.warnings.length));
+      expect(outcome.warnings).to.have.length.greaterThan(0);
+    }
+    const [first, second] = mergeOutcome(done, [hurt(asked)], [asked]).warnings;
+    expect(first?.message).to.contain('number 7');
+    expect(second?.path.toString()).to.equal('a/b');
+  });
+
+  it('another snapshot that lost something is a warning, and no failure of this one', () => {
+    const outcome = mergeOutcome(done, [hurt(older)], [asked]);
+    expect(outcome).to.include({ result: 'warnings', errorCode: '' });
+    expect(outcome.warnings[0]?.message).to.contain('number 7');
+    expect(mergeOutcome(failed, [hurt(older)], [asked])).to.include({ result: 'failed', errorMessage: '3 damaged' });
+  });
+});

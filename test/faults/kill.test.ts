@@ -37,6 +37,8 @@ describe('SIGKILL at any moment of a backup', function kills() {
         await campaign.end();
         console.log(`      ${campaign.report()}, seed ${seed}`);
       } catch (error) {
+        // At once: with hundreds of rounds mocha's own report is long in coming.
+        console.log(`      failed with HOLDFAST_SEED=${seed}: ${String(error)}`);
         throw new Error(`with HOLDFAST_SEED=${seed}: ${String(error)}`, { cause: error });
       } finally {
         await campaign.lab.close();

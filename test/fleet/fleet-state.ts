@@ -1,6 +1,6 @@
-// What a fleet remembers between `up` and `up`: its address and its hosts; and where it may be.
+// What a fleet remembers between `up` and `up`: its address and its hosts.
 
-import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { CONTROLLER, type FleetLayout } from './layout.ts';
 
@@ -9,24 +9,6 @@ export interface Fleet {
   /** "127.0.0.1:PORT" */
   readonly address: string;
   readonly hosts: readonly string[];
-}
-
-/**
- * Under root, PostgreSQL runs as another user, who must be able to reach its files: the fleet's own directory is opened for
- * passing through (what is private inside has its own modes), and one above it that is closed is named.
- */
-export function prepareDirectory(layout: FleetLayout): void {
-  mkdirSync(layout.dir, { recursive: true });
-  if (process.getuid?.() !== 0) return;
-  const mode = statSync(layout.dir).mode;
-  if ((mode & 0o001) === 0) chmodSync(layout.dir, (mode & 0o7777) | 0o011);
-  for (let at = layout.dir; at !== '/'; at = at.slice(0, at.lastIndexOf('/')) || '/') {
-    if ((statSync(at).mode & 0o001) === 0) {
-      throw new Error(
-        `other users can't pass through ${at}, and PostgreSQL does not run as root: choose a directory elsewhere`,
-      );
-    }
-  }
 }
 
 export function readState(layout: FleetLayout): Fleet | undefined {

@@ -16,7 +16,6 @@ import {
   checkMember,
   freePort,
   isFree,
-  prepareDirectory,
   readState,
   stateOf,
   writeState,
@@ -69,7 +68,7 @@ export async function fleetUp(options: FleetOptions): Promise<Fleet> {
   const layout = layoutOf(options.dir);
   const say = options.say ?? silent;
   const programs = builtPrograms();
-  prepareDirectory(layout);
+  mkdirSync(layout.dir, { recursive: true });
   const known = readState(layout);
   const hosts = [...new Set([...(known?.hosts ?? []), ...options.hosts])];
   for (const host of hosts) checkHostName(host);

@@ -38,8 +38,9 @@ export async function completeVerify(
 }
 
 /**
- * What the agent said, and what the scrub found, in one outcome. Damage makes it failed; but an older snapshot that lost
- * something for good is a warning to whoever verifies another one, or nobody's verify would ever succeed again.
+ * What the agent said, and what the scrub found, in one outcome. It fails when a snapshot that was asked for lost something.
+ * Any other damage (an older snapshot's, or bytes that the next backup has replaced) is a warning: it stays where it is, and
+ * no verify would ever succeed again.
  */
 export function mergeOutcome(
   outcome: JobOutcome,
@@ -51,7 +52,6 @@ export function mergeOutcome(
   const found = new Map<string, JobWarning>();
   for (const report of reports) {
     for (const damage of report.damages) {
-      damaged = true;
       const message = `pack ${damage.packId} at ${damage.offset}, ${damage.lengthBytes} bytes: ${damage.what}`;
       found.set(message, { code: 'damaged', path: Buffer.alloc(0), message });
     }

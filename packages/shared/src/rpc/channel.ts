@@ -90,7 +90,9 @@ function withTimeout(timeoutMs: number): ClientMiddleware {
       return yield* call.next(call.request, { ...options, signal });
     } catch (error) {
       if (!timeout.aborted || options.signal?.aborted === true) throw error;
-      throw new HoldfastError('UNREACHABLE', `the controller did not answer within ${timeoutMs / 1000} s`, { cause: error });
+      throw new HoldfastError('UNREACHABLE', `the controller did not answer within ${timeoutMs / 1000} s`, {
+        cause: error,
+      });
     }
   };
 }

@@ -16,7 +16,7 @@
 // Record: total length u32 · references length u32 · id 32 · references · payload · first 8 bytes of SHA-256 of all that.
 
 import { hash } from 'node:crypto';
-import { closeSync, fstatSync, ftruncateSync, openSync, readSync, renameSync, writeSync } from 'node:fs';
+import { closeSync, fstatSync, ftruncateSync, openSync, readSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import type { NodeBytes, SyncNodeStore, WantedNode } from '@holdfast/shared/format/manifest/node-store';
 
@@ -106,6 +106,7 @@ export class NodeCache implements SyncNodeStore {
 /** Writes a new cache file with only the nodes of `keep` (ids as byte strings), in the order of the old one. */
 export function compactNodeCache(path: string, keep: ReadonlySet<string>): void {
   const old = new NodeCache(path);
+  rmSync(`${path}.new`, { force: true });
   const fresh = new NodeCache(`${path}.new`);
   try {
     for (const key of old.ids) {

@@ -20,6 +20,7 @@ import { rootOf } from '../scan/selected-paths.ts';
 import { Walk, type WalkNote } from '../scan/walk.ts';
 import { Assembler } from './assembler.ts';
 import { checkRoots } from './check-roots.ts';
+import { compact, worthCompacting } from './cache-compaction.ts';
 import { ChangeList, TooManyChanges } from './change-list.ts';
 import { ContentReader } from './content-reader.ts';
 import { DeadBytes } from './dead-bytes.ts';
@@ -103,6 +104,8 @@ function run(changedPaths: readonly ByteString[] | undefined): void {
     walk.close();
     cache.close();
   }
+  if (worthCompacting(cache.size, result))
+    compact(data.cacheFile, baseRoot === undefined ? [result] : [result, baseRoot]);
   const files = changes === undefined ? scan.files : base!.files - scan.previousFiles + scan.files;
   if (files === 0 && base !== undefined && base.files > 0) {
     const message = `no file is left of ${base.files} in the snapshot before: is a file system not mounted?`;

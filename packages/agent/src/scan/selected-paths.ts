@@ -42,17 +42,20 @@ export function rootOf(paths: readonly ByteString[]): {
   readonly root: ByteString;
   readonly only?: readonly ByteString[];
 } {
-  const clean = paths.map((path) => {
-    if (!path.startsWith('/') || path.includes('\0')) {
-      throw new HoldfastError('INVALID_ARGUMENT', `the path ${displayPath(path)} of a source is not absolute`);
-    }
-    return path
-      .split('/')
-      .filter((name) => name !== '' && name !== '.')
-      .join('/');
-  });
+  const clean = paths.map(withoutRoot);
   const [single, ...others] = clean;
   if (single === undefined) throw new HoldfastError('INVALID_ARGUMENT', 'a source has no path');
   if (others.length === 0) return { root: `/${single}` };
   return { root: '/', only: clean };
+}
+
+/** An absolute path as a manifest of several roots has it: no slash at its ends, none twice. Throws INVALID_ARGUMENT. */
+export function withoutRoot(path: ByteString): ByteString {
+  if (!path.startsWith('/') || path.includes('\0')) {
+    throw new HoldfastError('INVALID_ARGUMENT', `the path ${displayPath(path)} of a source is not absolute`);
+  }
+  return path
+    .split('/')
+    .filter((name) => name !== '' && name !== '.')
+    .join('/');
 }

@@ -268,6 +268,16 @@ describe('tree watcher', () => {
     await eventually(() => changed(fromText(join(root, 'two/file').slice(1))));
   });
 
+  it('names what changes beneath several roots as the walk does, and applies rules to what the walk applies them to', async () => {
+    for (const name of ['one/keep', 'two']) mkdirSync(join(root, name), { recursive: true });
+    // `/keep` is a directory of the file system's root: not the one in the first root.
+    await begin(filesSource([`${root}//one/`, `${root}/./two/`], { excludes: ['/keep'] }));
+    writeFileSync(join(root, 'one/keep/file'), 'x');
+    await eventually(() => changed(fromText(join(root, 'one/keep/file').slice(1))));
+    writeFileSync(join(root, 'two/file'), 'x');
+    await eventually(() => changed(fromText(join(root, 'two/file').slice(1))));
+  });
+
   it('says that a root that is not there cannot be watched', async () => {
     await begin(filesSource([join(root, 'none')]));
     expect(messages[0]).to.deep.include({ kind: 'ended', why: 'failed' });

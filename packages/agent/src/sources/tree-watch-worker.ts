@@ -5,11 +5,12 @@
 // mangled, so its directory is reported in its place. Links are never followed (threat 27), excluded directories and, where
 // it was asked for, other file systems are left out (threat 36).
 
-import { lstatSync, readdirSync, realpathSync, type Dirent, type Stats } from 'node:fs';
+import { lstatSync, readdirSync, readFileSync, realpathSync, type Dirent, type Stats } from 'node:fs';
 import { isMainThread, parentPort, workerData } from 'node:worker_threads';
 import { watch } from 'chokidar';
 import { fromBytes, fromText, toBytes, type ByteString } from '@holdfast/shared/base/byte-string';
 import { ExcludeRules } from '../scan/exclude-rules.ts';
+import { withoutRoot } from '../scan/selected-paths.ts';
 import type { WatchMessage, WatchOrder } from './tree-watcher.ts';
 
 const BATCH_MS = 250;
@@ -47,7 +48,8 @@ function openRoot(path: ByteString, several: boolean): WatchedRoot {
   const bytes = realpathSync.native(toBytes(path), 'buffer');
   const real = bytes.toString('utf8');
   if (!Buffer.from(real, 'utf8').equals(bytes)) throw new Error('the path of the source is not UTF-8');
-  const prefix = several ? `${path.replace(/^\/+/, '')}/` : '';
+  const inManifest = several ? withoutRoot(path) : '';
+  const prefix = inManifest === '' ? '' : `${inManifest}/`;
   return { real, prefix, device: lstatSync(real).dev };
 }
 
@@ -61,7 +63,7 @@ function countDirectories(root: WatchedRoot, rules: ExcludeRules, order: WatchOr
       if (!entry.isDirectory()) continue;
       const name = fromBytes(entry.name);
       const child = path === '' ? name : `${path}/${name}`;
-      if (rules.decide(child, true) === 'leave-out') continue;
+      if (rules.decide(root.prefix + child, true) === 'leave-out') continue;
       if (order.files.oneFileSystem && isElsewhere(root, child)) continue;
       if (entry.name.equals(Buffer.from(entry.name.toString('utf8'), 'utf8'))) pending.push(child);
       else count.unwatchable.push(root.prefix + child);
@@ -99,7 +101,7 @@ function startWatching(roots: readonly WatchedRoot[], rules: ExcludeRules, order
     if (root === undefined || stats === undefined) return false;
     if (!stats.isDirectory()) return path !== root.real;
     if (order.files.oneFileSystem && stats.dev !== root.device) return true;
-    return rules.decide(relative(root, path), true) === 'leave-out';
+    return path !== root.real && rules.decide(root.prefix + relative(root, path), true) === 'leave-out';
   };
   const end = (why: 'over' | 'failed', note: string): void => {
     say({ kind: 'ended', why, note });
@@ -120,14 +122,16 @@ function startWatching(roots: readonly WatchedRoot[], rules: ExcludeRules, order
   });
   watcher.on('unlinkDir', () => void count.directories--);
   watcher.on('raw', (_event, name, details) => {
+    batch.heard();
     const directory = watchedPath(details);
     const root = directory === undefined ? undefined : rootOf(directory);
     if (directory === undefined || root === undefined) return;
     const within = relative(root, directory);
     const named = typeof name === 'string' && name !== '' && !name.includes(REPLACEMENT);
-    const path = named ? (within === '' ? fromText(name) : `${within}/${fromText(name)}`) : within;
-    // An excluded name costs a look at it, no more: whether it is a directory is not known here.
-    if (rules.decide(path, false) !== 'leave-out') batch.add(root.prefix + path);
+    const inside = named ? (within === '' ? fromText(name) : `${within}/${fromText(name)}`) : within;
+    const path = inside === '' ? root.prefix.slice(0, -1) : root.prefix + inside;
+    // Whether it is a directory is not known here, so it is left out only if it is left out either way.
+    if (rules.decide(path, false) !== 'leave-out' || rules.decide(path, true) !== 'leave-out') batch.add(path);
   });
 }
 
@@ -141,9 +145,14 @@ function watchedPath(details: unknown): string | undefined {
   return typeof path === 'string' ? path : undefined;
 }
 
-/** Gathers paths for a moment, so that a burst is one message, and a flood is one word. */
+/**
+ * Gathers paths for a moment, so that a burst is one message, and a flood is one word. A flood that fills the kernel's queue
+ * loses events, and nobody is told: but then a whole queue of them arrives between two turns of the event loop.
+ */
 class ChangeBatch {
   readonly #directories: () => number;
+  readonly #mostHeard = queuedEventsMax() / 2;
+  #heard = 0;
   #paths = new Set<ByteString>();
   #timer: NodeJS.Timeout | undefined;
 
@@ -151,17 +160,41 @@ class ChangeBatch {
     this.#directories = directories;
   }
 
+  /** One more event came, whatever it was about. */
+  heard(): void {
+    this.#heard++;
+    this.#setTimer();
+  }
+
   add(path: ByteString): void {
     if (this.#paths.size <= MAX_BATCH) this.#paths.add(path.endsWith('/') ? path.slice(0, -1) : path);
+    this.#setTimer();
+  }
+
+  #setTimer(): void {
     if (this.#timer === undefined) this.#timer = setTimeout(() => this.#flush(), BATCH_MS);
   }
 
   #flush(): void {
     this.#timer = undefined;
-    const paths = this.#paths.size > MAX_BATCH ? 'everything' : [...this.#paths];
+    const tooMany = this.#paths.size > MAX_BATCH || this.#heard > this.#mostHeard;
+    const paths = tooMany ? 'everything' : [...this.#paths];
     this.#paths = new Set();
+    this.#heard = 0;
+    if (paths.length === 0) return;
     say({ kind: 'changes', paths, directories: this.#directories() });
   }
+}
+
+/** Events that the kernel keeps for one watcher; more are dropped. */
+function queuedEventsMax(): number {
+  try {
+    const events = Number(readFileSync('/proc/sys/fs/inotify/max_queued_events', 'utf8'));
+    if (events > 0) return events;
+  } catch {
+    // Not to be read here: then as the kernel comes.
+  }
+  return 16_384;
 }
 
 function say(message: WatchMessage): void {

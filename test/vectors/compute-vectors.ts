@@ -229,6 +229,10 @@ function recordVectors() {
       partial: true,
       warningsTotal: 1,
       startedAtMs: 1_790_000_000_000,
+      domainName: 'default',
+      domainManaged: true,
+      domainKeyEpoch: 1,
+      sourceSpec: seededBytes('source spec', 24),
     },
     {
       kind: 'lock',

@@ -171,3 +171,20 @@ export function readSnapshotRecord(
     sourceId: text(4),
   };
 }
+
+/** What a commit record's payload says of whose snapshot it is; undefined for a controller record of another kind. */
+export function readCommitRecord(
+  payload: Buffer,
+): { snapshotId: string; domainName: string; hostName: string; sourceName: string; sourceSpec: string } | undefined {
+  const commit = bytesFields(payload).get(2);
+  if (commit === undefined) return undefined;
+  const fields = bytesFields(commit);
+  const bytes = (field: number): Buffer => fields.get(field) ?? Buffer.alloc(0);
+  return {
+    snapshotId: bytes(1).toString('hex'),
+    domainName: bytes(15).toString(),
+    hostName: bytes(4).toString(),
+    sourceName: bytes(6).toString(),
+    sourceSpec: bytes(18).toString('hex'),
+  };
+}

@@ -10,7 +10,16 @@ import { verifySnapshotRecord } from '@holdfast/shared/format/snapshot-record';
 import { seededBytes } from '@holdfast/shared/testing/seeded-bytes';
 import { expect } from 'chai';
 import { computeVectors, contentOf, idOf, master } from './compute-vectors.ts';
-import { bundleCloses, gear, key, pieces, readEnvelope, readSnapshotRecord, sha256 } from './independent-reader.ts';
+import {
+  bundleCloses,
+  gear,
+  key,
+  pieces,
+  readEnvelope,
+  readCommitRecord,
+  readSnapshotRecord,
+  sha256,
+} from './independent-reader.ts';
 
 type Vectors = ReturnType<typeof computeVectors>;
 
@@ -112,5 +121,21 @@ describe('a reader written from the document alone', () => {
     expect(read).to.deep.equal({ signed: true, domainId, hostId, sourceId });
     const other = readSnapshotRecord(bytes(snapshot.payload), seededBytes('other', 32), bytes(snapshot.publicKey));
     expect(other.signed).to.equal(false);
+  });
+
+  it('tells from a commit record whose snapshot it is', () => {
+    const read = published('records.json').controller.map(({ payload }) => readCommitRecord(bytes(payload)));
+    expect(read).to.deep.equal([
+      {
+        snapshotId: seededBytes('snapshot', 32).toString('hex'),
+        domainName: 'default',
+        hostName: 'web-1',
+        sourceName: 'site',
+        sourceSpec: seededBytes('source spec', 24).toString('hex'),
+      },
+      undefined,
+      undefined,
+      undefined,
+    ]);
   });
 });

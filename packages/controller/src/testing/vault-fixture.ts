@@ -73,6 +73,10 @@ export function openTestVault(options: TestVaultOptions): Promise<Vault> {
         hostName: 'web-1',
         sourceName: 'site',
         sourceType: 'files',
+        domainName: 'default',
+        domainManaged: true,
+        domainKeyEpoch: 0,
+        sourceSpec: Buffer.alloc(0),
         hostRecordPublicKey: Buffer.alloc(32),
       };
       return Promise.resolve(host && { hostId: host.caller.hostId, domainId: host.caller.domainId, ...names });

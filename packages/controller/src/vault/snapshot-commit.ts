@@ -27,6 +27,11 @@ export interface SourceIdentity {
   readonly hostName: string;
   readonly sourceName: string;
   readonly sourceType: string;
+  readonly domainName: string;
+  readonly domainManaged: boolean;
+  readonly domainKeyEpoch: number;
+  /** As it was configured, for whoever can read it; empty when it is too long for a record. */
+  readonly sourceSpec: Uint8Array;
   /** Raw Ed25519, 32 bytes. */
   readonly hostRecordPublicKey: Uint8Array;
 }
@@ -166,6 +171,10 @@ function commitRecord(
     statistics: commit.stats,
     partial: commit.partial,
     warningsTotal: commit.warningsTotal,
+    domainName: source.domainName,
+    domainManaged: source.domainManaged,
+    domainKeyEpoch: source.domainKeyEpoch,
+    sourceSpec: source.sourceSpec,
   };
 }
 

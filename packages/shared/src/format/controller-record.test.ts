@@ -7,6 +7,7 @@ import {
   decodeControllerRecord,
   encodeControllerRecord,
   MAX_CONTROLLER_RECORD_BYTES,
+  MAX_SOURCE_SPEC_BYTES,
   type CommitRecord,
   type ControllerRecord,
   type LogSegmentRecord,
@@ -29,6 +30,10 @@ const commit: CommitRecord = {
   partial: false,
   warningsTotal: 0,
   startedAtMs: 1_789_999_990_000,
+  domainName: 'default',
+  domainManaged: true,
+  domainKeyEpoch: 0xffff,
+  sourceSpec: seededBytes('a spec', 40),
 };
 const logSegment: LogSegmentRecord = {
   kind: 'logSegment',
@@ -97,9 +102,12 @@ describe('controller records', () => {
       { ...commit, hostRecordPublicKey: Buffer.alloc(33) },
       { ...commit, sequence: 0.5 },
       { ...commit, committedAtMs: Number.NaN },
+      { ...commit, domainKeyEpoch: 0x1_0000 },
       { ...logSegment, timeline: 2 ** 32 },
     ];
     for (const record of wrong) expectError(() => encodeControllerRecord(record), 'INVALID_ARGUMENT');
     expectError(() => encodeControllerRecord({ ...commit, hostName: 'x'.repeat(4_097) }), 'LIMIT_EXCEEDED');
+    const longSpec = Buffer.alloc(MAX_SOURCE_SPEC_BYTES + 1);
+    expectError(() => encodeControllerRecord({ ...commit, sourceSpec: longSpec }), 'LIMIT_EXCEEDED');
   });
 });

@@ -20,6 +20,7 @@ import {
   checkRecordVersion,
   countIn,
   countOut,
+  damagedRecord,
   decodeBounded,
   integerIn,
   integerOut,
@@ -56,6 +57,12 @@ export interface CommitRecord {
   readonly warningsTotal: number;
   /** Agent's clock. */
   readonly startedAtMs: number;
+  readonly domainName: string;
+  /** Whether the controller kept the domain's secret. */
+  readonly domainManaged: boolean;
+  readonly domainKeyEpoch: number;
+  /** The source as it was configured: an encoded SourceSpec of at most 32 KiB; empty when it was longer. */
+  readonly sourceSpec: Uint8Array;
 }
 
 /** A snapshot may not be deleted before a time. */
@@ -98,6 +105,8 @@ export interface LogSegmentRecord {
 }
 
 export const MAX_CONTROLLER_RECORD_BYTES = 64 * 1024;
+export const MAX_SOURCE_SPEC_BYTES = 32 * 1024;
+const MAX_KEY_EPOCH = 0xffff;
 
 /**
  * The payload to seal as kind controllerRecord, without references, with the system domain's keys.
@@ -193,6 +202,10 @@ function commitOut(record: CommitRecord): WireCommit {
     partial: record.partial,
     warningsTotal: countOut(record.warningsTotal, 'warnings_total'),
     startedAtMs: integerOut(record.startedAtMs, 'started_at_ms'),
+    domainName: textOut(record.domainName, 'domain_name'),
+    domainManaged: record.domainManaged,
+    domainKeyEpoch: keyEpochOut(record.domainKeyEpoch),
+    sourceSpec: specOut(record.sourceSpec),
   };
 }
 
@@ -213,7 +226,35 @@ function commitIn(wire: WireCommit): CommitRecord {
     partial: wire.partial,
     warningsTotal: countIn(wire.warningsTotal, 'warnings_total'),
     startedAtMs: integerIn(wire.startedAtMs, 'started_at_ms'),
+    domainName: textIn(wire.domainName, 'domain_name'),
+    domainManaged: wire.domainManaged,
+    domainKeyEpoch: keyEpochIn(wire.domainKeyEpoch),
+    sourceSpec: specIn(wire.sourceSpec),
   };
+}
+
+function keyEpochOut(epoch: number): number {
+  if (!Number.isInteger(epoch) || epoch < 0 || epoch > MAX_KEY_EPOCH) {
+    throw new HoldfastError('INVALID_ARGUMENT', 'domain_key_epoch of a record is a 16-bit number');
+  }
+  return epoch;
+}
+
+function keyEpochIn(epoch: number): number {
+  if (epoch > MAX_KEY_EPOCH) throw damagedRecord('domain_key_epoch is beyond 16 bits');
+  return epoch;
+}
+
+function specOut(spec: Uint8Array): Buffer {
+  if (spec.length > MAX_SOURCE_SPEC_BYTES) {
+    throw new HoldfastError('LIMIT_EXCEEDED', `source_spec of a record is over ${MAX_SOURCE_SPEC_BYTES} bytes`);
+  }
+  return Buffer.from(spec);
+}
+
+function specIn(spec: Uint8Array): Buffer<ArrayBuffer> {
+  if (spec.length > MAX_SOURCE_SPEC_BYTES) throw damagedRecord(`source_spec is over ${MAX_SOURCE_SPEC_BYTES} bytes`);
+  return ownBytes(spec);
 }
 
 function logSegmentOut(record: LogSegmentRecord): WireLogSegment {

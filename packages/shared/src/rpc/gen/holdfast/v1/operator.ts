@@ -230,6 +230,8 @@ export interface StartVerifyRequest {
   all: boolean;
   /** who reads; empty: the source's own host */
   onHost: string;
+  /** only these, from the source's root; none: everything */
+  paths: Buffer[];
 }
 
 export interface StartJobResponse {
@@ -2992,7 +2994,7 @@ export const StartRestoreRequest: MessageFns<StartRestoreRequest> = {
 };
 
 function createBaseStartVerifyRequest(): StartVerifyRequest {
-  return { domain: "", source: "", snapshotId: Buffer.alloc(0), atMs: 0n, all: false, onHost: "" };
+  return { domain: "", source: "", snapshotId: Buffer.alloc(0), atMs: 0n, all: false, onHost: "", paths: [] };
 }
 
 export const StartVerifyRequest: MessageFns<StartVerifyRequest> = {
@@ -3017,6 +3019,9 @@ export const StartVerifyRequest: MessageFns<StartVerifyRequest> = {
     }
     if (message.onHost !== "") {
       writer.uint32(50).string(message.onHost);
+    }
+    for (const v of message.paths) {
+      writer.uint32(58).bytes(v!);
     }
     return writer;
   },
@@ -3082,6 +3087,14 @@ export const StartVerifyRequest: MessageFns<StartVerifyRequest> = {
             message.onHost = reader.string();
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.paths.push(Buffer.from(reader.bytes()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3105,6 +3118,7 @@ export const StartVerifyRequest: MessageFns<StartVerifyRequest> = {
     message.atMs = (object.atMs !== undefined && object.atMs !== null) ? BigInt(object.atMs) : 0n;
     message.all = object.all ?? false;
     message.onHost = object.onHost ?? "";
+    message.paths = object.paths?.map((e) => e) || [];
     return message;
   },
 };

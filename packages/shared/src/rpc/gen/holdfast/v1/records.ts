@@ -88,6 +88,12 @@ export interface CommitRecord {
   warningsTotal: bigint;
   /** agent's clock */
   startedAtMs: bigint;
+  domainName: string;
+  /** whether the controller kept the domain's secret */
+  domainManaged: boolean;
+  domainKeyEpoch: number;
+  /** The source as the operator had configured it, a SourceSpec; empty when it is over 32 KiB. */
+  sourceSpec: Buffer;
 }
 
 /** A snapshot may not be deleted before a time. */
@@ -824,6 +830,10 @@ function createBaseCommitRecord(): CommitRecord {
     partial: false,
     warningsTotal: 0n,
     startedAtMs: 0n,
+    domainName: "",
+    domainManaged: false,
+    domainKeyEpoch: 0,
+    sourceSpec: Buffer.alloc(0),
   };
 }
 
@@ -882,6 +892,18 @@ export const CommitRecord: MessageFns<CommitRecord> = {
         throw new globalThis.Error("value provided for field message.startedAtMs of type int64 too large");
       }
       writer.uint32(112).int64(message.startedAtMs);
+    }
+    if (message.domainName !== "") {
+      writer.uint32(122).string(message.domainName);
+    }
+    if (message.domainManaged !== false) {
+      writer.uint32(128).bool(message.domainManaged);
+    }
+    if (message.domainKeyEpoch !== 0) {
+      writer.uint32(136).uint32(message.domainKeyEpoch);
+    }
+    if (message.sourceSpec.length !== 0) {
+      writer.uint32(146).bytes(message.sourceSpec);
     }
     return writer;
   },
@@ -1011,6 +1033,38 @@ export const CommitRecord: MessageFns<CommitRecord> = {
             message.startedAtMs = reader.int64() as bigint;
             continue;
           }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.domainName = reader.string();
+            continue;
+          }
+          case 16: {
+            if (tag !== 128) {
+              break;
+            }
+
+            message.domainManaged = reader.bool();
+            continue;
+          }
+          case 17: {
+            if (tag !== 136) {
+              break;
+            }
+
+            message.domainKeyEpoch = reader.uint32();
+            continue;
+          }
+          case 18: {
+            if (tag !== 146) {
+              break;
+            }
+
+            message.sourceSpec = Buffer.from(reader.bytes());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1050,6 +1104,10 @@ export const CommitRecord: MessageFns<CommitRecord> = {
     message.startedAtMs = (object.startedAtMs !== undefined && object.startedAtMs !== null)
       ? BigInt(object.startedAtMs)
       : 0n;
+    message.domainName = object.domainName ?? "";
+    message.domainManaged = object.domainManaged ?? false;
+    message.domainKeyEpoch = object.domainKeyEpoch ?? 0;
+    message.sourceSpec = object.sourceSpec ?? Buffer.alloc(0);
     return message;
   },
 };

@@ -49,7 +49,7 @@ export function define(program: Command, session: Session): void {
 async function restore(session: Session, argument: string, options: RestoreOptions): Promise<void> {
   const selection = selectionOf(argument, options);
   const paths = (options.path ?? []).map(typedPath);
-  if (options.verify === true) return await verifyOnly(session, selection, argument, options);
+  if (options.verify === true) return await verifyOnly(session, selection, argument, { paths, to: options.to });
   const to = destinationOf(options.to);
   const limitBytesPerSecond = options.limit === undefined ? 0n : BigInt(parseRate(options.limit));
   if (options.deleteExtra === true && options.delta !== true) {
@@ -89,11 +89,8 @@ async function verifyOnly(
   session: Session,
   selection: Selection,
   argument: string,
-  options: RestoreOptions,
+  options: { readonly paths: readonly Buffer[]; readonly to: string | undefined },
 ): Promise<void> {
-  if ((options.path ?? []).length > 0) {
-    throw new HoldfastError('USAGE', '--verify checks the whole snapshot', { hint: 'Leave the paths out.' });
-  }
   const onHost = options.to === undefined ? '' : (options.to.split(':')[0] ?? '');
   await runJob(session, {
     subject: { kind: 'verify', source: selection.source || argument },
@@ -105,6 +102,7 @@ async function verifyOnly(
         snapshotId,
         atMs,
         onHost,
+        paths: [...options.paths],
       });
     },
   });
@@ -131,4 +129,5 @@ Examples:
   holdfast restore web-1/site --to web-1:/srv/site --delta --delete-extra --into-non-empty
   holdfast restore web-1/site conf/nginx.conf --at "2026-11-22 10:00" --to web-1:/root/old
   holdfast restore 3f2a9c01 --to web-2:/srv/again --dry-run
+  holdfast restore web-1/site conf --verify
 `;

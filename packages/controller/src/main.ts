@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 // holdfast-controller: reads the command line, the environment and the settings' file, and nothing else does.
 
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 
 import { meaningOf, toHoldfastError, HoldfastError } from '@holdfast/shared/base/errors';
@@ -11,6 +11,7 @@ import { Command } from 'commander';
 
 import { startController, VERSION, type ControllerOptions } from './controller.ts';
 import { parseMasterKey } from './fleet/master-key.ts';
+import { parseRecoverySheet, type RecoverySheet } from './fleet/recovery-sheet.ts';
 import { printRecoverySheet, rebuild } from './maintenance.ts';
 import { settingsSchema, type Settings } from './settings.ts';
 
@@ -90,6 +91,18 @@ async function run(flags: Flags, work: (options: ControllerOptions) => Promise<s
   process.stdout.write(await work(optionsFrom({ logLevel: 'warn', ...flags })));
 }
 
+/** Throws INVALID_ARGUMENT for what is no sheet. */
+function readSheet(file: string): RecoverySheet {
+  const where = file === '-' ? 'standard input' : file;
+  let text: string;
+  try {
+    text = readFileSync(file === '-' ? 0 : file, 'utf8');
+  } catch (cause) {
+    throw new HoldfastError('USAGE', `the recovery sheet cannot be read from ${where}`, { cause });
+  }
+  return parseRecoverySheet(text, where);
+}
+
 function withFlags(command: Command): Command {
   return command
     .option('--config <file>', `settings, YAML (default ${DEFAULT_CONFIG_FILE} if it is there and --data is not given)`)
@@ -111,8 +124,11 @@ function commandLine(): Command {
     .option('--domain <name>', 'which domain', 'default')
     .action((flags: Flags & { domain: string }) => run(flags, (options) => printRecoverySheet(options, flags.domain)));
   withFlags(program.command('rebuild'))
-    .description('rebuild an empty catalog’s vault from its packs')
-    .action((flags: Flags) => run(flags, rebuild));
+    .description('bring a lost catalog back from the packs, the master key and the recovery sheets')
+    .option('--recovery-sheet <file...>', 'of each managed domain, as it was printed; - reads standard input')
+    .action((flags: Flags & { recoverySheet?: string[] }) =>
+      run(flags, (options) => rebuild(options, (flags.recoverySheet ?? []).map(readSheet))),
+    );
   return program;
 }
 

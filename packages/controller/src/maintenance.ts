@@ -7,9 +7,11 @@ import { HoldfastError } from '@holdfast/shared/base/errors';
 
 import { openFoundation, systemKeysOf, vaultDirectory, type ControllerOptions } from './controller.ts';
 import { appendAudit } from './fleet/audit.ts';
-import { domainSecret, listDomains, recoverySheet } from './fleet/domains.ts';
+import { domainSecret, listDomains } from './fleet/domains.ts';
+import { planFleet, recreateFleet, type FleetPlan } from './fleet/rebuild-fleet.ts';
+import { recoverySheet, type RecoverySheet } from './fleet/recovery-sheet.ts';
 import { openLocalDirectory } from './vault/local-directory.ts';
-import { rebuildCatalog } from './vault/rebuild.ts';
+import { rebuildCatalog, type RebuildReport } from './vault/rebuild.ts';
 
 /** The sheet as text. Throws NOT_FOUND, or FAILED_PRECONDITION for a sealed domain. */
 export async function printRecoverySheet(options: ControllerOptions, name: string): Promise<string> {
@@ -33,22 +35,50 @@ export async function printRecoverySheet(options: ControllerOptions, name: strin
   }
 }
 
-/** What was found, in words. */
-export async function rebuild(options: ControllerOptions): Promise<string> {
+/**
+ * Brings back what the packs and the sheets say, into an empty catalog, and says in words what was found and what is left to
+ * do. Throws FAILED_PRECONDITION when the catalog is not empty, or a domain's sheet is missing; then nothing was changed.
+ */
+export async function rebuild(options: ControllerOptions, sheets: readonly RecoverySheet[]): Promise<string> {
   const { catalog, masterKey } = await openFoundation(options, true);
   try {
+    let plan: FleetPlan = { domains: [], hosts: [], sources: [] };
     const report = await rebuildCatalog({
       catalog,
       storage: await openLocalDirectory(vaultDirectory(options.settings)),
       systemKeys: systemKeysOf(masterKey),
+      admit: async (commits) => {
+        plan = planFleet(commits, sheets);
+        await catalog.transaction((client) => recreateFleet(client, masterKey, plan));
+      },
     });
-    const lines = [
-      `${report.packs} packs, ${report.objects} objects, ${report.snapshots} snapshots`,
-      ...report.incomplete.map((id) => `incomplete: snapshot ${id}`),
-      ...report.warnings.map((warning) => `warning: ${warning}`),
-    ];
-    return `${lines.join('\n')}\n`;
+    return `${[...foundLines(report, plan), ...leftToDo(plan)].join('\n')}\n`;
   } finally {
     await catalog.close();
   }
+}
+
+function foundLines(report: RebuildReport, plan: FleetPlan): string[] {
+  const sealed = plan.domains.filter(({ secret }) => secret === undefined);
+  return [
+    `${report.packs} packs, ${report.objects} objects, ${report.snapshots} snapshots`,
+    `${plan.domains.length} domains, ${plan.hosts.length} hosts, ${plan.sources.length} sources`,
+    ...sealed.map(({ name }) => `sealed: domain ${name}, whose secret its hosts have to be given`),
+    ...report.incomplete.map((id) => `incomplete: snapshot ${id}`),
+    ...report.warnings.map((warning) => `warning: ${warning}`),
+  ];
+}
+
+/** There is a new authority, and revocations were lost with the catalog: no old certificate or token is good. */
+function leftToDo(plan: FleetPlan): string[] {
+  const hostNames = new Map(plan.hosts.map(({ id, name }) => [id, name]));
+  const noPaths = plan.sources.filter(({ withoutPaths, removed }) => withoutPaths && !removed);
+  return [
+    ...plan.hosts.map(({ name }) => `to do: enrol ${name} again: holdfast host add ${name}`),
+    ...noPaths.map(
+      ({ hostId, name }) =>
+        `to do: ${hostNames.get(hostId)}/${name} has lost its paths: it can be restored; to back it up, remove it and add it again`,
+    ),
+    'to do: log in with the new admin-token and ca.pem; other operators and their tokens have to be made again',
+  ];
 }

@@ -45,7 +45,9 @@ export function jobCalls(deps: OperatorDeps): Calls {
       const domain = context.scope().domain(request.domain);
       const source = await findSource(pool, domain.id, request.source);
       requireReachable(await findHost(pool, domain.id, source.hostName));
-      const backup = { source: SourceSpec.decode(source.spec), fullRead: request.fullRead };
+      const spec = SourceSpec.decode(source.spec);
+      requirePaths(spec, source);
+      const backup = { source: spec, fullRead: request.fullRead };
       const jobId = await start(deps, context, source, {
         hostId: source.hostId,
         kind: 'backup',
@@ -88,6 +90,14 @@ export function jobCalls(deps: OperatorDeps): Calls {
   };
 }
 
+/** Only a source that a rebuild brought back may lack them. */
+function requirePaths({ type }: SourceSpec, source: Source): void {
+  if (type === undefined || type.value.paths.length > 0) return;
+  throw new HoldfastError('FAILED_PRECONDITION', `${fullName(source)} has lost its paths with the catalog`, {
+    hint: 'Remove the source and add it again with its paths. Its snapshots stay.',
+  });
+}
+
 async function startRestore(
   deps: OperatorDeps,
   request: StartRestoreRequest,
@@ -95,7 +105,7 @@ async function startRestore(
 ): Promise<DeepPartial<StartJobResponse>> {
   const domain = context.scope().domain(request.domain);
   checkPath(request.target, 'target');
-  if (request.paths.length > PATHS_MAX) throw new HoldfastError('INVALID_ARGUMENT', `at most ${PATHS_MAX} paths`);
+  checkPaths(request.paths);
   const { source, snapshot } = await choose(deps, domain, request);
   const host = await findHost(deps.catalog.pool, domain.id, request.toHost === '' ? source.hostName : request.toHost);
   requireReachable(host);
@@ -127,19 +137,27 @@ async function startVerify(
   context: OperatorContext,
 ): Promise<DeepPartial<StartJobResponse>> {
   const domain = context.scope().domain(request.domain);
+  checkPaths(request.paths);
+  if (request.all && request.paths.length > 0)
+    throw new HoldfastError('INVALID_ARGUMENT', 'name paths of one snapshot, or check all snapshots');
   const { source, snapshot } = await choose(deps, domain, request);
   const host = await findHost(deps.catalog.pool, domain.id, request.onHost === '' ? source.hostName : request.onHost);
   requireReachable(host);
   const grant = await deps.vault.grant({ hostId: host.id, domainId: domain.id }, snapshot.id, GRANT_TTL_MS);
+  const { paths } = request;
   const jobId = await start(deps, context, source, {
     hostId: host.id,
     kind: 'verify',
     // Without one snapshot, the controller reads the packs of all (verify-outcome.ts); the agent opens the newest.
     ...(request.all ? {} : { snapshotId: snapshot.id }),
     request: (id) =>
-      WireJob.encode(WireJob.fromPartial({ jobId: id, kind: { $case: 'verify', value: { grant } } })).finish(),
+      WireJob.encode(WireJob.fromPartial({ jobId: id, kind: { $case: 'verify', value: { grant, paths } } })).finish(),
   });
   return { jobId, snapshotId: snapshot.id };
+}
+
+function checkPaths(paths: readonly Uint8Array[]): void {
+  if (paths.length > PATHS_MAX) throw new HoldfastError('INVALID_ARGUMENT', `at most ${PATHS_MAX} paths`);
 }
 
 async function choose(

@@ -1,11 +1,12 @@
 // Domains and their master secrets.
 //
 // Hazard: without the secret a domain's data is gone for ever. A managed domain's secret is in the catalog, wrapped by the
-// master key, and on every agent; the recovery sheet is the copy on paper for the day that none of these is left.
+// master key, and on every agent; the recovery sheet (recovery-sheet.ts) is the copy on paper for the day that none of these is
+// left.
 //
 // Tested in audit.db.test.ts.
 
-import { createHash, randomBytes, randomUUID } from 'node:crypto';
+import { randomBytes, randomUUID } from 'node:crypto';
 
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import type pg from 'pg';
@@ -58,29 +59,21 @@ export async function domainSecret(
   return wrapped === null ? undefined : key.unwrap(secretName(domainId), wrapped);
 }
 
-/** What must be printed and put away: everything needed to open the domain's packs without this controller. */
-export function recoverySheet(domain: Domain, secret: Uint8Array, madeAt: Date): string {
-  const groups = Buffer.from(secret).toString('hex').match(/.{4}/g) ?? [];
-  const check = createHash('sha256').update(domain.id).update(secret).digest('hex').slice(0, 8);
-  return [
-    'HOLDFAST RECOVERY SHEET',
-    '',
-    `Domain        ${domain.name}`,
-    `Domain id     ${domain.id}`,
-    `Key epoch     ${domain.keyEpoch}`,
-    `Made          ${madeAt.toISOString()}`,
-    '',
-    'Master secret (64 hexadecimal digits):',
-    '',
-    `    ${groups.slice(0, 8).join(' ')}`,
-    `    ${groups.slice(8).join(' ')}`,
-    '',
-    `Checksum      ${check}   (first 8 digits of SHA-256 over the id's text and the 32 secret bytes)`,
-    '',
-    'Whoever has this sheet and a copy of the vault can read every backup of this domain.',
-    'Without it, the controller’s master key and every agent, nobody can. Keep it on paper, in a safe.',
-    '',
-  ].join('\n');
+/** A domain as it was, with its id: for a rebuilt catalog. `secret`: undefined for a sealed one. */
+export async function insertDomain(
+  client: pg.ClientBase,
+  key: MasterKey,
+  domain: Pick<Domain, 'id' | 'name' | 'keyEpoch'> & { readonly secret: Uint8Array | undefined },
+): Promise<void> {
+  const { id, name, keyEpoch, secret } = domain;
+  const wrapped = secret === undefined ? null : key.wrap(secretName(id), secret);
+  await client.query('insert into domain (id, name, managed, wrapped_secret, key_epoch) values ($1, $2, $3, $4, $5)', [
+    id,
+    name,
+    wrapped !== null,
+    wrapped,
+    keyEpoch,
+  ]);
 }
 
 function secretName(domainId: string): string {

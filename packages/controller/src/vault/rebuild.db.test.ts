@@ -1,5 +1,6 @@
 import { expect } from 'chai';
 
+import { HoldfastError } from '@holdfast/shared/base/errors';
 import { ObjectKind } from '@holdfast/shared/format/envelope';
 import { encodeControllerRecord } from '@holdfast/shared/format/controller-record';
 import { seal } from '@holdfast/shared/format/seal';
@@ -77,6 +78,19 @@ describe('rebuild from packs alone', () => {
     await backUp(vault, host, third);
     expect((await vault.verify({})).damages).to.deep.equal([]);
     await vault.stop();
+  });
+
+  it('who is told what was committed may refuse; then nothing was written, and the next rebuild succeeds', async () => {
+    await fill();
+    const told: string[] = [];
+    const admit = (commits: readonly { hostName: string; domainName: string }[]): Promise<void> => {
+      told.push(...commits.map(({ hostName, domainName }) => `${domainName}/${hostName}`));
+      return Promise.reject(new HoldfastError('FAILED_PRECONDITION', 'a sheet is missing'));
+    };
+    const refused = rebuildCatalog({ catalog: fresh, storage: disk.mount(new Faults()), systemKeys, admit });
+    expect(await codeOf(refused)).to.equal('FAILED_PRECONDITION');
+    expect(told).to.deep.equal(['default/web-1', 'default/web-1', 'default/web-1']);
+    expect((await rebuild()).snapshots).to.equal(3);
   });
 
   it('packs without footers, as after a kill, are read whole and then finished', async () => {

@@ -45,6 +45,8 @@ export interface RebuildDeps {
   readonly storage: VaultStorage;
   /** Of the reserved system domain: they open the controller's own records. */
   readonly systemKeys: DomainKeys;
+  /** Is told what was committed, before anything is written; by throwing it refuses the rebuild. */
+  readonly admit?: (commits: readonly CommitRecord[]) => Promise<void>;
   readonly progress?: (packsDone: number, packsTotal: number) => void;
 }
 
@@ -86,14 +88,15 @@ export async function rebuildCatalog(deps: RebuildDeps): Promise<RebuildReport> 
   const names = (await deps.storage.list()).filter((name) => name.endsWith('.pack'));
   const packs = (await findPacks(names, deps, warnings)).toSorted((a, b) => a.identity.sequence - b.identity.sequence);
   const found: FoundRecord[] = [];
+  for (const pack of packs) found.push(...(await controllerRecords(pack, deps, warnings)));
+  const commits = committedSnapshots(found);
+  await deps.admit?.(commits.map(({ record }) => record));
   for (const [index, pack] of packs.entries()) {
     await insertPack(pool, pack);
     // One after the other, in order of sequence: a later copy takes the earlier one's place.
     await replaceObjects(deps, pack);
-    found.push(...(await controllerRecords(pack, deps, warnings)));
     deps.progress?.(index + 1, packs.length);
   }
-  const commits = committedSnapshots(found);
   await deps.catalog.transaction(async (client) => {
     await client.query(`select setval('vault_pack_sequence', $1)`, [
       Math.max(1, ...packs.map(({ identity }) => identity.sequence)),

@@ -214,22 +214,29 @@ describe('backup/backup', function () {
 
   it('a scan of changed paths makes the very manifest that a whole walk makes', async () => {
     writeTree();
+    rmSync(join(source, 'a/deep/er/hard-link'));
+    rmSync(join(source, 'b/hard-link-to-small'));
     await backUp();
     writeFileSync(join(source, 'a/small-5'), 'changed');
     writeFileSync(join(source, 'a/new'), 'new');
     rmSync(join(source, 'b'), { recursive: true });
     mkdirSync(join(source, 'empty/filled'));
     writeFileSync(join(source, 'empty/filled/x'), 'x');
-    // Removing b takes a name from two inodes elsewhere; a watcher sees their attributes change.
-    const { summary } = await backUp({
-      changedPaths: ['a/deep/er/hard-link', 'a/small-1', 'a/new', 'a/small-5', 'b', 'empty/filled', 'never-was'],
-    });
+    const { summary } = await backUp({ changedPaths: ['a/new', 'a/small-5', 'b', 'empty/filled', 'never-was'] });
     const root = vault.rootOf();
     expectSameAsSource();
-    expect(summary.files).to.equal(304);
+    expect(summary.files).to.equal(303);
     rmSync(join(work, 'state'), { recursive: true });
     await backUp();
     expect(vault.rootOf()).to.equal(root);
+  });
+
+  it('a file changed through one of its names is taken under all of them', async () => {
+    writeTree();
+    await backUp();
+    writeFileSync(join(source, 'a/small-1'), 'written through this name');
+    await backUp({ changedPaths: ['a/small-1'] });
+    expectSameAsSource();
   });
 
   it('(21) without its cache it reads the base from the vault and sends nothing again', async () => {
@@ -334,7 +341,9 @@ describe('backup/backup', function () {
     );
     await new Promise((resolve) => writer.once('online', resolve));
     await new Promise((resolve) => setTimeout(resolve, 100));
-    const { warnings } = await backUp();
+    // On a busy machine the writer may not get its turn within three readings; it does within some backups.
+    let { warnings } = await backUp();
+    for (let more = 0; warnings.length === 0 && more < 10; more++) ({ warnings } = await backUp());
     await writer.terminate();
     expect(warnings.map(({ code, path: named }) => ({ code, named }))).to.deep.equal([
       { code: 'changed-while-read', named: 'busy' },

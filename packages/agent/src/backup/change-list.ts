@@ -10,7 +10,8 @@ import type { ManifestSink } from './assembler.ts';
 
 const MOST_CHANGES = 50_000;
 
-export class TooManyChanges extends Error {}
+/** A list of changes won't do: the whole source must be walked. */
+export class NeedsWholeWalk extends Error {}
 
 export class ChangeList implements ManifestSink {
   readonly #changes: Change[] = [];
@@ -32,7 +33,7 @@ export class ChangeList implements ManifestSink {
   }
 
   #push(change: Change): void {
-    if (this.#changes.length >= MOST_CHANGES) throw new TooManyChanges('more changes than a list should hold');
+    if (this.#changes.length >= MOST_CHANGES) throw new NeedsWholeWalk('more changes than a list should hold');
     this.#changes.push(change);
   }
 }

@@ -21,7 +21,7 @@ import { Walk, type WalkNote } from '../scan/walk.ts';
 import { Assembler } from './assembler.ts';
 import { checkRoots } from './check-roots.ts';
 import { compact, worthCompacting } from './cache-compaction.ts';
-import { ChangeList, TooManyChanges } from './change-list.ts';
+import { ChangeList, NeedsWholeWalk } from './change-list.ts';
 import { ContentReader } from './content-reader.ts';
 import { DeadBytes } from './dead-bytes.ts';
 import type { ScanMessage, ScanWorkerData } from './messages.ts';
@@ -89,7 +89,7 @@ function run(changedPaths: readonly ByteString[] | undefined): void {
     warnings,
     unchangedBeforeMs: data.fullRead ? undefined : base?.startedAtMs,
     onEntry: progressReporter(() => lane.throwIfCancelled()),
-    ...(changes === undefined ? {} : { onRemoved: (path) => changes.remove(path) }),
+    ...(changes === undefined ? {} : { onRemoved: (path) => changes.remove(path), onLinkedFile: walkEverything }),
   });
   let result: ManifestRoot;
   try {
@@ -122,6 +122,11 @@ function run(changedPaths: readonly ByteString[] | undefined): void {
     warningsTotal: warnings.total,
     dead: dead.rows(),
   });
+}
+
+/** A watcher tells of the name that was written through, not of the others, and their entries would keep the old content. */
+function walkEverything(): never {
+  throw new NeedsWholeWalk('a changed file has further names');
 }
 
 function previousOf(
@@ -180,7 +185,7 @@ try {
   try {
     run(data.changedPaths);
   } catch (error) {
-    if (!(error instanceof TooManyChanges)) throw error;
+    if (!(error instanceof NeedsWholeWalk)) throw error;
     // What is on its way to the seal threads still answers; nobody waits for it any more.
     lane.onSealed = () => undefined;
     lane.finish();

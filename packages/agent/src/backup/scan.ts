@@ -67,6 +67,8 @@ export interface ScanDeps {
   readonly unchangedBeforeMs: number | undefined;
   /** The previous manifest has an entry here that the source has no longer. */
   readonly onRemoved?: (path: ByteString) => void;
+  /** A file that is taken anew has further names, which a watcher doesn't report; may throw to end the scan. */
+  readonly onLinkedFile?: () => void;
   /** Called for every entry; may throw to end the scan. */
   readonly onEntry: (scan: Scan) => void;
 }
@@ -222,7 +224,8 @@ export class Scan {
   }
 
   #takeOpened(file: OpenedFile, known: boolean): void {
-    const { walk, assembler, reader, warnings } = this.#deps;
+    const { walk, assembler, reader, warnings, onLinkedFile } = this.#deps;
+    if (statNlink(file.stat) > 1) onLinkedFile?.();
     const captured = walk.capture(file);
     const shared = this.#linked.take(walk.fileSystem, file.stat);
     if (shared !== undefined) {

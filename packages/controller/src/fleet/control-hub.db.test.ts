@@ -4,6 +4,7 @@ import { expect } from 'chai';
 import pg from 'pg';
 
 import { codeOf, startTestController, type TestController, type TestHost } from '../testing/test-controller.ts';
+import { findJob, finishJob, takeJobs } from './jobs.ts';
 import { makeOutbox } from './outbox.ts';
 
 type Kind = NonNullable<ControllerMessage['kind']>;
@@ -97,6 +98,33 @@ describe('control streams and jobs', () => {
       jobs.map((job) => job.state),
       'JB3',
     ).to.deep.equal(['done']);
+  });
+
+  it('JB3 a job whose result arrives while it is taken from the queue stays finished', async () => {
+    const agent = connect('p1');
+    await agent.next('welcome');
+    const { jobId } = await test.owner.startBackup({ source: 'web-1/site' });
+    await agent.next('job');
+    const [finishing, taking] = [await pool.connect(), await pool.connect()];
+    try {
+      // An agent that was killed in the job: it goes back to the queue, and its result is on the way.
+      await finishing.query(`update job set state = 'queued' where id = $1`, [jobId]);
+      await finishing.query('begin');
+      const { rows } = await finishing.query<{ host: string }>('select host_id as host from job where id = $1', [
+        jobId,
+      ]);
+      const failed = { state: 'failed', outcome: null, errorMessage: 'the agent was restarted' } as const;
+      expect(await finishJob(finishing, jobId, rows[0]!.host, failed)).to.equal(true);
+      const taken = takeJobs(taking, rows[0]!.host);
+      const waiting = `select 1 from pg_stat_activity where wait_event_type = 'Lock' and query like '%update job%'`;
+      while ((await finishing.query(waiting)).rowCount === 0) await finishing.query('select pg_stat_clear_snapshot()');
+      await finishing.query('commit');
+      expect(await taken).to.deep.equal([]);
+      expect((await findJob(taking, jobId))?.state).to.equal('failed');
+    } finally {
+      finishing.release();
+      taking.release();
+    }
   });
 
   it('CH4 JB5 a host can finish only its own jobs', async () => {

@@ -104,7 +104,7 @@ export async function takeJobs(client: pg.ClientBase, hostId: string): Promise<J
   await client.query('select 1 from host where id = $1 for update', [hostId]);
   const { rows } = await client.query<{ id: string }>(
     `update job set state = 'running', sent_at = now(), lease_until = now() + $3 * interval '1 ms'
-     where id in (
+     where state = 'queued' and id in (
        select id from job where host_id = $1 and state = 'queued' order by created_at
        limit greatest(0, $2 - (select count(*) from job where host_id = $1 and state = 'running')))
      returning id`,

@@ -18,15 +18,17 @@ import type { Log } from '@holdfast/shared/runtime/log';
 import { HealthDefinition, HealthServiceImpl, HealthState } from 'nice-grpc-server-health';
 
 import { openBrowser } from '../browse/browser.ts';
+import { damagedFilesOf } from '../browse/damaged-files.ts';
 import type { Catalog } from '../catalog/catalog.ts';
 import type { CertificateAuthority } from '../fleet/certificate-authority.ts';
 import type { ControlHub } from '../fleet/control-hub.ts';
+import { domainSecret, listDomains } from '../fleet/domains.ts';
 import type { FleetEvents } from '../fleet/fleet-events.ts';
 import type { JobNewsDesk } from '../fleet/job-news.ts';
 import { makeLoginLimiter } from '../fleet/login-limiter.ts';
 import type { MasterKey } from '../fleet/master-key.ts';
 import { parseEndpoint, type Settings } from '../settings.ts';
-import type { Vault } from '../vault/contract.ts';
+import type { DescribeFiles, Vault } from '../vault/contract.ts';
 import { authenticate } from './authenticate.ts';
 import { makeControlService } from './control-service.ts';
 import { makeEnrolmentService } from './enrolment-service.ts';
@@ -85,12 +87,19 @@ export async function serve(parts: ServeDeps): Promise<Serving> {
     address: advertised,
     nowMs: () => performance.now(),
   };
+  const manifests = {
+    vault: parts.vault,
+    secretOf: (domainId: string) => domainSecret(catalog.pool, masterKey, domainId),
+    domain: async (id: string) => (await listDomains(catalog.pool)).find((domain) => domain.id === id),
+  };
+  const describeFiles = (): DescribeFiles => damagedFilesOf(manifests);
   server.add(EnrolmentDefinition, makeEnrolmentService(common));
   server.add(
     ControlDefinition,
     makeControlService({
       hub: parts.hub,
-      complete: (host, jobId, outcome) => completeVerify({ catalog, vault: parts.vault }, host.hostId, jobId, outcome),
+      complete: (host, jobId, outcome) =>
+        completeVerify({ catalog, vault: parts.vault, describeFiles }, host.hostId, jobId, outcome),
       log: (event, fields) => log.warn(event, fields),
     }),
   );
@@ -101,7 +110,7 @@ export async function serve(parts: ServeDeps): Promise<Serving> {
       ...common,
       vault: parts.vault,
       news: parts.news,
-      browser: (domain) => openBrowser({ pool: catalog.pool, masterKey, vault: parts.vault }, domain),
+      browser: (domain) => openBrowser(manifests, domain),
       version: parts.version,
       freeBytes: () => freeBytes(parts.vaultDirectory),
     }),

@@ -8,9 +8,10 @@ import { mergeOutcome } from './verify-outcome.ts';
 describe('the outcome of a verify', () => {
   const [asked, older] = [Buffer.alloc(32, 1), Buffer.alloc(32, 2)];
   const nothing: VerifyReport = { packsChecked: 1, objectsChecked: 1, bytesChecked: 1, damages: [], snapshots: [] };
+  const files = { named: [{ path: 'a/\xff', others: 3 }], more: true };
   const hurt = (id: Buffer): VerifyReport => ({
     ...nothing,
-    snapshots: [{ snapshotId: id.toString('hex'), sourceId: 's', sequence: 7, objectIds: ['00'], files: ['a/b'] }],
+    snapshots: [{ snapshotId: id.toString('hex'), sourceId: 's', sequence: 7, objectIds: ['00'], files }],
   });
   const damages = [{ packId: 'p', offset: 5, lengthBytes: 9, what: 'a record is damaged', objectIds: [] }];
   const done = JobOutcome.fromPartial({ result: 'done' });
@@ -28,9 +29,11 @@ describe('the outcome of a verify', () => {
       expect(outcome.warningsTotal).to.equal(BigInt(outcome.warnings.length));
       expect(outcome.warnings).to.have.length.greaterThan(0);
     }
-    const [first, second] = mergeOutcome(done, [hurt(asked)], [asked]).warnings;
+    const [first, second, third] = mergeOutcome(done, [hurt(asked)], [asked]).warnings;
     expect(first?.message).to.contain('number 7');
-    expect(second?.path.toString()).to.equal('a/b');
+    expect(second?.path).to.deep.equal(Buffer.from('a/\xff', 'latin1'));
+    expect(second?.message).to.contain('the 3 entries behind it');
+    expect(third?.message).to.contain('more damaged files');
   });
 
   it('damage that hurts other snapshots, or none, is a warning', () => {

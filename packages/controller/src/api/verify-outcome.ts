@@ -5,16 +5,19 @@
 //
 // Tested in verify-outcome.test.ts.
 
+import { toBytes } from '@holdfast/shared/base/byte-string';
 import { JobOutcome, type JobWarning } from '@holdfast/shared/rpc/gen/holdfast/v1/control';
 
 import { listSnapshots } from '../browse/snapshots.ts';
 import type { Catalog } from '../catalog/catalog.ts';
 import { findJob } from '../fleet/jobs.ts';
-import type { Vault, VerifyReport } from '../vault/contract.ts';
+import type { DamagedFile, DescribeFiles, Vault, VerifyReport } from '../vault/contract.ts';
 
 export interface VerifyDeps {
   readonly catalog: Catalog;
   readonly vault: Pick<Vault, 'verify'>;
+  /** For one verify. */
+  readonly describeFiles: () => DescribeFiles;
 }
 
 /** The outcome with the scrub's findings; outcomes of other jobs, and of failed ones, come back as they are. */
@@ -33,7 +36,8 @@ export async function completeVerify(
       ? (await listSnapshots(deps.catalog.pool, job.sourceId, 0)).map((snapshot) => snapshot.id)
       : [job.snapshotId];
   const reports: VerifyReport[] = [];
-  for (const snapshotId of ids) reports.push(await deps.vault.verify({ domainId: job.domainId, snapshotId }));
+  const options = { describeFiles: deps.describeFiles() };
+  for (const snapshotId of ids) reports.push(await deps.vault.verify({ domainId: job.domainId, snapshotId }, options));
   return mergeOutcome(outcome, reports, ids);
 }
 
@@ -60,12 +64,16 @@ export function mergeOutcome(
       const id = snapshot.snapshotId.slice(0, 12);
       const message = `snapshot ${id} (number ${snapshot.sequence}) needs ${snapshot.objectIds.length} damaged or missing objects`;
       found.set(message, { code: 'damaged', path: Buffer.alloc(0), message });
-      for (const file of snapshot.files ?? []) {
-        found.set(`${id} ${file}`, {
+      for (const file of snapshot.files?.named ?? []) {
+        found.set(`${id} ${file.path}`, {
           code: 'damaged',
-          path: Buffer.from(file, 'latin1'),
-          message: `damaged in snapshot ${id}`,
+          path: toBytes(file.path),
+          message: `damaged in snapshot ${id}${beyond(file)}`,
         });
+      }
+      if (snapshot.files?.more === true) {
+        const more = `snapshot ${id} has more damaged files than are named here`;
+        found.set(more, { code: 'damaged', path: Buffer.alloc(0), message: more });
       }
     }
   }
@@ -88,4 +96,9 @@ export function mergeOutcome(
     errorHint:
       outcome.errorHint === '' ? 'The next backup stores again what it can: holdfast backup' : outcome.errorHint,
   });
+}
+
+function beyond({ others }: DamagedFile): string {
+  if (others === 'all') return ', with everything below it: its listing is lost';
+  return others === 0 ? '' : `, with the ${others} entries behind it: their listing is lost`;
 }

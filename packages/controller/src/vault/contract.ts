@@ -2,6 +2,8 @@
 //
 // The caller is a host known by its certificate; whoever builds a Caller has checked that.
 
+import type { ByteString } from '@holdfast/shared/base/byte-string';
+
 /** Ids of rows are UUIDs in text; ids of objects are 32 bytes. */
 export interface Caller {
   readonly hostId: string;
@@ -152,9 +154,23 @@ export interface VerifyReport {
     readonly sourceId: string;
     readonly sequence: number;
     readonly objectIds: readonly string[];
-    /** Names of files, where the domain is managed; undefined when nobody here can read them. */
-    readonly files: readonly string[] | undefined;
+    /** Undefined when nobody here can read them: the domain is sealed. */
+    readonly files: DamagedFiles | undefined;
   }[];
+}
+
+/** A file that needs a lost object. */
+export interface DamagedFile {
+  /** As in the manifest. */
+  readonly path: ByteString;
+  /** How many entries after it are lost with it, unnamed, because the node that lists them is; 'all': nothing can be listed. */
+  readonly others: number | 'all';
+}
+
+export interface DamagedFiles {
+  readonly named: readonly DamagedFile[];
+  /** Whether there may be more: the search has a bound. */
+  readonly more: boolean;
 }
 
 /** Answers which files of a snapshot need any of these objects. Provided for managed domains. */
@@ -162,7 +178,7 @@ export type DescribeFiles = (snapshot: {
   domainId: string;
   snapshotId: Buffer;
   objectIds: readonly string[];
-}) => Promise<readonly string[] | undefined>;
+}) => Promise<DamagedFiles | undefined>;
 
 export interface Vault {
   /** Begins a session or goes on with one. Throws SESSION_ENDED, NOT_ALLOWED, NOT_FOUND, LIMIT_EXCEEDED. */

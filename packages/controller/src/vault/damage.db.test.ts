@@ -156,12 +156,14 @@ describe('damage', () => {
     disk.file(content).fill(0, 180, 200);
     const report = await vault.verify(
       { domainId: host.caller.domainId, snapshotId },
-      { describeFiles: ({ objectIds }) => Promise.resolve(objectIds.map((id) => `file of ${id.slice(0, 8)}`)) },
+      {
+        describeFiles: ({ objectIds }) =>
+          Promise.resolve({ named: objectIds.map((id) => ({ path: id, others: 0 })), more: false }),
+      },
     );
     expect(report.snapshots).to.have.length(1);
-    expect(report.snapshots[0]!.files).to.deep.equal(
-      report.snapshots[0]!.objectIds.map((id) => `file of ${id.slice(0, 8)}`),
-    );
+    const { files, objectIds } = report.snapshots[0]!;
+    expect(files?.named.map(({ path }) => path)).to.deep.equal(objectIds);
     const unknown = vault.verify({ domainId: host.caller.domainId, snapshotId: Buffer.alloc(32) });
     expect(await codeOf(unknown)).to.equal('NOT_FOUND');
   });

@@ -53,7 +53,9 @@ export async function verifyPacks(scope: VerifyScope, options: VerifyOptions, de
   await flagSnapshots(deps.pool, hurt);
   await unflagWhole(scope, hurt, deps.pool);
   const { packsChecked, objectsChecked, bytesChecked, damages } = totals;
-  const snapshots = await Promise.all(hurt.map((snapshot) => describe(snapshot, options.describeFiles)));
+  const snapshots: VerifyReport['snapshots'][number][] = [];
+  // One after the other: each search may go through a whole manifest, and learns from the one before.
+  for (const snapshot of hurt) snapshots.push(await describe(snapshot, options.describeFiles));
   return { packsChecked, objectsChecked, bytesChecked, damages, snapshots };
 }
 

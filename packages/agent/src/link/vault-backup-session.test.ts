@@ -255,6 +255,22 @@ describe('vault backup session', () => {
     expect((await rejection(session.probe(Buffer.alloc(32)))).code).to.equal('SESSION_ENDED');
   });
 
+  it('V4 ends when the vault’s disk is full, or fails again and again (threats 2, 5)', async () => {
+    for (const [code, sessions] of [
+      ['STORAGE_FULL', 1],
+      ['STORAGE_FAILED', 5],
+    ] as const) {
+      vault.sessions.length = 0;
+      vault.onObject = () => {
+        throw new HoldfastError(code, 'the disk');
+      };
+      const session = await open();
+      await session.send(object(10)).catch(() => undefined);
+      expect((await rejection(session.drained())).code).to.equal(code);
+      expect(vault.sessions.length).to.be.at.most(sessions);
+    }
+  });
+
   it('ends what waits when the job is cancelled', async () => {
     vault.acknowledge = false;
     const session = await open();

@@ -47,6 +47,7 @@ const ANSWER_WITHIN_MS = 30_000;
 /** How long a stream that was ended may stay open for its last message. */
 const FAREWELL_MS = 2000;
 const MAX_PROBE_IDS = 4096;
+const STORAGE_FAILURES_MAX = 3;
 
 /** See VaultClient.openBackup. */
 export async function openBackupSession(request: OpenBackup, link: VaultLink): Promise<BackupSession> {
@@ -74,6 +75,8 @@ class LinkedBackupSession implements BackupSession {
   #channel: Channel | undefined;
   #leaseMs = ANSWER_WITHIN_MS;
   #failuresInRow = 0;
+  /** Since something was stored. */
+  #storageFailures = 0;
   #brokenSinceMs: number | undefined;
   #lastSentMs = 0;
   #lastAnswerMs = 0;
@@ -200,6 +203,7 @@ class LinkedBackupSession implements BackupSession {
     if (kind?.$case === 'probed') {
       this.#ledger.probed(Number(kind.value.batch), kind.value.present);
     } else if (kind?.$case === 'stored') {
+      this.#storageFailures = 0;
       this.#ledger.stored(Number(kind.value.count), Number(kind.value.newBytes));
       this.onStored?.(this.storedCount, this.newBytes);
       this.#changed();
@@ -241,8 +245,7 @@ class LinkedBackupSession implements BackupSession {
     this.#stream = undefined;
     this.#queue = [];
     this.#changed();
-    // A controller that has not noticed the loss yet may hold the session's old stream for its own.
-    const mendable = meaningOf(error.code).retry || (error.code === 'BUSY' && this.sessionId !== '');
+    const mendable = this.#mendable(error);
     const now = clock.monotonicMs();
     this.#brokenSinceMs ??= now;
     this.#failuresInRow++;
@@ -254,6 +257,15 @@ class LinkedBackupSession implements BackupSession {
     }
     this.#timer?.cancel();
     this.#timer = clock.after(waitMs, () => this.#connect());
+  }
+
+  #mendable(error: HoldfastError): boolean {
+    // A disk that is full does not empty itself while the same object comes again and again; nobody would hear of it.
+    if (error.code === 'STORAGE_FULL') return false;
+    // One that fails may fail once: the vault goes on in another file.
+    if (error.code === 'STORAGE_FAILED' && ++this.#storageFailures > STORAGE_FAILURES_MAX) return false;
+    // A controller that has not noticed the loss yet may hold the session's old stream for its own.
+    return meaningOf(error.code).retry || (error.code === 'BUSY' && this.sessionId !== '');
   }
 
   // --- time ---

@@ -69,9 +69,19 @@ export function isErrorCode(text: string): text is ErrorCode {
   return Object.hasOwn(meanings, text);
 }
 
-/** Any thrown value as a HoldfastError; what is not one already becomes INTERNAL with the original as its cause. */
+/**
+ * Any thrown value as a HoldfastError, with the original as its cause: STORAGE_FULL for Node's own error of a full disk (a state
+ * directory, say), otherwise INTERNAL.
+ */
 export function toHoldfastError(thrown: unknown): HoldfastError {
   if (thrown instanceof HoldfastError) return thrown;
   const message = thrown instanceof Error ? thrown.message : String(thrown);
+  if (thrown instanceof Error && 'code' in thrown && (thrown.code === 'ENOSPC' || thrown.code === 'EDQUOT')) {
+    const where = 'path' in thrown && typeof thrown.path === 'string' ? ` for ${thrown.path}` : '';
+    return new HoldfastError('STORAGE_FULL', `there is no room${where} on this machine (${thrown.code})`, {
+      hint: 'Free space where the program keeps its state, and try again.',
+      cause: thrown,
+    });
+  }
   return new HoldfastError('INTERNAL', message, { cause: thrown });
 }

@@ -53,6 +53,10 @@ describe('the catalog is lost', function lostCatalog() {
 
     await fleetStart(lab.fleetDir, 'controller');
     expect(await lab.snapshots('web-1/site')).to.deep.equal(before);
+    expect(await lab.cli('status'))
+      .to.include({ code: 3 })
+      .and.have.property('stdout')
+      .that.contains('is not enrolled');
     // web-2 had no snapshot, and nobody knows of it any more.
     for (const host of ['web-1', 'web-2']) await enrolAgain(host);
     await lab.up([]);
@@ -60,7 +64,7 @@ describe('the catalog is lost', function lostCatalog() {
     await lab.done('restore', 'web-1/site', '--to', `web-2:${lab.path('again')}`, '--setuid');
     expect((await compareTrees(site, lab.path('again'))).differences).to.deep.equal([]);
     expect(await lab.ok('snapshot', 'diff', 'web-1/site')).to.contain('later');
-    await lab.done('verify', 'web-1/site', '--all', '--on', 'web-2');
+    await lab.done('restore', 'web-1/site', '--verify', 'later', '--to', 'web-2:/');
   });
 
   it('and the next backup knows its paths, goes on with the numbers, and sends nothing twice', async () => {

@@ -9,6 +9,7 @@ import type {
   OperatorServiceImplementation,
   SnapshotInfo,
   SourceInfo,
+  StartVerifyRequest,
 } from '@holdfast/shared/rpc/gen/holdfast/v1/operator';
 import { testCaPem } from './testing/certificate.ts';
 import { startFakeController, type FakeController } from './testing/fake-controller.ts';
@@ -310,6 +311,24 @@ describe('the verbs of the command line', () => {
     expect((await cli('source add site --host web-1')).stderr).to.contain('a files source needs a path');
     expect((await cli('source add site --host web-1 --path srv')).code).to.equal(2);
     expect((await cli('source add site --host web-1 --type tape --path /x')).code).to.equal(2);
+  });
+
+  it('restore --verify checks the paths that were named, and writes nowhere', async () => {
+    const asked: StartVerifyRequest[] = [];
+    const other = await startFakeController({
+      ...answers,
+      startVerify: (request) => {
+        asked.push(request);
+        throw new HoldfastError('NOT_FOUND', 'seen');
+      },
+    });
+    const words = ['restore', 'web-1/site', 'etc/a', '--path', 'b\\xff', '--verify', '--to', 'web-2:/'];
+    const { code } = await runCli(words, { address: other.address });
+    other.stop();
+    expect(code).to.equal(10);
+    expect(asked.map(({ source: name, onHost, paths }) => [name, onHost, paths])).to.deep.equal([
+      ['web-1/site', 'web-2', [Buffer.from('b\xff', 'latin1'), Buffer.from('etc/a')]],
+    ]);
   });
 
   it('status exits with 3 when something needs attention', async () => {

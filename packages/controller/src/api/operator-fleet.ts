@@ -182,6 +182,8 @@ function attentionFor(
     if (host.clonedAt !== null) {
       say('critical', host.name, 'two machines use this host’s identity', `holdfast host add ${host.name} --replace`);
     }
+    if (host.state === 'waiting' && sources.some((source) => source.hostId === host.id))
+      say('warning', host.name, 'it has sources and is not enrolled', `holdfast host add ${host.name}`);
     if (host.state === 'offline')
       say('warning', host.name, 'the agent is not connected', 'Look at the agent’s log on the host.');
   }

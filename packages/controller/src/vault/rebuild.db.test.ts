@@ -3,6 +3,7 @@ import { expect } from 'chai';
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import { ObjectKind } from '@holdfast/shared/format/envelope';
 import { encodeControllerRecord } from '@holdfast/shared/format/controller-record';
+import { deriveDomainKeys, SYSTEM_DOMAIN_ID } from '@holdfast/shared/format/keys';
 import { seal } from '@holdfast/shared/format/seal';
 
 import type { Catalog } from '../catalog/catalog.ts';
@@ -90,6 +91,14 @@ describe('rebuild from packs alone', () => {
     const refused = rebuildCatalog({ catalog: fresh, storage: disk.mount(new Faults()), systemKeys, admit });
     expect(await codeOf(refused)).to.equal('FAILED_PRECONDITION');
     expect(told).to.deep.equal(['default/web-1', 'default/web-1', 'default/web-1']);
+    expect((await rebuild()).snapshots).to.equal(3);
+  });
+
+  it('the key of another controller is refused, not taken for a vault in which nothing was ever committed', async () => {
+    await fill();
+    const foreign = deriveDomainKeys(Buffer.alloc(32, 8), SYSTEM_DOMAIN_ID, 0);
+    const refused = rebuildCatalog({ catalog: fresh, storage: disk.mount(new Faults()), systemKeys: foreign });
+    expect(await codeOf(refused)).to.equal('FAILED_PRECONDITION');
     expect((await rebuild()).snapshots).to.equal(3);
   });
 

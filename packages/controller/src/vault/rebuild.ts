@@ -73,7 +73,7 @@ interface FoundRecord {
   readonly record: ControllerRecord;
 }
 
-/** Throws FAILED_PRECONDITION when the catalog's vault is not empty. */
+/** Throws FAILED_PRECONDITION when the catalog's vault is not empty, or the system domain's keys open nothing. Then nothing was written. */
 export async function rebuildCatalog(deps: RebuildDeps): Promise<RebuildReport> {
   const { pool } = deps.catalog;
   const { rows } = await pool.query(
@@ -81,7 +81,7 @@ export async function rebuildCatalog(deps: RebuildDeps): Promise<RebuildReport> 
   );
   if (rows.length > 0)
     throw new HoldfastError('FAILED_PRECONDITION', 'the catalog has a vault already', {
-      hint: 'Rebuild into an empty catalog.',
+      hint: 'Rebuild into an empty catalog: move what there is of it out of the way.',
     });
 
   const warnings: string[] = [];
@@ -89,6 +89,7 @@ export async function rebuildCatalog(deps: RebuildDeps): Promise<RebuildReport> 
   const packs = (await findPacks(names, deps, warnings)).toSorted((a, b) => a.identity.sequence - b.identity.sequence);
   const found: FoundRecord[] = [];
   for (const pack of packs) found.push(...(await controllerRecords(pack, deps, warnings)));
+  if (found.length === 0) refuseWrongKey(packs);
   const commits = committedSnapshots(found);
   await deps.admit?.(commits.map(({ record }) => record));
   for (const [index, pack] of packs.entries()) {
@@ -108,6 +109,15 @@ export async function rebuildCatalog(deps: RebuildDeps): Promise<RebuildReport> 
   const incomplete = await checkComplete(commits, deps);
   const { rows: counted } = await pool.query<{ count: number }>('select count(*) as count from object');
   return { packs: packs.length, objects: counted[0]!.count, snapshots: commits.length, incomplete, warnings };
+}
+
+/** With another key nothing would seem to have been committed, and the rebuilt catalog would be empty. */
+function refuseWrongKey(packs: readonly FoundPack[]): void {
+  const isRecord = ({ kind }: RecordEntry): boolean => kind === ObjectKind.controllerRecord;
+  if (!packs.some(({ records }) => records.some(isRecord))) return;
+  throw new HoldfastError('FAILED_PRECONDITION', 'the master key opens none of the controller’s records in the packs', {
+    hint: 'Give the master key that the controller had, and an empty catalog: one made with another key does not open either.',
+  });
 }
 
 async function findPacks(names: readonly string[], deps: RebuildDeps, warnings: string[]): Promise<FoundPack[]> {

@@ -3,7 +3,8 @@
 import type { Command } from 'commander';
 import type { JobInfo } from '@holdfast/shared/rpc/gen/holdfast/v1/operator';
 import { followJob } from './jobs/follow.ts';
-import { exitCodeOf, outcomeError, summaryEvent, summaryWords, type JobKind, type JobSubject } from './jobs/summary.ts';
+import { endWords } from './jobs/run-job.ts';
+import { exitCodeOf, outcomeError, summaryEvent, type JobKind, type JobSubject } from './jobs/summary.ts';
 import { sourceName } from './session/selection.ts';
 import type { Session } from './session/session.ts';
 import { formatTable } from './words/tables.ts';
@@ -90,9 +91,9 @@ async function watch(session: Session, id: string): Promise<void> {
   const outcome = await followJob(session, id, { interrupt: 'leave' });
   session.exitCode = exitCodeOf(outcome);
   if (session.json) await session.event(summaryEvent(subject, outcome));
+  if (!session.json) await session.write(endWords(subject, outcome));
   const error = outcomeError(outcome);
   if (error !== undefined) throw error;
-  if (!session.json) await session.write(summaryWords(subject, outcome));
 }
 
 function kindOf(kind: string | undefined): JobKind {

@@ -5,6 +5,7 @@
 
 import { HoldfastError } from '@holdfast/shared/base/errors';
 
+import { specWithoutPaths } from './api/source-identity.ts';
 import { openFoundation, systemKeysOf, vaultDirectory, type ControllerOptions } from './controller.ts';
 import { appendAudit } from './fleet/audit.ts';
 import { domainSecret, listDomains } from './fleet/domains.ts';
@@ -48,7 +49,7 @@ export async function rebuild(options: ControllerOptions, sheets: readonly Recov
       storage: await openLocalDirectory(vaultDirectory(options.settings)),
       systemKeys: systemKeysOf(masterKey),
       admit: async (commits) => {
-        plan = planFleet(commits, sheets);
+        plan = planFleet(commits, sheets, specWithoutPaths);
         await catalog.transaction((client) => recreateFleet(client, masterKey, plan));
       },
     });

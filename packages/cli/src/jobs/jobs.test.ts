@@ -148,6 +148,17 @@ describe('jobs from the command line', () => {
     });
   });
 
+  it('threat 8 a failed job still names what it found', async () => {
+    const warnings = [{ code: 'damaged', path: Buffer.from('db/a.sql'), message: 'damaged in snapshot 7' }];
+    const failure = { errorCode: 'DAMAGED', errorMessage: 'bytes are damaged', errorHint: '' };
+    const events = [outcome({ result: 'failed', ...failure, warnings, warningsTotal: 1n })];
+    const { code, stdout, stderr } = await withJob(['verify', 'web-1/site'], events, {
+      startVerify: () => Promise.resolve({ jobId: 'job-1', snapshotId }),
+    });
+    expect({ code, stderr }).to.deep.equal({ code: 1, stderr: 'holdfast: bytes are damaged\n' });
+    expect(stdout).to.equal('  1 warning:\n    db/a.sql: damaged in snapshot 7 (damaged)\n');
+  });
+
   it('a job that can’t start still ends with a summary for programs', async () => {
     const startBackup = () => {
       throw new HoldfastError('BUSY', 'web-1/site is being backed up', { hint: 'Wait for it.' });

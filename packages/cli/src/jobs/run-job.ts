@@ -1,10 +1,19 @@
 // Starts a job, follows it and reports its end: the part that backup, restore and verify share.
 
 import { toHoldfastError } from '@holdfast/shared/base/errors';
+import type { JobOutcome } from '@holdfast/shared/rpc/gen/holdfast/v1/control';
 import type { StartJobResponse } from '@holdfast/shared/rpc/gen/holdfast/v1/operator';
 import type { Session } from '../session/session.ts';
 import { followJob, type FollowOptions } from './follow.ts';
-import { exitCodeOf, failureEvent, outcomeError, summaryEvent, summaryWords, type JobSubject } from './summary.ts';
+import {
+  exitCodeOf,
+  failureEvent,
+  outcomeError,
+  summaryEvent,
+  summaryWords,
+  warningWords,
+  type JobSubject,
+} from './summary.ts';
 
 export interface JobRun {
   readonly subject: Omit<JobSubject, 'job'>;
@@ -23,7 +32,7 @@ export async function runJob(session: Session, run: JobRun): Promise<void> {
     session.exitCode = exitCodeOf(outcome);
     if (session.json) await session.event(summaryEvent(subject, outcome));
     const error = outcomeError(outcome);
-    if (error === undefined && !session.json) await session.write(summaryWords(subject, outcome));
+    if (!session.json) await session.write(endWords(subject, outcome));
     if (error !== undefined) throw new ReportedError(error);
   } catch (thrown) {
     if (thrown instanceof ReportedError) throw thrown.error;
@@ -31,6 +40,12 @@ export async function runJob(session: Session, run: JobRun): Promise<void> {
     if (session.json) await session.event(failureEvent(subject, error));
     throw error;
   }
+}
+
+/** What people read at the end. A failed job's error is said elsewhere; what it found, the damaged files above all, is here. */
+export function endWords(subject: JobSubject, outcome: JobOutcome): string {
+  if (outcomeError(outcome) === undefined) return summaryWords(subject, outcome);
+  return warningWords(outcome.warnings, Number(outcome.warningsTotal));
 }
 
 /** An outcome's error, which has had its summary already. */

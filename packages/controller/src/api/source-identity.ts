@@ -1,4 +1,4 @@
-// What the vault asks about a source before it takes or commits a backup of it.
+// What the vault asks about a source before it takes or commits a backup of it, and what a rebuild makes of one.
 
 import { MAX_SOURCE_SPEC_BYTES } from '@holdfast/shared/format/controller-record';
 import { SourceSpec } from '@holdfast/shared/rpc/gen/holdfast/v1/source';
@@ -21,4 +21,10 @@ export async function describeSource(pool: pg.Pool, sourceId: string): Promise<S
   const { spec, ...identity } = row;
   const sourceSpec = spec.length <= MAX_SOURCE_SPEC_BYTES ? spec : Buffer.alloc(0);
   return { ...identity, sourceSpec, sourceType: SourceSpec.decode(spec).type?.$case ?? 'files' };
+}
+
+/** The specification of a source that has lost its settings: it can be listed and restored, and its agent refuses to back it up. */
+export function specWithoutPaths({ id, name }: { readonly id: string; readonly name: string }): Buffer {
+  const type = { $case: 'files' as const, value: { paths: [] } };
+  return Buffer.from(SourceSpec.encode(SourceSpec.fromPartial({ sourceId: id, name, type })).finish());
 }

@@ -5,6 +5,7 @@ import { SourceSpec } from '@holdfast/shared/rpc/gen/holdfast/v1/source';
 import { seededBytes } from '@holdfast/shared/testing/seeded-bytes';
 import { expect } from 'chai';
 
+import { specWithoutPaths } from '../api/source-identity.ts';
 import { openTestCatalog } from '../testing/test-catalog.ts';
 import { codeOf } from '../testing/vault-fixture.ts';
 import { domainSecret, listDomains } from './domains.ts';
@@ -50,7 +51,7 @@ describe('planning the fleet of a lost catalog', () => {
     const other = commit({ sourceId: 'source-2', committedAtMs: 3000, sourceSpec: Buffer.alloc(0) });
     const commits = [commit({}), other, commit(newer)];
     for (const order of [commits, commits.toReversed()]) {
-      const plan = planFleet(order, [domain]);
+      const plan = planFleet(order, [domain], specWithoutPaths);
       expect(plan.domains).to.deep.equal([domain]);
       expect(plan.hosts.map(({ id, name }) => [id, name])).to.deep.equal([[host, 'web-1']]);
       expect(plan.sources.map(({ id, removed, withoutPaths }) => [id, removed, withoutPaths])).to.deep.equal([
@@ -63,8 +64,8 @@ describe('planning the fleet of a lost catalog', () => {
 
   it('refuses a managed domain without its sheet, names it, and takes a sealed one without', () => {
     const sealed = commit({ domainId: 'sealed', domainName: 'acme', domainManaged: false });
-    expect(() => planFleet([commit({}), sealed], [])).to.throw(/default \(/);
-    const plan = planFleet([commit({}), sealed], [domain]);
+    expect(() => planFleet([commit({}), sealed], [], specWithoutPaths)).to.throw(/default \(/);
+    const plan = planFleet([commit({}), sealed], [domain], specWithoutPaths);
     expect(plan.domains).to.deep.include({ id: 'sealed', name: 'acme', keyEpoch: 2, secret: undefined });
   });
 });
@@ -74,7 +75,11 @@ describe('making the fleet of a lost catalog', () => {
     const catalog = await openTestCatalog();
     const key = masterKeyFrom(Buffer.alloc(32, 3));
     await prepareFleet(catalog, key, () => undefined);
-    const plan = planFleet([commit({}), commit({ sourceId: 'source-0', committedAtMs: 1 })], [domain]);
+    const plan = planFleet(
+      [commit({}), commit({ sourceId: 'source-0', committedAtMs: 1 })],
+      [domain],
+      specWithoutPaths,
+    );
     const recreate = (): Promise<void> => catalog.transaction((client) => recreateFleet(client, key, plan));
     await recreate();
 

@@ -11,7 +11,6 @@
 
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import type { CommitRecord } from '@holdfast/shared/format/controller-record';
-import { SourceSpec } from '@holdfast/shared/rpc/gen/holdfast/v1/source';
 import type pg from 'pg';
 
 import { appendAudit } from './audit.ts';
@@ -51,11 +50,18 @@ interface PlannedSource {
   readonly withoutPaths: boolean;
 }
 
+/** The settings of a source of which nothing but the name is left. */
+export type SpecWithoutPaths = (source: { readonly id: string; readonly name: string }) => Buffer;
+
 /**
  * What there was, by the newest record of each source, host and domain.
  * Throws FAILED_PRECONDITION when the sheet of a managed domain is missing: without its secret nothing of it opens.
  */
-export function planFleet(commits: readonly CommitRecord[], sheets: readonly RecoverySheet[]): FleetPlan {
+export function planFleet(
+  commits: readonly CommitRecord[],
+  sheets: readonly RecoverySheet[],
+  specWithoutPaths: SpecWithoutPaths,
+): FleetPlan {
   const newestFirst = commits.toSorted((a, b) => b.committedAtMs - a.committedAtMs);
   const sheetOf = new Map(sheets.map((sheet) => [sheet.id, sheet]));
   const records = firstOfEach(newestFirst, ({ domainId }) => domainId);
@@ -82,25 +88,21 @@ export function planFleet(commits: readonly CommitRecord[], sheets: readonly Rec
       name: record.hostName,
       recordKey: Buffer.from(record.hostRecordPublicKey),
     })),
-    sources: planSources(newestFirst),
+    sources: planSources(newestFirst, specWithoutPaths),
   };
 }
 
-function planSources(newestFirst: readonly CommitRecord[]): PlannedSource[] {
+function planSources(newestFirst: readonly CommitRecord[], specWithoutPaths: SpecWithoutPaths): PlannedSource[] {
   const taken = new Set<string>();
   return firstOfEach(newestFirst, ({ sourceId }) => sourceId).map((record) => {
     const fullName = `${record.hostId}/${record.sourceName}`;
     const removed = taken.has(fullName);
     taken.add(fullName);
     const withoutPaths = record.sourceSpec.length === 0;
-    const spec = withoutPaths ? specWithoutPaths(record) : Buffer.from(record.sourceSpec);
-    return { id: record.sourceId, hostId: record.hostId, name: record.sourceName, spec, removed, withoutPaths };
+    const source = { id: record.sourceId, hostId: record.hostId, name: record.sourceName };
+    const spec = withoutPaths ? specWithoutPaths(source) : Buffer.from(record.sourceSpec);
+    return { ...source, spec, removed, withoutPaths };
   });
-}
-
-function specWithoutPaths({ sourceId, sourceName }: CommitRecord): Buffer {
-  const type = { $case: 'files' as const, value: { paths: [] } };
-  return Buffer.from(SourceSpec.encode(SourceSpec.fromPartial({ sourceId, name: sourceName, type })).finish());
 }
 
 function firstOfEach<T>(items: readonly T[], keyOf: (item: T) => string): T[] {

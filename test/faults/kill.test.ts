@@ -12,7 +12,7 @@ import { endProcess } from '../fleet/processes.ts';
 import { ChangingSite, digestOf, SMALL_FILES_MAX_BYTES } from './changing-site.ts';
 import { chosenRounds, chosenSeed, seeded, type Random } from './seeded.ts';
 
-const ROUNDS = chosenRounds(8);
+const ROUNDS = chosenRounds(6);
 const ROUND_MS = 30_000;
 /** A host may have 64 sessions, and those of killed agents live on for their lease of 15 minutes. */
 const LAB_ROUNDS = 50;

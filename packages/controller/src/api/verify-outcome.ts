@@ -3,7 +3,7 @@
 // Hazard: a verify that says "done" although one half found damage. So the halves are merged into one outcome, and the
 // worse word wins.
 //
-// Tested in verify-outcome.test.ts.
+// Tested in verify-outcome.test.ts and verify-outcome.db.test.ts.
 
 import { toBytes } from '@holdfast/shared/base/byte-string';
 import { JobOutcome, type JobWarning } from '@holdfast/shared/rpc/gen/holdfast/v1/control';

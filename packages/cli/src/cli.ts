@@ -42,7 +42,7 @@ async function describe(program: Command, session: Session, argv: readonly strin
     .configureHelp({ showGlobalOptions: true })
     .configureOutput({
       writeOut: (text) => void environment.stdout.write(text),
-      writeErr: (text) => void environment.stderr.write(text),
+      writeErr: (text) => void environment.stderr.write(text.replace(/^error: /, 'holdfast: ')),
       getOutHelpWidth: () => environment.columns(),
       getErrHelpWidth: () => environment.columns(),
     })
@@ -59,9 +59,10 @@ async function describe(program: Command, session: Session, argv: readonly strin
 async function withAddress(error: HoldfastError, session: Session): Promise<HoldfastError> {
   if (error.code !== 'UNREACHABLE' || error.hint !== '') return error;
   const address = await session.address();
-  if (address === undefined || error.message.includes(address)) return error;
+  if (address === undefined) return error;
+  const called = error.message.includes(address) ? '' : `The controller was called at ${address}. `;
   return new HoldfastError('UNREACHABLE', error.message, {
-    hint: `The controller was called at ${address}. Is it running, and is the address right? See: holdfast context`,
+    hint: `${called}Is it running, and is the address right? See: holdfast context`,
     cause: error,
   });
 }

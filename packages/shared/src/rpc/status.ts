@@ -105,8 +105,18 @@ function describeFailure(
     });
   }
   const guess = codesOfStatus[error.code] ?? 'INTERNAL';
-  const message = guess === 'UNREACHABLE' ? `the controller can't be reached: ${error.details}` : error.details;
+  const message =
+    guess === 'UNREACHABLE' ? `the controller can't be reached: ${plainReason(error.details)}` : error.details;
   return new HoldfastError(guess, message, { cause: error });
+}
+
+/** grpc-js wraps the socket's error: "No connection established. Last error: Error: connect ECONNREFUSED HOST:PORT. Resolution note: ". */
+function plainReason(details: string): string {
+  const wrapped = /^No connection established\. Last error: (?:Error: )?(.*?)\.? Resolution note: ?(.*)$/s.exec(
+    details,
+  );
+  if (wrapped === null) return details;
+  return [wrapped[1], wrapped[2]].filter((part) => part !== '').join('; ');
 }
 
 function decodeText(value: string | Uint8Array | undefined): string {

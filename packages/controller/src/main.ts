@@ -7,7 +7,7 @@ import { resolve } from 'node:path';
 import { meaningOf, toHoldfastError, HoldfastError } from '@holdfast/shared/base/errors';
 import { parseConfig, readConfig } from '@holdfast/shared/runtime/config';
 import { openLog, type Log } from '@holdfast/shared/runtime/log';
-import { Command } from 'commander';
+import { Command, CommanderError } from 'commander';
 
 import { startController, VERSION, type ControllerOptions } from './controller.ts';
 import { parseMasterKey } from './fleet/master-key.ts';
@@ -112,7 +112,12 @@ function withFlags(command: Command): Command {
 }
 
 function commandLine(): Command {
-  const program = new Command('holdfast-controller').version(VERSION).description('the controller of Holdfast');
+  const program = new Command('holdfast-controller')
+    .version(VERSION, '--version', 'print the version')
+    .description('the controller of Holdfast')
+    .configureOutput({ writeErr: (text) => process.stderr.write(text.replace(/^error: /, 'holdfast-controller: ')) })
+    .showHelpAfterError('(add --help for what is possible)')
+    .exitOverride();
   withFlags(program.command('serve'))
     .description('serve hosts and operators until SIGTERM or SIGINT')
     .option('--listen <host:port>', 'the one port; port 0 takes any free one (default 0.0.0.0:7400)')
@@ -133,6 +138,11 @@ function commandLine(): Command {
 }
 
 function fail(thrown: unknown, log?: Log): void {
+  // Commander has said it already, and its own exit code for a usage error is 1.
+  if (thrown instanceof CommanderError) {
+    process.exitCode = thrown.exitCode === 0 ? 0 : meaningOf('USAGE').exit;
+    return;
+  }
   const error = toHoldfastError(thrown);
   log?.error('controller.failed', { error });
   process.stderr.write(`holdfast-controller: ${error.message}\n${error.hint === '' ? '' : `  ${error.hint}\n`}`);

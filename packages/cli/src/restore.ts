@@ -126,7 +126,7 @@ Without --snapshot or --at the newest snapshot is restored. Paths are named from
 
 Examples:
   holdfast restore web-1/site --to web-2:/srv/again
-  holdfast restore web-1/site --to web-1:/srv/site --delta --delete-extra --into-non-empty
+  holdfast restore web-1/site --to web-1:/srv/site --delta --delete-extra
   holdfast restore web-1/site conf/nginx.conf --at "2026-11-22 10:00" --to web-1:/root/old
   holdfast restore 3f2a9c01 --to web-2:/srv/again --dry-run
   holdfast restore web-1/site conf --verify

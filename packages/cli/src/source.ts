@@ -194,6 +194,9 @@ export function sourceFields(source: SourceInfo) {
     oneFileSystem: files?.oneFileSystem ?? false,
     excludeCaches: files?.excludeCaches ?? false,
     continuous: files?.continuous ?? false,
+    before: source.spec?.hooks?.before ?? [],
+    after: source.spec?.hooks?.after ?? [],
+    requireBefore: source.spec?.hooks?.requireBefore ?? false,
     limitBytesPerSecond: Number(source.spec?.limitBytesPerSecond ?? 0),
     snapshots: Number(source.snapshots),
     latest: source.latest === undefined ? null : snapshotFields(source.latest),
@@ -210,6 +213,7 @@ async function show(session: Session, name: string): Promise<void> {
   const files = source.spec?.type?.value;
   const limit = Number(source.spec?.limitBytesPerSecond ?? 0);
   const { latest, lastJob } = source;
+  const hooks = source.spec?.hooks;
   await session.write(
     formatFields([
       ['Source', sourceTitle(source)],
@@ -217,6 +221,8 @@ async function show(session: Session, name: string): Promise<void> {
       ['Paths', files?.paths.join(', ')],
       ['Excludes', files?.excludes.join(', ')],
       ['Includes', files?.includes.join(', ')],
+      ['Before', hookWords(hooks?.before, hooks?.requireBefore === true ? ' (must succeed)' : '')],
+      ['After', hookWords(hooks?.after)],
       ['Limit', limit === 0 ? '' : `${formatSize(limit)}/s`],
       ['Watching', source.watchingNote === '' ? source.watching : `${source.watching}: ${source.watchingNote}`],
       ['Snapshots', formatCount(Number(source.snapshots))],
@@ -227,6 +233,12 @@ async function show(session: Session, name: string): Promise<void> {
       ['Last job', lastJob === undefined ? '' : `${lastJob.kind} ${lastJob.state} (${lastJob.id})`],
     ]),
   );
+}
+
+/** A hook is started without a shell, so its words are shown apart where they hold blanks. */
+function hookWords(words: readonly string[] = [], note = ''): string {
+  if (words.length === 0) return '';
+  return words.map((word) => (/[\s"]|^$/.test(word) ? JSON.stringify(word) : word)).join(' ') + note;
 }
 
 const HELP = `

@@ -162,9 +162,11 @@ const SHOWN_WARNINGS = 20;
 /** The first warnings by name, and how many more there are; empty for none. */
 export function warningWords(warnings: readonly JobWarning[], total: number): string {
   if (total === 0 && warnings.length === 0) return '';
-  const lines = warnings
-    .slice(0, SHOWN_WARNINGS)
-    .map(({ code, path, message }) => `    ${pathText(path)}: ${message === '' ? code : `${message} (${code})`}`);
+  const lines = warnings.slice(0, SHOWN_WARNINGS).map(({ code, path, message }) => {
+    const what = message === '' ? code : `${message} (${code})`;
+    // A hook is about the whole source; its path would show as the root's ".".
+    return code === 'hook' ? `    ${what}` : `    ${pathText(path)}: ${what}`;
+  });
   const more = Math.max(total, warnings.length) - lines.length;
   if (more > 0) lines.push(`    … and ${formatCount(more)} more`);
   return `  ${counted(Math.max(total, warnings.length), 'warning')}:\n${lines.join('\n')}\n`;

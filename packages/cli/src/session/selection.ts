@@ -33,11 +33,19 @@ export function selectionOf(argument: string, options: SelectionOptions = {}): S
   }
   const typedId = byId ? argument : (options.snapshot ?? '');
   return {
-    source: byId ? '' : sourceName(argument),
+    source: byId ? '' : snapshotSource(argument),
     snapshotId: typedId === '' ? Buffer.alloc(0) : idPrefixBytes(typedId),
     atMs: options.at === undefined ? 0n : BigInt(parseTime(options.at)),
     typedId: typedId.toLowerCase(),
   };
+}
+
+/** The source of a snapshot that is named by it. Throws USAGE, for the beginning of an id too where it is too short. */
+function snapshotSource(argument: string): string {
+  if (argument.includes('/')) return sourceName(argument);
+  throw new HoldfastError('USAGE', `"${argument}" is neither a source nor a snapshot id`, {
+    hint: 'Give HOST/SOURCE for its newest snapshot, or at least 8 digits of an id: `holdfast snapshot ls HOST/SOURCE` shows them.',
+  });
 }
 
 /** `host/source`, checked for its shape. Throws USAGE. */

@@ -9,6 +9,7 @@ import { HoldfastError } from '@holdfast/shared/base/errors';
 import type { SourceSpec } from '@holdfast/shared/rpc/gen/holdfast/v1/source';
 
 const NAME = /^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$/i;
+const NAME_HINT = 'Use letters, digits, and . _ - between them, 63 at the most.';
 const PATHS_MAX = 256;
 const PATTERNS_MAX = 10_000;
 const PATH_MAX_BYTES = 4096;
@@ -18,7 +19,7 @@ const LEVEL_MAX = 19;
 /** The same specification. Throws INVALID_ARGUMENT that names what is wrong. */
 export function checkSourceSpec(spec: SourceSpec | undefined): SourceSpec {
   if (spec === undefined) throw invalid('a source needs a specification');
-  if (!NAME.test(spec.name)) throw invalid(`${JSON.stringify(spec.name)} is not a name for a source`);
+  if (!NAME.test(spec.name)) throw invalid(`${JSON.stringify(spec.name)} is not a name for a source`, NAME_HINT);
   if (spec.type?.$case !== 'files') throw invalid('the type of the source is missing: files');
 
   const { paths, excludes, includes } = spec.type.value;
@@ -43,6 +44,6 @@ export function checkPath(path: string, what: string): void {
   }
 }
 
-function invalid(message: string): HoldfastError {
-  return new HoldfastError('INVALID_ARGUMENT', message);
+function invalid(message: string, hint = ''): HoldfastError {
+  return new HoldfastError('INVALID_ARGUMENT', message, { hint });
 }

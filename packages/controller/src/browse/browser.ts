@@ -5,7 +5,7 @@
 //
 // Tested in browser.test.ts.
 
-import { type ByteString } from '@holdfast/shared/base/byte-string';
+import { displayPath, type ByteString } from '@holdfast/shared/base/byte-string';
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import { diff, type Difference } from '@holdfast/shared/format/manifest/diff';
 import { readAsync, streamAsync } from '@holdfast/shared/format/manifest/node-store';
@@ -40,7 +40,7 @@ export async function openBrowser(deps: ManifestsDeps, domain: Domain): Promise<
         return;
       }
       const found = await readAsync(store, lookup(root, path));
-      if (found === undefined) throw noSuchPath();
+      if (found === undefined) throw noSuchPath(path);
       if (statType(found.leaf.stats, found.index * STAT_BYTES) !== 'directory') yield found;
       else yield* streamAsync(store, children(root, path));
     },
@@ -65,9 +65,11 @@ async function* orNotFound(
     any = true;
     yield item;
   }
-  if (!any && path !== '') throw noSuchPath();
+  if (!any && path !== '') throw noSuchPath(path);
 }
 
-function noSuchPath(): HoldfastError {
-  return new HoldfastError('NOT_FOUND', 'the snapshot has no such path', { hint: 'See: holdfast snapshot browse' });
+function noSuchPath(path: ByteString): HoldfastError {
+  return new HoldfastError('NOT_FOUND', `the snapshot has nothing at ${displayPath(path)}`, {
+    hint: 'Paths are named from the root of the source: `holdfast snapshot show SNAPSHOT /` lists it.',
+  });
 }

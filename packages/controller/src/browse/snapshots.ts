@@ -87,6 +87,9 @@ export async function chooseSnapshot(client: Queryable, choice: SnapshotChoice):
     choice.atMs === 0
       ? 'the source has no snapshot yet'
       : `the source has no snapshot from ${isoTime(choice.atMs)} or before`,
+    {
+      hint: choice.atMs === 0 ? 'Make one with: holdfast backup HOST/SOURCE' : 'See: holdfast snapshot ls HOST/SOURCE',
+    },
   );
 }
 

@@ -78,7 +78,11 @@ export async function insertSource(
      on conflict (host_id, name) where removed_at is null do nothing`,
     [source.id, source.hostId, source.name, source.spec],
   );
-  if (rowCount === 0) throw new HoldfastError('ALREADY_EXISTS', `the host has a source ${source.name} already`);
+  if (rowCount === 0) {
+    throw new HoldfastError('ALREADY_EXISTS', `the host has a source ${source.name} already`, {
+      hint: 'Choose another name. To change its settings, `holdfast source rm` it and add it again: its snapshots stay.',
+    });
+  }
 }
 
 export async function removeSource(client: pg.ClientBase, id: string): Promise<void> {

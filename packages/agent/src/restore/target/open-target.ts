@@ -21,7 +21,7 @@ export function prepareTarget(path: ByteString, intoNonEmpty: boolean): void {
   withDescriptor(openTarget(path), (fd) => succeed(new DirectoryListing().read(fd, names), 'getdents64', 'list', path));
   if (names.length === 0) return;
   throw new HoldfastError('FAILED_PRECONDITION', `the target ${displayPath(path)} is not empty`, {
-    hint: 'Name a new or empty directory, or ask for a restore into a non-empty one.',
+    hint: 'Name a new or empty directory, or add --into-non-empty, or --delta to write only what differs.',
     details: { path: displayPath(path) },
   });
 }

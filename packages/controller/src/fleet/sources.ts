@@ -80,7 +80,7 @@ export async function insertSource(
   );
   if (rowCount === 0) {
     throw new HoldfastError('ALREADY_EXISTS', `the host has a source ${source.name} already`, {
-      hint: 'Choose another name. To change its settings, `holdfast source rm` it and add it again: its snapshots stay.',
+      hint: 'Choose another name; `holdfast source ls` shows what is protected.',
     });
   }
 }

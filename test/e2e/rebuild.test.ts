@@ -31,7 +31,7 @@ describe('the catalog is lost', function lostCatalog() {
   before(async () => {
     lab = await Lab.open(['web-1', 'web-2']);
     site = lab.directory('site');
-    plantWorstTree(site);
+    plantWorstTree(site, { many: 300 });
     writeFileSync(join(site, 'large'), seededBytes('large', 3_000_000));
     await lab.addSource('web-1', 'site', site);
     await lab.job('backup', 'web-1/site');

@@ -84,6 +84,7 @@ interface Work {
 }
 
 const NODES_FILE = 'nodes';
+const REPORT_MS = 500;
 
 function cacheDirectory(stateDir: string, sourceId: string): string {
   // The id comes from the controller and becomes a name here: only what an id can look like.
@@ -144,6 +145,18 @@ async function backUp(work: Work, signal: AbortSignal, onProgress: ProgressListe
   const { job, deps, keys, session, base, directory } = work;
   const pressure = new Pressure();
   const uploader = new Uploader(session, deps.limiter, pressure);
+  let seen = { filesDone: 0, bytesDone: 0, currentPath: '' };
+  const report = () =>
+    onProgress({
+      phase: 'read',
+      filesDone: seen.filesDone,
+      filesTotal: base?.files ?? 0,
+      bytesDone: seen.bytesDone,
+      bytesTotal: base?.totalBytes ?? 0,
+      bytesNew: uploader.newPlainBytes,
+      bytesStored: session.newBytes,
+      currentPath: seen.currentPath,
+    });
   const threads = new BackupThreads({
     keys,
     source: job.source.files,
@@ -156,18 +169,13 @@ async function backUp(work: Work, signal: AbortSignal, onProgress: ProgressListe
     pressure,
     onChunk: (chunk) => uploader.offerChunk(chunk),
     onNode: (node) => uploader.offerNode(node),
-    onProgress: (scanned) =>
-      onProgress({
-        phase: 'read',
-        filesDone: scanned.filesDone,
-        filesTotal: base?.files ?? 0,
-        bytesDone: scanned.bytesDone,
-        bytesTotal: base?.totalBytes ?? 0,
-        bytesNew: uploader.newPlainBytes,
-        bytesStored: session.newBytes,
-        currentPath: scanned.currentPath,
-      }),
+    onProgress: (scanned) => {
+      seen = scanned;
+      report();
+    },
   });
+  // Also while one large file is read, or the network is slow: what is stored grows then, and somebody is watching.
+  const reporting = setInterval(report, REPORT_MS);
   const onAbort = () => pressure.cancel();
   signal.addEventListener('abort', onAbort, { once: true });
   try {
@@ -186,6 +194,7 @@ async function backUp(work: Work, signal: AbortSignal, onProgress: ProgressListe
     });
     return { summary, warnings: scanned.warnings, warningsTotal: scanned.warningsTotal };
   } finally {
+    clearInterval(reporting);
     signal.removeEventListener('abort', onAbort);
     pressure.cancel();
     await threads.end();

@@ -38,6 +38,7 @@ const lane = new SealingLane(data.sealPorts, pressure);
 const PROGRESS_MS = 100;
 /** Looking at the clock costs more than an unchanged entry. */
 const ENTRIES_BETWEEN_LOOKS = 256;
+const BYTES_BETWEEN_LOOKS = 4 * 1024 * 1024;
 
 interface SealedNodeReference extends NodeReference {
   readonly envelope: Buffer<ArrayBuffer>;
@@ -170,9 +171,12 @@ function takeNote(warnings: Warnings<ScanWarning>, note: WalkNote): void {
 
 function progressReporter(check: () => void): (scan: Scan) => void {
   let entries = 0;
+  let bytesAtLook = 0;
   let reportedAt = 0;
   return (scan) => {
-    if (++entries % ENTRIES_BETWEEN_LOOKS !== 0) return;
+    const looks = ++entries % ENTRIES_BETWEEN_LOOKS === 0 || scan.bytes - bytesAtLook > BYTES_BETWEEN_LOOKS;
+    if (!looks) return;
+    bytesAtLook = scan.bytes;
     check();
     const now = performance.now();
     if (now - reportedAt < PROGRESS_MS) return;

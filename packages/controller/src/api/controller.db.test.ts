@@ -36,7 +36,7 @@ describe('a controller', () => {
     expect(addReflection({ add }, '/nowhere')).to.equal(false);
   });
 
-  it('keeps sources: adds, lists, refuses doubles, removes, and frees the name', async () => {
+  it('keeps sources: adds, lists, refuses doubles, removes, and goes on with one that is added again', async () => {
     await test.enrolHost('web-1');
     const { source } = await test.owner.addSource({ host: 'web-1', spec: SPEC });
     expect(source).to.include({ host: 'web-1', name: 'site', type: 'files' });
@@ -45,7 +45,12 @@ describe('a controller', () => {
     expect((await test.owner.listSources({})).sources.map(({ name }) => name)).to.deep.equal(['site']);
     await test.owner.removeSource({ source: 'web-1/site' });
     expect(await codeOf(test.owner.getSource({ source: 'web-1/site' }))).to.equal('NOT_FOUND');
-    expect(await codeOf(test.owner.addSource({ host: 'web-1', spec: SPEC }))).to.equal('none');
+    // Its snapshots are still found under its name, and a source added again under it goes on with them.
+    expect(await codeOf(test.owner.listSnapshots({ source: 'web-1/site' }))).to.equal('none');
+    expect(await codeOf(test.owner.startBackup({ source: 'web-1/site' }))).to.equal('NOT_FOUND');
+    const { source: again } = await test.owner.addSource({ host: 'web-1', spec: SPEC });
+    expect(again?.id).to.equal(source?.id);
+    expect(await codeOf(test.owner.addSource({ host: 'web-1', spec: SPEC }))).to.equal('ALREADY_EXISTS');
   });
 
   it('4 takes no path and no hook that is not plain', () => {

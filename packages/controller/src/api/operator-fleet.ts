@@ -16,7 +16,7 @@ import type { Domain } from '../fleet/domains.ts';
 import { addHost } from '../fleet/enrolment.ts';
 import { findHost, listCertificates, listHosts, revokeHost, type Host } from '../fleet/hosts.ts';
 import { lastJobs, listJobs } from '../fleet/jobs.ts';
-import { findSource, insertSource, listSources, removeSource, type Source } from '../fleet/sources.ts';
+import { findSource, insertSource, listSources, removedSource, removeSource, type Source } from '../fleet/sources.ts';
 import { audit } from './operator-accounts.ts';
 import type { OperatorDeps } from './operator-deps.ts';
 import { fullName, hostToWire, jobToWire, msOf, sourceToWire } from './operator-wire.ts';
@@ -77,8 +77,9 @@ export function fleetCalls(deps: OperatorDeps): Calls {
     async addSource(request, context) {
       const domain = context.scope().domain(request.domain);
       const host = await findHost(pool, domain.id, request.host);
-      const id = randomUUID();
-      const spec = SourceSpec.fromPartial({ ...checkSourceSpec(request.spec), sourceId: id });
+      const checked = checkSourceSpec(request.spec);
+      const id = (await removedSource(pool, host.id, checked.name)) ?? randomUUID();
+      const spec = SourceSpec.fromPartial({ ...checked, sourceId: id });
       await deps.catalog.transaction(async (client) => {
         await insertSource(client, {
           id,

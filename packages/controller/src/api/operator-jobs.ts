@@ -82,7 +82,8 @@ export function jobCalls(deps: OperatorDeps): Calls {
     },
     async listJobs(request, context) {
       const domain = context.scope().domain(request.domain);
-      const source = request.source === '' ? undefined : await findSource(pool, domain.id, request.source);
+      const source =
+        request.source === '' ? undefined : await findSource(pool, domain.id, request.source, { removed: true });
       const limit = Math.min(request.limit === 0 ? 50 : request.limit, LIST_MAX);
       const filter = { domainId: domain.id, limit, ...(source === undefined ? {} : { sourceId: source.id }) };
       return { jobs: (await listJobs(pool, filter)).map(jobToWire) };
@@ -166,7 +167,8 @@ async function choose(
   request: { source: string; snapshotId: Buffer; atMs: bigint },
 ): Promise<{ source: Source; snapshot: Snapshot }> {
   const { pool } = deps.catalog;
-  const named = request.source === '' ? undefined : await findSource(pool, domain.id, request.source);
+  const named =
+    request.source === '' ? undefined : await findSource(pool, domain.id, request.source, { removed: true });
   const snapshot = await chooseSnapshot(pool, {
     domainId: domain.id,
     sourceId: named?.id,

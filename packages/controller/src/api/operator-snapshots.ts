@@ -31,13 +31,14 @@ const BATCH_ENTRIES = 256;
 export function snapshotCalls(deps: OperatorDeps): Calls {
   const { pool } = deps.catalog;
   const choose = async (domain: Domain, id: Uint8Array, sourceName = '', atMs = 0n): Promise<Snapshot> => {
-    const sourceId = sourceName === '' ? undefined : (await findSource(pool, domain.id, sourceName)).id;
+    const sourceId =
+      sourceName === '' ? undefined : (await findSource(pool, domain.id, sourceName, { removed: true })).id;
     return await chooseSnapshot(pool, { domainId: domain.id, sourceId, id, atMs: Number(atMs) });
   };
   return {
     async listSnapshots(request, context) {
       const domain = context.scope().domain(request.domain);
-      const source = await findSource(pool, domain.id, request.source);
+      const source = await findSource(pool, domain.id, request.source, { removed: true });
       const snapshots = await listSnapshots(pool, source.id, request.limit);
       return { snapshots: snapshots.map((snapshot) => snapshotToWire(snapshot, fullName(source))) };
     },
@@ -72,7 +73,7 @@ export function snapshotCalls(deps: OperatorDeps): Calls {
     async *findEntries(request, context) {
       const domain = context.scope().domain(request.domain);
       const matches = compileGlob(request.pattern);
-      const source = await findSource(pool, domain.id, request.source);
+      const source = await findSource(pool, domain.id, request.source, { removed: true });
       const snapshots =
         request.snapshotId.length > 0
           ? [await choose(domain, request.snapshotId, request.source)]

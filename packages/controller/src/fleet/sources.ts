@@ -1,7 +1,7 @@
 // Sources: what is protected on which host. A source's specification is kept as the bytes that its agent gets.
 //
 // Hazard: removing a source must not remove what was backed up from it. So a removed source keeps its row and its
-// snapshots, and only its name becomes free again.
+// snapshots, which are still found under its name; and a source that is added again under that name goes on with them.
 //
 // Tested in api/controller.db.test.ts.
 
@@ -44,8 +44,16 @@ export async function sourcesOfHost(client: Queryable, hostId: string): Promise<
   ).rows;
 }
 
-/** By its full name, host/source. Throws NOT_FOUND, INVALID_ARGUMENT. */
-export async function findSource(client: Queryable, domainId: string, fullName: string): Promise<Source> {
+/**
+ * By its full name, host/source. With `removed` also one that was removed (the last of that name), for what asks about its
+ * snapshots. Throws NOT_FOUND, INVALID_ARGUMENT.
+ */
+export async function findSource(
+  client: Queryable,
+  domainId: string,
+  fullName: string,
+  { removed = false }: { readonly removed?: boolean } = {},
+): Promise<Source> {
   const slash = fullName.indexOf('/');
   if (slash < 1) {
     throw new HoldfastError('INVALID_ARGUMENT', `${JSON.stringify(fullName)} is not a source`, {
@@ -53,8 +61,9 @@ export async function findSource(client: Queryable, domainId: string, fullName: 
     });
   }
   const { rows } = await client.query<Source>(
-    `${SELECT_SOURCE} where h.domain_id = $1 and h.name = $2 and s.name = $3 and s.removed_at is null`,
-    [domainId, fullName.slice(0, slash), fullName.slice(slash + 1)],
+    `${SELECT_SOURCE} where h.domain_id = $1 and h.name = $2 and s.name = $3 and (s.removed_at is null or $4)
+     order by s.removed_at desc nulls first limit 1`,
+    [domainId, fullName.slice(0, slash), fullName.slice(slash + 1), removed],
   );
   if (rows[0] === undefined) {
     throw new HoldfastError('NOT_FOUND', `there is no source ${fullName}`, { hint: 'See: holdfast source ls' });
@@ -68,14 +77,31 @@ export async function sourcesById(client: Queryable, ids: readonly string[]): Pr
   return new Map(rows.map((row) => [row.id, row]));
 }
 
-/** Throws ALREADY_EXISTS. */
+/** The last source of this name that was removed from the host. */
+export async function removedSource(client: Queryable, hostId: string, name: string): Promise<string | undefined> {
+  const { rows } = await client.query<{ id: string }>(
+    `select id from source where host_id = $1 and name = $2 and removed_at is not null
+     order by removed_at desc limit 1`,
+    [hostId, name],
+  );
+  return rows[0]?.id;
+}
+
+/** A new source, or the removed one of this id back with another specification. Throws ALREADY_EXISTS. */
 export async function insertSource(
   client: pg.ClientBase,
   source: { id: string; hostId: string; name: string; spec: Buffer },
 ): Promise<void> {
+  const { rowCount: back } = await client.query(
+    `update source set spec = $4, removed_at = null where id = $1 and host_id = $2 and name = $3
+       and removed_at is not null
+       and not exists (select from source where host_id = $2 and name = $3 and removed_at is null)`,
+    [source.id, source.hostId, source.name, source.spec],
+  );
+  if (back === 1) return;
   const { rowCount } = await client.query(
     `insert into source (id, host_id, name, spec) values ($1, $2, $3, $4)
-     on conflict (host_id, name) where removed_at is null do nothing`,
+     on conflict do nothing`,
     [source.id, source.hostId, source.name, source.spec],
   );
   if (rowCount === 0) {

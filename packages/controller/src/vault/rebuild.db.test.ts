@@ -96,8 +96,8 @@ describe('rebuild from packs alone', () => {
 
   it('the key of another controller is refused, not taken for a vault in which nothing was ever committed', async () => {
     await fill();
-    const foreign = deriveDomainKeys(Buffer.alloc(32, 8), SYSTEM_DOMAIN_ID, 0);
-    const refused = rebuildCatalog({ catalog: fresh, storage: disk.mount(new Faults()), systemKeys: foreign });
+    const otherKeys = deriveDomainKeys(Buffer.alloc(32, 8), SYSTEM_DOMAIN_ID, 0);
+    const refused = rebuildCatalog({ catalog: fresh, storage: disk.mount(new Faults()), systemKeys: otherKeys });
     expect(await codeOf(refused)).to.equal('FAILED_PRECONDITION');
     expect((await rebuild()).snapshots).to.equal(3);
   });

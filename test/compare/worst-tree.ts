@@ -202,8 +202,8 @@ class Planter {
   modes(): void {
     const dir = this.#directory('modes');
     for (let mode = 0; mode <= 0o7777; mode++) {
-      // Only root reads back a file that its owner may not read.
-      if (!IS_ROOT && (mode & 0o400) === 0) continue;
+      // Only root reads back a file that its owner may not read, and brings setuid and setgid bits back.
+      if (!IS_ROOT && ((mode & 0o400) === 0 || (mode & 0o6000) !== 0)) continue;
       writeFileSync(`${dir}/${mode.toString(8)}`, '');
       chmodSync(`${dir}/${mode.toString(8)}`, mode);
     }

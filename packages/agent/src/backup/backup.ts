@@ -176,12 +176,17 @@ async function backUp(work: Work, signal: AbortSignal, onProgress: ProgressListe
   });
   // Also while one large file is read, or the network is slow: what is stored grows then, and somebody is watching.
   const reporting = setInterval(report, REPORT_MS);
-  const onAbort = () => pressure.cancel();
+  const cancelled = Promise.withResolvers<never>();
+  cancelled.promise.catch(() => undefined);
+  const onAbort = () => {
+    pressure.cancel();
+    cancelled.reject(new HoldfastError('CANCELLED', 'the backup was cancelled'));
+  };
   signal.addEventListener('abort', onAbort, { once: true });
   try {
-    if (signal.aborted) pressure.cancel();
-    const scanned = await Promise.race([threads.finished(), failedUpload(uploader)]);
-    await uploader.finish();
+    if (signal.aborted) onAbort();
+    const scanned = await Promise.race([threads.finished(), failedUpload(uploader), cancelled.promise]);
+    await Promise.race([uploader.finish(), cancelled.promise]);
     const { committed, summary } = await commit(work, scanned, uploader);
     saveBase(directory, {
       snapshotId: committed.snapshotId,

@@ -139,7 +139,7 @@ describe('the main job', function mainJob() {
     const refused = await lab.job('restore', 'web-1/site', '--to', `web-2:${target}`);
     expect(refused.code).to.equal(1);
     expect(refused.summary.error).to.include({ code: 'FAILED_PRECONDITION' });
-    expect(refused.summary.error?.hint).to.contain('ask for a restore into a non-empty one');
+    expect(refused.summary.error?.hint).to.contain('--into-non-empty');
     expect(readdirSync(target)).to.deep.equal(['mine']);
     await lab.done('restore', 'web-1/site', '--to', `web-2:${target}`, '--into-non-empty', ...SETUID);
     expect(readFileSync(join(target, 'mine'), 'utf8')).to.equal('mine');

@@ -9,7 +9,7 @@ import { WARNINGS_KEPT, type JobWarning } from './job.ts';
 export class Warnings<Code extends string = string> {
   readonly kept: JobWarning[] = [];
   #total = 0;
-  readonly #byCode = new Map<Code, number>();
+  readonly #byCode = new Map<string, number>();
 
   add(code: Code, path: ByteString, message: string): void {
     this.#total++;
@@ -17,10 +17,20 @@ export class Warnings<Code extends string = string> {
     if (this.kept.length < WARNINGS_KEPT) this.kept.push({ code, path, message });
   }
 
+  /** What another collection has kept, and how many it counted in all. */
+  merge(kept: readonly JobWarning[], total: number): void {
+    for (const warning of kept) {
+      this.#byCode.set(warning.code, (this.#byCode.get(warning.code) ?? 0) + 1);
+      if (this.kept.length < WARNINGS_KEPT) this.kept.push(warning);
+    }
+    this.#total += total;
+  }
+
   get total(): number {
     return this.#total;
   }
 
+  /** At least so many: of a collection that was merged only those it had kept are told apart. */
   count(code: Code): number {
     return this.#byCode.get(code) ?? 0;
   }

@@ -11,7 +11,8 @@
 
 import { HoldfastError, meaningOf } from '@holdfast/shared/base/errors';
 import { openDuplex, type CallMethod, type Channel, type Duplex } from '@holdfast/shared/rpc/calls';
-import { decodeReadResponse, freeMessage } from '@holdfast/shared/rpc/vault-messages';
+import { freeMemory } from '@holdfast/shared/base/free-memory';
+import { decodeReadResponse } from '@holdfast/shared/rpc/vault-messages';
 import {
   VaultDefinition,
   type NotServed,
@@ -198,7 +199,7 @@ class LinkedReadSession implements ReadSession {
     want.assembly ??= beginAssembly(part);
     const { assembly } = want;
     addPart(assembly, part);
-    freeMessage(part.data);
+    freeMemory(part.data);
     if (assembly.filled < assembly.envelope.length) return undefined;
 
     want.assembly = undefined;

@@ -4,7 +4,8 @@ import type { ByteString } from '@holdfast/shared/base/byte-string';
 import type { JobProgress } from '../jobs/job.ts';
 import { LOOK_ABSENT, LOOK_CONTENT, LOOK_METADATA, LOOK_TYPE, type RestoreAnswer } from './restore-task.ts';
 import { inSentence } from './task-result.ts';
-import { Warnings, type WarningCode } from './warnings.ts';
+import { Warnings } from '../jobs/warnings.ts';
+import type { WarningCode } from './warnings.ts';
 
 /** What a dry run, or a delta, found to do. */
 export interface PlannedChanges {
@@ -32,7 +33,7 @@ export class RestoreTally {
   /** Envelope bytes from the vault, nodes among them. */
   bytesFetched = 0;
   currentPath: ByteString = '';
-  readonly warnings = new Warnings();
+  readonly warnings = new Warnings<WarningCode>();
   readonly planned: PlannedChanges = { created: 0, changed: 0, metadata: 0, deleted: 0, bytesToFetch: 0, examples: [] };
 
   add(answer: RestoreAnswer): void {

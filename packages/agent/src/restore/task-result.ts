@@ -5,7 +5,8 @@ import type { HoldfastError } from '@holdfast/shared/base/errors';
 import type { Xattr } from '@holdfast/shared/format/manifest/entry';
 import { warningCodeOf } from './error-reach.ts';
 import type { RestoreAnswer } from './restore-task.ts';
-import { Warnings, type WarningCode } from './warnings.ts';
+import { Warnings } from '../jobs/warnings.ts';
+import type { WarningCode } from './warnings.ts';
 
 const REMOVED_KEPT = 100;
 
@@ -21,7 +22,7 @@ export class TaskResult {
   readonly #xattrs: (readonly [number, readonly Xattr[]])[] = [];
   readonly #removed: ByteString[] = [];
   #removedTotal = 0;
-  readonly #warnings = new Warnings();
+  readonly #warnings = new Warnings<WarningCode>();
 
   warn(code: WarningCode, path: ByteString, message: string): void {
     this.#warnings.add(code, path, message);

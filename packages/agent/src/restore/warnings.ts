@@ -1,10 +1,4 @@
-// What a restore has to say about single paths: the first ones in full, the rest as a count.
-//
-// Hazard: a tree of a million files on a full disk has a million warnings. Memory and the message to the controller stay
-// bounded; nothing is dropped from the count.
-
-import type { ByteString } from '@holdfast/shared/base/byte-string';
-import { WARNINGS_KEPT, type JobWarning } from '../jobs/job.ts';
+// What a restore has to say about single paths. The collection itself is every job's: jobs/warnings.ts.
 
 /** Codes a restore uses. */
 export type WarningCode =
@@ -20,33 +14,3 @@ export type WarningCode =
   | 'not-in-snapshot'
   /** Something in the target that the snapshot does not have could not be removed. */
   | 'not-removed';
-
-export class Warnings {
-  readonly kept: JobWarning[] = [];
-  #total = 0;
-  readonly #byCode = new Map<string, number>();
-
-  add(code: WarningCode, path: ByteString, message: string): void {
-    this.#total++;
-    this.#byCode.set(code, this.count(code) + 1);
-    if (this.kept.length < WARNINGS_KEPT) this.kept.push({ code, path, message });
-  }
-
-  /** What another collection has kept, and how many it counted in all. */
-  merge(kept: readonly JobWarning[], total: number): void {
-    for (const warning of kept) {
-      this.#byCode.set(warning.code, (this.#byCode.get(warning.code) ?? 0) + 1);
-      if (this.kept.length < WARNINGS_KEPT) this.kept.push(warning);
-    }
-    this.#total += total;
-  }
-
-  get total(): number {
-    return this.#total;
-  }
-
-  /** At least so many: of a collection that was merged only those it had kept are told apart. */
-  count(code: WarningCode): number {
-    return this.#byCode.get(code) ?? 0;
-  }
-}

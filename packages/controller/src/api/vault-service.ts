@@ -20,7 +20,7 @@ import {
   type VaultServiceImplementation,
   type Want as WireWant,
 } from '@holdfast/shared/rpc/gen/holdfast/v1/vault';
-import { freeMessage } from '@holdfast/shared/rpc/vault-messages';
+import { freeMemory } from '@holdfast/shared/base/free-memory';
 import type { Clock } from '@holdfast/shared/runtime/clock';
 import type { CallContext } from 'nice-grpc-common';
 
@@ -101,7 +101,7 @@ async function receive(stream: BackupStream, incoming: AsyncIterator<BackupReque
 
 /** The message of a part is memory of its own, which the vault gives back when it has stored the bytes or copied them. */
 function releasable(part: WirePart): ObjectPart {
-  return { ...part, release: () => freeMessage(part.data) };
+  return { ...part, release: () => freeMemory(part.data) };
 }
 
 function beginOf({ sourceId, jobId, sessionId, baseSnapshotId }: WireBegin): BeginBackup {

@@ -20,6 +20,7 @@
 
 import { createCipheriv, createHmac, createSecretKey, timingSafeEqual, type KeyObject } from 'node:crypto';
 import { HoldfastError } from '../base/errors.ts';
+import { freeMemory } from '../base/free-memory.ts';
 import { Codec, DEFAULT_ZSTD_LEVEL, pack, unpack, type CodecName } from './codec.ts';
 import {
   FORMAT_VERSION,
@@ -87,7 +88,8 @@ export function seal(
   clear.writeUInt32LE(packedLength, ciphertextOffset + COMPRESSED_LENGTH_AT);
   clear.writeUInt32LE(plain.length, ciphertextOffset + PLAIN_LENGTH_AT);
   clear.set(packed.bytes, ciphertextOffset + PAYLOAD_HEADER_BYTES);
-  if (packed.codec === Codec.zstd) freeNow(packed.bytes);
+  // Zstandard's output buffer is as long as what went in: without this a seal thread holds 50 MiB more.
+  if (packed.codec === Codec.zstd) freeMemory(packed.bytes);
   clear.fill(0, ciphertextOffset + contentLength, length);
 
   const ciphers = ciphersOf(keys);
@@ -142,16 +144,8 @@ export function open(
     throw new HoldfastError('DAMAGED', 'an object was changed after it was sealed, or is sealed with other keys');
   }
   const plain = plainOf(payload);
-  if (plain.buffer !== payload.buffer) freeNow(payload);
+  if (plain.buffer !== payload.buffer) freeMemory(payload);
   return { kind: header.kind, keyEpoch: header.keyEpoch, references, plain };
-}
-
-/**
- * Zstandard's output buffer is as long as what went in, and the collector is in no hurry: without this a seal thread holds
- * 50 MiB more. A small one may lie in Buffer's pool, which others use.
- */
-function freeNow(bytes: Uint8Array): void {
-  if (bytes.buffer instanceof ArrayBuffer && bytes.buffer.byteLength > Buffer.poolSize) bytes.buffer.transfer(0);
 }
 
 const CIPHER = 'aes-256-ctr';

@@ -126,15 +126,6 @@ export const LeanVaultDefinition = {
   },
 } as unknown as typeof VaultDefinition;
 
-/**
- * Gives the memory of a received message back at once. Only for bytes that nothing else looks at any more: the message
- * of a part whose content was copied or stored.
- */
-export function freeMessage(part: Uint8Array): void {
-  // A small message may lie in Buffer's pool, which others use.
-  if (part.buffer instanceof ArrayBuffer && part.buffer.byteLength > Buffer.poolSize) part.buffer.transfer(0);
-}
-
 function decodePart<Part>(
   bytes: Uint8Array,
   partTag: number,

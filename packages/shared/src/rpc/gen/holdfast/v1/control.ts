@@ -4,7 +4,8 @@
 /* eslint-disable */
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
 import type { CallContext, CallOptions } from "nice-grpc-common";
-import { SourceSpec } from "./source.ts";
+import { DatabasePoint, LogPosition, LogStatus, LogStream, RecoveryTarget } from "./log.ts";
+import { EngineSource, Setting, SourceSpec } from "./source.ts";
 
 export const protobufPackage = "holdfast.v1";
 
@@ -75,14 +76,19 @@ export interface SourceReport {
   watching: string;
   /** In words, when it is not what was asked for: "over the budget of 50,000 watches: scans every 15 min instead". */
   note: string;
+  /** Of a source that keeps a log. */
+  log: LogStatus | undefined;
 }
 
 export interface Job {
   jobId: string;
-  kind: { $case: "backup"; value: BackupJob } | { $case: "restore"; value: RestoreJob } | {
-    $case: "verify";
-    value: VerifyJob;
-  } | undefined;
+  kind:
+    | { $case: "backup"; value: BackupJob }
+    | { $case: "restore"; value: RestoreJob }
+    | { $case: "verify"; value: VerifyJob }
+    | { $case: "check"; value: CheckJob }
+    | { $case: "discover"; value: DiscoverJob }
+    | undefined;
 }
 
 export interface BackupJob {
@@ -109,12 +115,87 @@ export interface RestoreJob {
   deleteExtra: boolean;
   /** 0: none */
   limitBytesPerSecond: bigint;
+  /** unset: a file tree */
+  engine: EngineRestore | undefined;
+}
+
+/** Bringing a database (or what else an engine made) back to a point. */
+export interface EngineRestore {
+  /** as it was when the snapshot was made */
+  source:
+    | EngineSource
+    | undefined;
+  /** of the snapshot that the grant is for */
+  base: DatabasePoint | undefined;
+  target:
+    | RecoveryTarget
+    | undefined;
+  /** Where the log has to be read up to; unset: not at all. */
+  stream: LogStream | undefined;
+  logEnd: LogPosition | undefined;
+  logGrant: Buffer;
+  /** start it on a private socket in the target, replay, leave it running */
+  start: boolean;
+  /** 0: the engine's default */
+  port: number;
+  /** tablespace.OID=/path, … */
+  options: Setting[];
+  /** Nothing after the target was committed, so recovery ends with the log instead of at a target that never comes. */
+  toEndOfLog: boolean;
 }
 
 export interface VerifyJob {
   grant: Buffer;
   paths: Buffer[];
   limitBytesPerSecond: bigint;
+  /** restore it into a directory of the agent's own, start it, ask it, remove it */
+  restoreTest: EngineRestore | undefined;
+}
+
+/** Could this be backed up? Reads, and changes nothing. */
+export interface CheckJob {
+  source: SourceSpec | undefined;
+}
+
+/** What runs here that could be protected? */
+export interface DiscoverJob {
+}
+
+export interface Finding {
+  /** error: no backup can be made. warning: it can, with this risk. ok: looked at, and well. */
+  level: string;
+  /** connection | role | wal_level | max_slot_wal_keep_size | … */
+  subject: string;
+  message: string;
+  /** what to run or to write, word for word; empty: nothing */
+  remedy: string;
+}
+
+export interface DiscoveredSource {
+  type: string;
+  /** a proposal */
+  name: string;
+  settings: Setting[];
+  /** "PostgreSQL 15.14 in /var/lib/postgresql/15/main, 3 databases, 755 MiB" */
+  description: string;
+  /** the `holdfast source add …` that takes it, with HOST for the host's name */
+  command: string;
+}
+
+/** Where a restored database stands. */
+export interface ReachedPoint {
+  stream: LogStream | undefined;
+  position:
+    | LogPosition
+    | undefined;
+  /** server's clock; 0: none since the base */
+  lastCommitAtMs: bigint;
+  running: boolean;
+  /** how to reach it: host=DIR port=5502 */
+  connect: string;
+  replayMs: bigint;
+  /** amcheck=ok, query=42, … */
+  facts: Setting[];
 }
 
 export interface CancelJob {
@@ -158,6 +239,58 @@ export interface JobOutcome {
   errorCode: string;
   errorMessage: string;
   errorHint: string;
+  /** check */
+  findings: Finding[];
+  /** discover */
+  discovered: DiscoveredSource[];
+  /** restore and restore test of a database */
+  reached:
+    | ReachedPoint
+    | undefined;
+  /** Of a restore that looked at what its target holds (dry_run, delta): what there is to do, or was. */
+  planned:
+    | RestorePlan
+    | undefined;
+  /** Of a verify: what became of each snapshot that was asked about, oldest first. */
+  snapshots: VerifiedSnapshot[];
+}
+
+/** Counts are entries of every type, bytes the sizes of regular files. */
+export interface RestorePlan {
+  created: bigint;
+  /** other content, or another type */
+  changed: bigint;
+  /** only owner, mode, times or attributes */
+  metadata: bigint;
+  /** left alone */
+  unchanged: bigint;
+  deleted: bigint;
+  /** of what is created and changed */
+  bytesWritten: bigint;
+  bytesUnchanged: bigint;
+  /** plain bytes of the chunks that the vault has to send */
+  bytesFetched: bigint;
+  /** The first of them: at most 200. */
+  examples: PlannedChange[];
+}
+
+export interface PlannedChange {
+  /** create | change | metadata | delete */
+  action: string;
+  path: Buffer;
+}
+
+export interface VerifiedSnapshot {
+  snapshotId: Buffer;
+  sequence: bigint;
+  committedAtMs: bigint;
+  entries: bigint;
+  files: bigint;
+  bytesTotal: bigint;
+  /** damaged or missing, of those that it needs */
+  damagedObjects: bigint;
+  /** a host opened it too, entry by entry; else its stored objects were read and held against their ids */
+  opened: boolean;
 }
 
 export interface JobSummary {
@@ -789,7 +922,7 @@ export const SourceList: MessageFns<SourceList> = {
 };
 
 function createBaseSourceReport(): SourceReport {
-  return { sourceId: "", watching: "", note: "" };
+  return { sourceId: "", watching: "", note: "", log: undefined };
 }
 
 export const SourceReport: MessageFns<SourceReport> = {
@@ -802,6 +935,9 @@ export const SourceReport: MessageFns<SourceReport> = {
     }
     if (message.note !== "") {
       writer.uint32(26).string(message.note);
+    }
+    if (message.log !== undefined) {
+      LogStatus.encode(message.log, writer.uint32(34).fork()).join();
     }
     return writer;
   },
@@ -843,6 +979,14 @@ export const SourceReport: MessageFns<SourceReport> = {
             message.note = reader.string();
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.log = LogStatus.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -863,6 +1007,7 @@ export const SourceReport: MessageFns<SourceReport> = {
     message.sourceId = object.sourceId ?? "";
     message.watching = object.watching ?? "";
     message.note = object.note ?? "";
+    message.log = (object.log !== undefined && object.log !== null) ? LogStatus.fromPartial(object.log) : undefined;
     return message;
   },
 };
@@ -885,6 +1030,12 @@ export const Job: MessageFns<Job> = {
         break;
       case "verify":
         VerifyJob.encode(message.kind.value, writer.uint32(34).fork()).join();
+        break;
+      case "check":
+        CheckJob.encode(message.kind.value, writer.uint32(42).fork()).join();
+        break;
+      case "discover":
+        DiscoverJob.encode(message.kind.value, writer.uint32(50).fork()).join();
         break;
     }
     return writer;
@@ -935,6 +1086,22 @@ export const Job: MessageFns<Job> = {
             message.kind = { $case: "verify", value: VerifyJob.decode(reader, reader.uint32()) };
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.kind = { $case: "check", value: CheckJob.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.kind = { $case: "discover", value: DiscoverJob.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -969,6 +1136,18 @@ export const Job: MessageFns<Job> = {
       case "verify": {
         if (object.kind?.value !== undefined && object.kind?.value !== null) {
           message.kind = { $case: "verify", value: VerifyJob.fromPartial(object.kind.value) };
+        }
+        break;
+      }
+      case "check": {
+        if (object.kind?.value !== undefined && object.kind?.value !== null) {
+          message.kind = { $case: "check", value: CheckJob.fromPartial(object.kind.value) };
+        }
+        break;
+      }
+      case "discover": {
+        if (object.kind?.value !== undefined && object.kind?.value !== null) {
+          message.kind = { $case: "discover", value: DiscoverJob.fromPartial(object.kind.value) };
         }
         break;
       }
@@ -1057,6 +1236,7 @@ function createBaseRestoreJob(): RestoreJob {
     setuid: false,
     deleteExtra: false,
     limitBytesPerSecond: 0n,
+    engine: undefined,
   };
 }
 
@@ -1091,6 +1271,9 @@ export const RestoreJob: MessageFns<RestoreJob> = {
         throw new globalThis.Error("value provided for field message.limitBytesPerSecond of type uint64 too large");
       }
       writer.uint32(72).uint64(message.limitBytesPerSecond);
+    }
+    if (message.engine !== undefined) {
+      EngineRestore.encode(message.engine, writer.uint32(82).fork()).join();
     }
     return writer;
   },
@@ -1180,6 +1363,14 @@ export const RestoreJob: MessageFns<RestoreJob> = {
             message.limitBytesPerSecond = reader.uint64() as bigint;
             continue;
           }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.engine = EngineRestore.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1208,12 +1399,199 @@ export const RestoreJob: MessageFns<RestoreJob> = {
     message.limitBytesPerSecond = (object.limitBytesPerSecond !== undefined && object.limitBytesPerSecond !== null)
       ? BigInt(object.limitBytesPerSecond)
       : 0n;
+    message.engine = (object.engine !== undefined && object.engine !== null)
+      ? EngineRestore.fromPartial(object.engine)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseEngineRestore(): EngineRestore {
+  return {
+    source: undefined,
+    base: undefined,
+    target: undefined,
+    stream: undefined,
+    logEnd: undefined,
+    logGrant: Buffer.alloc(0),
+    start: false,
+    port: 0,
+    options: [],
+    toEndOfLog: false,
+  };
+}
+
+export const EngineRestore: MessageFns<EngineRestore> = {
+  encode(message: EngineRestore, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.source !== undefined) {
+      EngineSource.encode(message.source, writer.uint32(10).fork()).join();
+    }
+    if (message.base !== undefined) {
+      DatabasePoint.encode(message.base, writer.uint32(18).fork()).join();
+    }
+    if (message.target !== undefined) {
+      RecoveryTarget.encode(message.target, writer.uint32(26).fork()).join();
+    }
+    if (message.stream !== undefined) {
+      LogStream.encode(message.stream, writer.uint32(34).fork()).join();
+    }
+    if (message.logEnd !== undefined) {
+      LogPosition.encode(message.logEnd, writer.uint32(42).fork()).join();
+    }
+    if (message.logGrant.length !== 0) {
+      writer.uint32(50).bytes(message.logGrant);
+    }
+    if (message.start !== false) {
+      writer.uint32(56).bool(message.start);
+    }
+    if (message.port !== 0) {
+      writer.uint32(64).uint32(message.port);
+    }
+    for (const v of message.options) {
+      Setting.encode(v!, writer.uint32(74).fork()).join();
+    }
+    if (message.toEndOfLog !== false) {
+      writer.uint32(80).bool(message.toEndOfLog);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): EngineRestore {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseEngineRestore();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.source = EngineSource.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.base = DatabasePoint.decode(reader, reader.uint32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.target = RecoveryTarget.decode(reader, reader.uint32());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.stream = LogStream.decode(reader, reader.uint32());
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.logEnd = LogPosition.decode(reader, reader.uint32());
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.logGrant = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.start = reader.bool();
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.port = reader.uint32();
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.options.push(Setting.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.toEndOfLog = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<EngineRestore>): EngineRestore {
+    return EngineRestore.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<EngineRestore>): EngineRestore {
+    const message = createBaseEngineRestore();
+    message.source = (object.source !== undefined && object.source !== null)
+      ? EngineSource.fromPartial(object.source)
+      : undefined;
+    message.base = (object.base !== undefined && object.base !== null)
+      ? DatabasePoint.fromPartial(object.base)
+      : undefined;
+    message.target = (object.target !== undefined && object.target !== null)
+      ? RecoveryTarget.fromPartial(object.target)
+      : undefined;
+    message.stream = (object.stream !== undefined && object.stream !== null)
+      ? LogStream.fromPartial(object.stream)
+      : undefined;
+    message.logEnd = (object.logEnd !== undefined && object.logEnd !== null)
+      ? LogPosition.fromPartial(object.logEnd)
+      : undefined;
+    message.logGrant = object.logGrant ?? Buffer.alloc(0);
+    message.start = object.start ?? false;
+    message.port = object.port ?? 0;
+    message.options = object.options?.map((e) => Setting.fromPartial(e)) || [];
+    message.toEndOfLog = object.toEndOfLog ?? false;
     return message;
   },
 };
 
 function createBaseVerifyJob(): VerifyJob {
-  return { grant: Buffer.alloc(0), paths: [], limitBytesPerSecond: 0n };
+  return { grant: Buffer.alloc(0), paths: [], limitBytesPerSecond: 0n, restoreTest: undefined };
 }
 
 export const VerifyJob: MessageFns<VerifyJob> = {
@@ -1229,6 +1607,9 @@ export const VerifyJob: MessageFns<VerifyJob> = {
         throw new globalThis.Error("value provided for field message.limitBytesPerSecond of type uint64 too large");
       }
       writer.uint32(24).uint64(message.limitBytesPerSecond);
+    }
+    if (message.restoreTest !== undefined) {
+      EngineRestore.encode(message.restoreTest, writer.uint32(34).fork()).join();
     }
     return writer;
   },
@@ -1270,6 +1651,14 @@ export const VerifyJob: MessageFns<VerifyJob> = {
             message.limitBytesPerSecond = reader.uint64() as bigint;
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.restoreTest = EngineRestore.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1292,6 +1681,450 @@ export const VerifyJob: MessageFns<VerifyJob> = {
     message.limitBytesPerSecond = (object.limitBytesPerSecond !== undefined && object.limitBytesPerSecond !== null)
       ? BigInt(object.limitBytesPerSecond)
       : 0n;
+    message.restoreTest = (object.restoreTest !== undefined && object.restoreTest !== null)
+      ? EngineRestore.fromPartial(object.restoreTest)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseCheckJob(): CheckJob {
+  return { source: undefined };
+}
+
+export const CheckJob: MessageFns<CheckJob> = {
+  encode(message: CheckJob, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.source !== undefined) {
+      SourceSpec.encode(message.source, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CheckJob {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCheckJob();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.source = SourceSpec.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<CheckJob>): CheckJob {
+    return CheckJob.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<CheckJob>): CheckJob {
+    const message = createBaseCheckJob();
+    message.source = (object.source !== undefined && object.source !== null)
+      ? SourceSpec.fromPartial(object.source)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseDiscoverJob(): DiscoverJob {
+  return {};
+}
+
+export const DiscoverJob: MessageFns<DiscoverJob> = {
+  encode(_: DiscoverJob, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DiscoverJob {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDiscoverJob();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<DiscoverJob>): DiscoverJob {
+    return DiscoverJob.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<DiscoverJob>): DiscoverJob {
+    const message = createBaseDiscoverJob();
+    return message;
+  },
+};
+
+function createBaseFinding(): Finding {
+  return { level: "", subject: "", message: "", remedy: "" };
+}
+
+export const Finding: MessageFns<Finding> = {
+  encode(message: Finding, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.level !== "") {
+      writer.uint32(10).string(message.level);
+    }
+    if (message.subject !== "") {
+      writer.uint32(18).string(message.subject);
+    }
+    if (message.message !== "") {
+      writer.uint32(26).string(message.message);
+    }
+    if (message.remedy !== "") {
+      writer.uint32(34).string(message.remedy);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Finding {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFinding();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.level = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.subject = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.message = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.remedy = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Finding>): Finding {
+    return Finding.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Finding>): Finding {
+    const message = createBaseFinding();
+    message.level = object.level ?? "";
+    message.subject = object.subject ?? "";
+    message.message = object.message ?? "";
+    message.remedy = object.remedy ?? "";
+    return message;
+  },
+};
+
+function createBaseDiscoveredSource(): DiscoveredSource {
+  return { type: "", name: "", settings: [], description: "", command: "" };
+}
+
+export const DiscoveredSource: MessageFns<DiscoveredSource> = {
+  encode(message: DiscoveredSource, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.type !== "") {
+      writer.uint32(10).string(message.type);
+    }
+    if (message.name !== "") {
+      writer.uint32(18).string(message.name);
+    }
+    for (const v of message.settings) {
+      Setting.encode(v!, writer.uint32(26).fork()).join();
+    }
+    if (message.description !== "") {
+      writer.uint32(34).string(message.description);
+    }
+    if (message.command !== "") {
+      writer.uint32(42).string(message.command);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DiscoveredSource {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDiscoveredSource();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.type = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.settings.push(Setting.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.description = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.command = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<DiscoveredSource>): DiscoveredSource {
+    return DiscoveredSource.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DiscoveredSource>): DiscoveredSource {
+    const message = createBaseDiscoveredSource();
+    message.type = object.type ?? "";
+    message.name = object.name ?? "";
+    message.settings = object.settings?.map((e) => Setting.fromPartial(e)) || [];
+    message.description = object.description ?? "";
+    message.command = object.command ?? "";
+    return message;
+  },
+};
+
+function createBaseReachedPoint(): ReachedPoint {
+  return {
+    stream: undefined,
+    position: undefined,
+    lastCommitAtMs: 0n,
+    running: false,
+    connect: "",
+    replayMs: 0n,
+    facts: [],
+  };
+}
+
+export const ReachedPoint: MessageFns<ReachedPoint> = {
+  encode(message: ReachedPoint, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.stream !== undefined) {
+      LogStream.encode(message.stream, writer.uint32(10).fork()).join();
+    }
+    if (message.position !== undefined) {
+      LogPosition.encode(message.position, writer.uint32(18).fork()).join();
+    }
+    if (message.lastCommitAtMs !== 0n) {
+      if (BigInt.asIntN(64, message.lastCommitAtMs) !== message.lastCommitAtMs) {
+        throw new globalThis.Error("value provided for field message.lastCommitAtMs of type int64 too large");
+      }
+      writer.uint32(24).int64(message.lastCommitAtMs);
+    }
+    if (message.running !== false) {
+      writer.uint32(32).bool(message.running);
+    }
+    if (message.connect !== "") {
+      writer.uint32(42).string(message.connect);
+    }
+    if (message.replayMs !== 0n) {
+      if (BigInt.asUintN(64, message.replayMs) !== message.replayMs) {
+        throw new globalThis.Error("value provided for field message.replayMs of type uint64 too large");
+      }
+      writer.uint32(48).uint64(message.replayMs);
+    }
+    for (const v of message.facts) {
+      Setting.encode(v!, writer.uint32(58).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReachedPoint {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReachedPoint();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.stream = LogStream.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.position = LogPosition.decode(reader, reader.uint32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.lastCommitAtMs = reader.int64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.running = reader.bool();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.connect = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.replayMs = reader.uint64() as bigint;
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.facts.push(Setting.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ReachedPoint>): ReachedPoint {
+    return ReachedPoint.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ReachedPoint>): ReachedPoint {
+    const message = createBaseReachedPoint();
+    message.stream = (object.stream !== undefined && object.stream !== null)
+      ? LogStream.fromPartial(object.stream)
+      : undefined;
+    message.position = (object.position !== undefined && object.position !== null)
+      ? LogPosition.fromPartial(object.position)
+      : undefined;
+    message.lastCommitAtMs = (object.lastCommitAtMs !== undefined && object.lastCommitAtMs !== null)
+      ? BigInt(object.lastCommitAtMs)
+      : 0n;
+    message.running = object.running ?? false;
+    message.connect = object.connect ?? "";
+    message.replayMs = (object.replayMs !== undefined && object.replayMs !== null) ? BigInt(object.replayMs) : 0n;
+    message.facts = object.facts?.map((e) => Setting.fromPartial(e)) || [];
     return message;
   },
 };
@@ -1669,6 +2502,11 @@ function createBaseJobOutcome(): JobOutcome {
     errorCode: "",
     errorMessage: "",
     errorHint: "",
+    findings: [],
+    discovered: [],
+    reached: undefined,
+    planned: undefined,
+    snapshots: [],
   };
 }
 
@@ -1697,6 +2535,21 @@ export const JobOutcome: MessageFns<JobOutcome> = {
     }
     if (message.errorHint !== "") {
       writer.uint32(58).string(message.errorHint);
+    }
+    for (const v of message.findings) {
+      Finding.encode(v!, writer.uint32(82).fork()).join();
+    }
+    for (const v of message.discovered) {
+      DiscoveredSource.encode(v!, writer.uint32(90).fork()).join();
+    }
+    if (message.reached !== undefined) {
+      ReachedPoint.encode(message.reached, writer.uint32(98).fork()).join();
+    }
+    if (message.planned !== undefined) {
+      RestorePlan.encode(message.planned, writer.uint32(66).fork()).join();
+    }
+    for (const v of message.snapshots) {
+      VerifiedSnapshot.encode(v!, writer.uint32(74).fork()).join();
     }
     return writer;
   },
@@ -1770,6 +2623,46 @@ export const JobOutcome: MessageFns<JobOutcome> = {
             message.errorHint = reader.string();
             continue;
           }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.findings.push(Finding.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.discovered.push(DiscoveredSource.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.reached = ReachedPoint.decode(reader, reader.uint32());
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.planned = RestorePlan.decode(reader, reader.uint32());
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.snapshots.push(VerifiedSnapshot.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1798,6 +2691,445 @@ export const JobOutcome: MessageFns<JobOutcome> = {
     message.errorCode = object.errorCode ?? "";
     message.errorMessage = object.errorMessage ?? "";
     message.errorHint = object.errorHint ?? "";
+    message.findings = object.findings?.map((e) => Finding.fromPartial(e)) || [];
+    message.discovered = object.discovered?.map((e) => DiscoveredSource.fromPartial(e)) || [];
+    message.reached = (object.reached !== undefined && object.reached !== null)
+      ? ReachedPoint.fromPartial(object.reached)
+      : undefined;
+    message.planned = (object.planned !== undefined && object.planned !== null)
+      ? RestorePlan.fromPartial(object.planned)
+      : undefined;
+    message.snapshots = object.snapshots?.map((e) => VerifiedSnapshot.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseRestorePlan(): RestorePlan {
+  return {
+    created: 0n,
+    changed: 0n,
+    metadata: 0n,
+    unchanged: 0n,
+    deleted: 0n,
+    bytesWritten: 0n,
+    bytesUnchanged: 0n,
+    bytesFetched: 0n,
+    examples: [],
+  };
+}
+
+export const RestorePlan: MessageFns<RestorePlan> = {
+  encode(message: RestorePlan, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.created !== 0n) {
+      if (BigInt.asUintN(64, message.created) !== message.created) {
+        throw new globalThis.Error("value provided for field message.created of type uint64 too large");
+      }
+      writer.uint32(8).uint64(message.created);
+    }
+    if (message.changed !== 0n) {
+      if (BigInt.asUintN(64, message.changed) !== message.changed) {
+        throw new globalThis.Error("value provided for field message.changed of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.changed);
+    }
+    if (message.metadata !== 0n) {
+      if (BigInt.asUintN(64, message.metadata) !== message.metadata) {
+        throw new globalThis.Error("value provided for field message.metadata of type uint64 too large");
+      }
+      writer.uint32(24).uint64(message.metadata);
+    }
+    if (message.unchanged !== 0n) {
+      if (BigInt.asUintN(64, message.unchanged) !== message.unchanged) {
+        throw new globalThis.Error("value provided for field message.unchanged of type uint64 too large");
+      }
+      writer.uint32(32).uint64(message.unchanged);
+    }
+    if (message.deleted !== 0n) {
+      if (BigInt.asUintN(64, message.deleted) !== message.deleted) {
+        throw new globalThis.Error("value provided for field message.deleted of type uint64 too large");
+      }
+      writer.uint32(40).uint64(message.deleted);
+    }
+    if (message.bytesWritten !== 0n) {
+      if (BigInt.asUintN(64, message.bytesWritten) !== message.bytesWritten) {
+        throw new globalThis.Error("value provided for field message.bytesWritten of type uint64 too large");
+      }
+      writer.uint32(48).uint64(message.bytesWritten);
+    }
+    if (message.bytesUnchanged !== 0n) {
+      if (BigInt.asUintN(64, message.bytesUnchanged) !== message.bytesUnchanged) {
+        throw new globalThis.Error("value provided for field message.bytesUnchanged of type uint64 too large");
+      }
+      writer.uint32(56).uint64(message.bytesUnchanged);
+    }
+    if (message.bytesFetched !== 0n) {
+      if (BigInt.asUintN(64, message.bytesFetched) !== message.bytesFetched) {
+        throw new globalThis.Error("value provided for field message.bytesFetched of type uint64 too large");
+      }
+      writer.uint32(64).uint64(message.bytesFetched);
+    }
+    for (const v of message.examples) {
+      PlannedChange.encode(v!, writer.uint32(74).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RestorePlan {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRestorePlan();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.created = reader.uint64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.changed = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.metadata = reader.uint64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.unchanged = reader.uint64() as bigint;
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.deleted = reader.uint64() as bigint;
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.bytesWritten = reader.uint64() as bigint;
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.bytesUnchanged = reader.uint64() as bigint;
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.bytesFetched = reader.uint64() as bigint;
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.examples.push(PlannedChange.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RestorePlan>): RestorePlan {
+    return RestorePlan.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RestorePlan>): RestorePlan {
+    const message = createBaseRestorePlan();
+    message.created = (object.created !== undefined && object.created !== null) ? BigInt(object.created) : 0n;
+    message.changed = (object.changed !== undefined && object.changed !== null) ? BigInt(object.changed) : 0n;
+    message.metadata = (object.metadata !== undefined && object.metadata !== null) ? BigInt(object.metadata) : 0n;
+    message.unchanged = (object.unchanged !== undefined && object.unchanged !== null) ? BigInt(object.unchanged) : 0n;
+    message.deleted = (object.deleted !== undefined && object.deleted !== null) ? BigInt(object.deleted) : 0n;
+    message.bytesWritten = (object.bytesWritten !== undefined && object.bytesWritten !== null)
+      ? BigInt(object.bytesWritten)
+      : 0n;
+    message.bytesUnchanged = (object.bytesUnchanged !== undefined && object.bytesUnchanged !== null)
+      ? BigInt(object.bytesUnchanged)
+      : 0n;
+    message.bytesFetched = (object.bytesFetched !== undefined && object.bytesFetched !== null)
+      ? BigInt(object.bytesFetched)
+      : 0n;
+    message.examples = object.examples?.map((e) => PlannedChange.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBasePlannedChange(): PlannedChange {
+  return { action: "", path: Buffer.alloc(0) };
+}
+
+export const PlannedChange: MessageFns<PlannedChange> = {
+  encode(message: PlannedChange, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.action !== "") {
+      writer.uint32(10).string(message.action);
+    }
+    if (message.path.length !== 0) {
+      writer.uint32(18).bytes(message.path);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PlannedChange {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePlannedChange();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.action = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.path = Buffer.from(reader.bytes());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<PlannedChange>): PlannedChange {
+    return PlannedChange.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<PlannedChange>): PlannedChange {
+    const message = createBasePlannedChange();
+    message.action = object.action ?? "";
+    message.path = object.path ?? Buffer.alloc(0);
+    return message;
+  },
+};
+
+function createBaseVerifiedSnapshot(): VerifiedSnapshot {
+  return {
+    snapshotId: Buffer.alloc(0),
+    sequence: 0n,
+    committedAtMs: 0n,
+    entries: 0n,
+    files: 0n,
+    bytesTotal: 0n,
+    damagedObjects: 0n,
+    opened: false,
+  };
+}
+
+export const VerifiedSnapshot: MessageFns<VerifiedSnapshot> = {
+  encode(message: VerifiedSnapshot, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.snapshotId.length !== 0) {
+      writer.uint32(10).bytes(message.snapshotId);
+    }
+    if (message.sequence !== 0n) {
+      if (BigInt.asUintN(64, message.sequence) !== message.sequence) {
+        throw new globalThis.Error("value provided for field message.sequence of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.sequence);
+    }
+    if (message.committedAtMs !== 0n) {
+      if (BigInt.asIntN(64, message.committedAtMs) !== message.committedAtMs) {
+        throw new globalThis.Error("value provided for field message.committedAtMs of type int64 too large");
+      }
+      writer.uint32(24).int64(message.committedAtMs);
+    }
+    if (message.entries !== 0n) {
+      if (BigInt.asUintN(64, message.entries) !== message.entries) {
+        throw new globalThis.Error("value provided for field message.entries of type uint64 too large");
+      }
+      writer.uint32(32).uint64(message.entries);
+    }
+    if (message.files !== 0n) {
+      if (BigInt.asUintN(64, message.files) !== message.files) {
+        throw new globalThis.Error("value provided for field message.files of type uint64 too large");
+      }
+      writer.uint32(40).uint64(message.files);
+    }
+    if (message.bytesTotal !== 0n) {
+      if (BigInt.asUintN(64, message.bytesTotal) !== message.bytesTotal) {
+        throw new globalThis.Error("value provided for field message.bytesTotal of type uint64 too large");
+      }
+      writer.uint32(48).uint64(message.bytesTotal);
+    }
+    if (message.damagedObjects !== 0n) {
+      if (BigInt.asUintN(64, message.damagedObjects) !== message.damagedObjects) {
+        throw new globalThis.Error("value provided for field message.damagedObjects of type uint64 too large");
+      }
+      writer.uint32(56).uint64(message.damagedObjects);
+    }
+    if (message.opened !== false) {
+      writer.uint32(64).bool(message.opened);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): VerifiedSnapshot {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseVerifiedSnapshot();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.snapshotId = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.sequence = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.committedAtMs = reader.int64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.entries = reader.uint64() as bigint;
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.files = reader.uint64() as bigint;
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.bytesTotal = reader.uint64() as bigint;
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.damagedObjects = reader.uint64() as bigint;
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.opened = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<VerifiedSnapshot>): VerifiedSnapshot {
+    return VerifiedSnapshot.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<VerifiedSnapshot>): VerifiedSnapshot {
+    const message = createBaseVerifiedSnapshot();
+    message.snapshotId = object.snapshotId ?? Buffer.alloc(0);
+    message.sequence = (object.sequence !== undefined && object.sequence !== null) ? BigInt(object.sequence) : 0n;
+    message.committedAtMs = (object.committedAtMs !== undefined && object.committedAtMs !== null)
+      ? BigInt(object.committedAtMs)
+      : 0n;
+    message.entries = (object.entries !== undefined && object.entries !== null) ? BigInt(object.entries) : 0n;
+    message.files = (object.files !== undefined && object.files !== null) ? BigInt(object.files) : 0n;
+    message.bytesTotal = (object.bytesTotal !== undefined && object.bytesTotal !== null)
+      ? BigInt(object.bytesTotal)
+      : 0n;
+    message.damagedObjects = (object.damagedObjects !== undefined && object.damagedObjects !== null)
+      ? BigInt(object.damagedObjects)
+      : 0n;
+    message.opened = object.opened ?? false;
     return message;
   },
 };

@@ -5,7 +5,8 @@
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
 import type { CallContext, CallOptions } from "nice-grpc-common";
 import { JobOutcome, JobProgress, JobWarning } from "./control.ts";
-import { SourceSpec } from "./source.ts";
+import { DatabasePoint, LogGap, LogStatus, RecoveryTarget } from "./log.ts";
+import { Setting, SourceSpec } from "./source.ts";
 import { SnapshotStats } from "./vault.ts";
 
 export const protobufPackage = "holdfast.v1";
@@ -57,6 +58,12 @@ export interface VaultInfo {
   snapshots: bigint;
   /** on the target's disk */
   freeBytes: bigint;
+  /** uploads are refused while less than this is free */
+  reserveBytes: bigint;
+  /** of stored_bytes; 0: none */
+  quotaBytes: bigint;
+  /** why it takes no uploads now, in words; empty: it takes them */
+  trouble: string;
 }
 
 /** Something a person should look at, worst first. */
@@ -182,7 +189,59 @@ export interface SourceInfo {
   /** continuous | scheduled | off */
   watching: string;
   watchingNote: string;
-  lastJob: JobInfo | undefined;
+  lastJob:
+    | JobInfo
+    | undefined;
+  /** Databases alone: what can be reached, how far the log is behind, and since when the agent said so. */
+  recoverable: Recoverable | undefined;
+  log:
+    | LogStatus
+    | undefined;
+  /** catalog's clock */
+  logReportedAtMs: bigint;
+  /** protected | unprotected | gap | suspect | behind */
+  state: string;
+  /** Measured: what would be lost if the host died now. Absent: nothing is stored yet. */
+  rpoMs?: bigint | undefined;
+}
+
+/** Server's clock. */
+export interface Recoverable {
+  /** 0: nothing can be reached */
+  fromMs: bigint;
+  toMs: bigint;
+  gaps: LogGap[];
+}
+
+export interface CheckSourceRequest {
+  domain: string;
+  host: string;
+  /** source_id empty: one that is still to be added */
+  spec: SourceSpec | undefined;
+}
+
+export interface DiscoverSourcesRequest {
+  domain: string;
+  host: string;
+}
+
+export interface SetSourceRequest {
+  domain: string;
+  /** host/source */
+  source: string;
+  /** the new values, of `fields` alone */
+  spec:
+    | SourceSpec
+    | undefined;
+  /**
+   * What changes, by the names of SourceSpec: paths, excludes, includes, one_file_system, exclude_caches, continuous,
+   * scan_every_seconds, before, after, timeout_seconds, require_before, limit_bytes_per_second, compression.
+   */
+  fields: string[];
+}
+
+export interface SetSourceResponse {
+  source: SourceInfo | undefined;
 }
 
 export interface RemoveSourceRequest {
@@ -219,6 +278,11 @@ export interface StartRestoreRequest {
   setuid: boolean;
   deleteExtra: boolean;
   limitBytesPerSecond: bigint;
+  /** Databases. */
+  point: RecoveryTarget | undefined;
+  start: boolean;
+  port: number;
+  options: Setting[];
 }
 
 export interface StartVerifyRequest {
@@ -232,6 +296,10 @@ export interface StartVerifyRequest {
   onHost: string;
   /** only these, from the source's root; none: everything */
   paths: Buffer[];
+  /** databases: bring it up in a scratch directory and ask it */
+  restoreTest: boolean;
+  /** of the restore test; unset: latest */
+  point: RecoveryTarget | undefined;
 }
 
 export interface StartJobResponse {
@@ -330,6 +398,7 @@ export interface SnapshotInfo {
   warnings: bigint;
   /** a verify or a read found missing or corrupt objects */
   damaged: boolean;
+  point: DatabasePoint | undefined;
 }
 
 export interface ListEntriesRequest {
@@ -399,6 +468,18 @@ export interface FindBatch {
 export interface FoundEntry {
   snapshot: SnapshotInfo | undefined;
   entry: EntryInfo | undefined;
+}
+
+export interface ReadFileRequest {
+  domain: string;
+  snapshotId: Buffer;
+  path: Buffer;
+  /** 0: 16 MiB; a longer file is refused */
+  maxBytes: bigint;
+}
+
+export interface FilePart {
+  data: Buffer;
 }
 
 export interface AddOperatorRequest {
@@ -473,6 +554,34 @@ export interface AuditEntry {
   subject: string;
   /** SHA-256 over the previous hash and this row */
   hash: Buffer;
+}
+
+export interface AddDomainRequest {
+  name: string;
+  /** The controller never gets its secret: it is made on a host, and handed to every other by hand. */
+  sealed: boolean;
+}
+
+export interface AddDomainResponse {
+  domain: DomainInfo | undefined;
+}
+
+export interface ListDomainsRequest {
+}
+
+export interface ListDomainsResponse {
+  domains: DomainInfo[];
+}
+
+export interface DomainInfo {
+  id: string;
+  name: string;
+  sealed: boolean;
+  hosts: number;
+  snapshots: bigint;
+  storedBytes: bigint;
+  /** 0: none */
+  quotaBytes: bigint;
 }
 
 function createBaseLoginRequest(): LoginRequest {
@@ -964,7 +1073,16 @@ export const GetStatusResponse: MessageFns<GetStatusResponse> = {
 };
 
 function createBaseVaultInfo(): VaultInfo {
-  return { objects: 0n, storedBytes: 0n, packs: 0n, snapshots: 0n, freeBytes: 0n };
+  return {
+    objects: 0n,
+    storedBytes: 0n,
+    packs: 0n,
+    snapshots: 0n,
+    freeBytes: 0n,
+    reserveBytes: 0n,
+    quotaBytes: 0n,
+    trouble: "",
+  };
 }
 
 export const VaultInfo: MessageFns<VaultInfo> = {
@@ -998,6 +1116,21 @@ export const VaultInfo: MessageFns<VaultInfo> = {
         throw new globalThis.Error("value provided for field message.freeBytes of type uint64 too large");
       }
       writer.uint32(40).uint64(message.freeBytes);
+    }
+    if (message.reserveBytes !== 0n) {
+      if (BigInt.asUintN(64, message.reserveBytes) !== message.reserveBytes) {
+        throw new globalThis.Error("value provided for field message.reserveBytes of type uint64 too large");
+      }
+      writer.uint32(48).uint64(message.reserveBytes);
+    }
+    if (message.quotaBytes !== 0n) {
+      if (BigInt.asUintN(64, message.quotaBytes) !== message.quotaBytes) {
+        throw new globalThis.Error("value provided for field message.quotaBytes of type uint64 too large");
+      }
+      writer.uint32(56).uint64(message.quotaBytes);
+    }
+    if (message.trouble !== "") {
+      writer.uint32(66).string(message.trouble);
     }
     return writer;
   },
@@ -1055,6 +1188,30 @@ export const VaultInfo: MessageFns<VaultInfo> = {
             message.freeBytes = reader.uint64() as bigint;
             continue;
           }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.reserveBytes = reader.uint64() as bigint;
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.quotaBytes = reader.uint64() as bigint;
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.trouble = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1079,6 +1236,13 @@ export const VaultInfo: MessageFns<VaultInfo> = {
     message.packs = (object.packs !== undefined && object.packs !== null) ? BigInt(object.packs) : 0n;
     message.snapshots = (object.snapshots !== undefined && object.snapshots !== null) ? BigInt(object.snapshots) : 0n;
     message.freeBytes = (object.freeBytes !== undefined && object.freeBytes !== null) ? BigInt(object.freeBytes) : 0n;
+    message.reserveBytes = (object.reserveBytes !== undefined && object.reserveBytes !== null)
+      ? BigInt(object.reserveBytes)
+      : 0n;
+    message.quotaBytes = (object.quotaBytes !== undefined && object.quotaBytes !== null)
+      ? BigInt(object.quotaBytes)
+      : 0n;
+    message.trouble = object.trouble ?? "";
     return message;
   },
 };
@@ -2395,6 +2559,11 @@ function createBaseSourceInfo(): SourceInfo {
     watching: "",
     watchingNote: "",
     lastJob: undefined,
+    recoverable: undefined,
+    log: undefined,
+    logReportedAtMs: 0n,
+    state: "",
+    rpoMs: undefined,
   };
 }
 
@@ -2432,6 +2601,27 @@ export const SourceInfo: MessageFns<SourceInfo> = {
     }
     if (message.lastJob !== undefined) {
       JobInfo.encode(message.lastJob, writer.uint32(82).fork()).join();
+    }
+    if (message.recoverable !== undefined) {
+      Recoverable.encode(message.recoverable, writer.uint32(90).fork()).join();
+    }
+    if (message.log !== undefined) {
+      LogStatus.encode(message.log, writer.uint32(98).fork()).join();
+    }
+    if (message.logReportedAtMs !== 0n) {
+      if (BigInt.asIntN(64, message.logReportedAtMs) !== message.logReportedAtMs) {
+        throw new globalThis.Error("value provided for field message.logReportedAtMs of type int64 too large");
+      }
+      writer.uint32(104).int64(message.logReportedAtMs);
+    }
+    if (message.state !== "") {
+      writer.uint32(114).string(message.state);
+    }
+    if (message.rpoMs !== undefined) {
+      if (BigInt.asUintN(64, message.rpoMs) !== message.rpoMs) {
+        throw new globalThis.Error("value provided for field message.rpoMs of type uint64 too large");
+      }
+      writer.uint32(120).uint64(message.rpoMs);
     }
     return writer;
   },
@@ -2529,6 +2719,46 @@ export const SourceInfo: MessageFns<SourceInfo> = {
             message.lastJob = JobInfo.decode(reader, reader.uint32());
             continue;
           }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.recoverable = Recoverable.decode(reader, reader.uint32());
+            continue;
+          }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.log = LogStatus.decode(reader, reader.uint32());
+            continue;
+          }
+          case 13: {
+            if (tag !== 104) {
+              break;
+            }
+
+            message.logReportedAtMs = reader.int64() as bigint;
+            continue;
+          }
+          case 14: {
+            if (tag !== 114) {
+              break;
+            }
+
+            message.state = reader.string();
+            continue;
+          }
+          case 15: {
+            if (tag !== 120) {
+              break;
+            }
+
+            message.rpoMs = reader.uint64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2561,6 +2791,398 @@ export const SourceInfo: MessageFns<SourceInfo> = {
     message.watchingNote = object.watchingNote ?? "";
     message.lastJob = (object.lastJob !== undefined && object.lastJob !== null)
       ? JobInfo.fromPartial(object.lastJob)
+      : undefined;
+    message.recoverable = (object.recoverable !== undefined && object.recoverable !== null)
+      ? Recoverable.fromPartial(object.recoverable)
+      : undefined;
+    message.log = (object.log !== undefined && object.log !== null) ? LogStatus.fromPartial(object.log) : undefined;
+    message.logReportedAtMs = (object.logReportedAtMs !== undefined && object.logReportedAtMs !== null)
+      ? BigInt(object.logReportedAtMs)
+      : 0n;
+    message.state = object.state ?? "";
+    message.rpoMs = (object.rpoMs !== undefined && object.rpoMs !== null) ? BigInt(object.rpoMs) : undefined;
+    return message;
+  },
+};
+
+function createBaseRecoverable(): Recoverable {
+  return { fromMs: 0n, toMs: 0n, gaps: [] };
+}
+
+export const Recoverable: MessageFns<Recoverable> = {
+  encode(message: Recoverable, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.fromMs !== 0n) {
+      if (BigInt.asIntN(64, message.fromMs) !== message.fromMs) {
+        throw new globalThis.Error("value provided for field message.fromMs of type int64 too large");
+      }
+      writer.uint32(8).int64(message.fromMs);
+    }
+    if (message.toMs !== 0n) {
+      if (BigInt.asIntN(64, message.toMs) !== message.toMs) {
+        throw new globalThis.Error("value provided for field message.toMs of type int64 too large");
+      }
+      writer.uint32(16).int64(message.toMs);
+    }
+    for (const v of message.gaps) {
+      LogGap.encode(v!, writer.uint32(26).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Recoverable {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRecoverable();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.fromMs = reader.int64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.toMs = reader.int64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.gaps.push(LogGap.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Recoverable>): Recoverable {
+    return Recoverable.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Recoverable>): Recoverable {
+    const message = createBaseRecoverable();
+    message.fromMs = (object.fromMs !== undefined && object.fromMs !== null) ? BigInt(object.fromMs) : 0n;
+    message.toMs = (object.toMs !== undefined && object.toMs !== null) ? BigInt(object.toMs) : 0n;
+    message.gaps = object.gaps?.map((e) => LogGap.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseCheckSourceRequest(): CheckSourceRequest {
+  return { domain: "", host: "", spec: undefined };
+}
+
+export const CheckSourceRequest: MessageFns<CheckSourceRequest> = {
+  encode(message: CheckSourceRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.domain !== "") {
+      writer.uint32(10).string(message.domain);
+    }
+    if (message.host !== "") {
+      writer.uint32(18).string(message.host);
+    }
+    if (message.spec !== undefined) {
+      SourceSpec.encode(message.spec, writer.uint32(26).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CheckSourceRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCheckSourceRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.domain = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.host = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.spec = SourceSpec.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<CheckSourceRequest>): CheckSourceRequest {
+    return CheckSourceRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<CheckSourceRequest>): CheckSourceRequest {
+    const message = createBaseCheckSourceRequest();
+    message.domain = object.domain ?? "";
+    message.host = object.host ?? "";
+    message.spec = (object.spec !== undefined && object.spec !== null)
+      ? SourceSpec.fromPartial(object.spec)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseDiscoverSourcesRequest(): DiscoverSourcesRequest {
+  return { domain: "", host: "" };
+}
+
+export const DiscoverSourcesRequest: MessageFns<DiscoverSourcesRequest> = {
+  encode(message: DiscoverSourcesRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.domain !== "") {
+      writer.uint32(10).string(message.domain);
+    }
+    if (message.host !== "") {
+      writer.uint32(18).string(message.host);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DiscoverSourcesRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDiscoverSourcesRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.domain = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.host = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<DiscoverSourcesRequest>): DiscoverSourcesRequest {
+    return DiscoverSourcesRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DiscoverSourcesRequest>): DiscoverSourcesRequest {
+    const message = createBaseDiscoverSourcesRequest();
+    message.domain = object.domain ?? "";
+    message.host = object.host ?? "";
+    return message;
+  },
+};
+
+function createBaseSetSourceRequest(): SetSourceRequest {
+  return { domain: "", source: "", spec: undefined, fields: [] };
+}
+
+export const SetSourceRequest: MessageFns<SetSourceRequest> = {
+  encode(message: SetSourceRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.domain !== "") {
+      writer.uint32(10).string(message.domain);
+    }
+    if (message.source !== "") {
+      writer.uint32(18).string(message.source);
+    }
+    if (message.spec !== undefined) {
+      SourceSpec.encode(message.spec, writer.uint32(26).fork()).join();
+    }
+    for (const v of message.fields) {
+      writer.uint32(34).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SetSourceRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSetSourceRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.domain = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.source = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.spec = SourceSpec.decode(reader, reader.uint32());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.fields.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<SetSourceRequest>): SetSourceRequest {
+    return SetSourceRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<SetSourceRequest>): SetSourceRequest {
+    const message = createBaseSetSourceRequest();
+    message.domain = object.domain ?? "";
+    message.source = object.source ?? "";
+    message.spec = (object.spec !== undefined && object.spec !== null)
+      ? SourceSpec.fromPartial(object.spec)
+      : undefined;
+    message.fields = object.fields?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseSetSourceResponse(): SetSourceResponse {
+  return { source: undefined };
+}
+
+export const SetSourceResponse: MessageFns<SetSourceResponse> = {
+  encode(message: SetSourceResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.source !== undefined) {
+      SourceInfo.encode(message.source, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SetSourceResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSetSourceResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.source = SourceInfo.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<SetSourceResponse>): SetSourceResponse {
+    return SetSourceResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<SetSourceResponse>): SetSourceResponse {
+    const message = createBaseSetSourceResponse();
+    message.source = (object.source !== undefined && object.source !== null)
+      ? SourceInfo.fromPartial(object.source)
       : undefined;
     return message;
   },
@@ -2787,6 +3409,10 @@ function createBaseStartRestoreRequest(): StartRestoreRequest {
     setuid: false,
     deleteExtra: false,
     limitBytesPerSecond: 0n,
+    point: undefined,
+    start: false,
+    port: 0,
+    options: [],
   };
 }
 
@@ -2836,6 +3462,18 @@ export const StartRestoreRequest: MessageFns<StartRestoreRequest> = {
         throw new globalThis.Error("value provided for field message.limitBytesPerSecond of type uint64 too large");
       }
       writer.uint32(104).uint64(message.limitBytesPerSecond);
+    }
+    if (message.point !== undefined) {
+      RecoveryTarget.encode(message.point, writer.uint32(114).fork()).join();
+    }
+    if (message.start !== false) {
+      writer.uint32(120).bool(message.start);
+    }
+    if (message.port !== 0) {
+      writer.uint32(128).uint32(message.port);
+    }
+    for (const v of message.options) {
+      Setting.encode(v!, writer.uint32(138).fork()).join();
     }
     return writer;
   },
@@ -2957,6 +3595,38 @@ export const StartRestoreRequest: MessageFns<StartRestoreRequest> = {
             message.limitBytesPerSecond = reader.uint64() as bigint;
             continue;
           }
+          case 14: {
+            if (tag !== 114) {
+              break;
+            }
+
+            message.point = RecoveryTarget.decode(reader, reader.uint32());
+            continue;
+          }
+          case 15: {
+            if (tag !== 120) {
+              break;
+            }
+
+            message.start = reader.bool();
+            continue;
+          }
+          case 16: {
+            if (tag !== 128) {
+              break;
+            }
+
+            message.port = reader.uint32();
+            continue;
+          }
+          case 17: {
+            if (tag !== 138) {
+              break;
+            }
+
+            message.options.push(Setting.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2989,12 +3659,28 @@ export const StartRestoreRequest: MessageFns<StartRestoreRequest> = {
     message.limitBytesPerSecond = (object.limitBytesPerSecond !== undefined && object.limitBytesPerSecond !== null)
       ? BigInt(object.limitBytesPerSecond)
       : 0n;
+    message.point = (object.point !== undefined && object.point !== null)
+      ? RecoveryTarget.fromPartial(object.point)
+      : undefined;
+    message.start = object.start ?? false;
+    message.port = object.port ?? 0;
+    message.options = object.options?.map((e) => Setting.fromPartial(e)) || [];
     return message;
   },
 };
 
 function createBaseStartVerifyRequest(): StartVerifyRequest {
-  return { domain: "", source: "", snapshotId: Buffer.alloc(0), atMs: 0n, all: false, onHost: "", paths: [] };
+  return {
+    domain: "",
+    source: "",
+    snapshotId: Buffer.alloc(0),
+    atMs: 0n,
+    all: false,
+    onHost: "",
+    paths: [],
+    restoreTest: false,
+    point: undefined,
+  };
 }
 
 export const StartVerifyRequest: MessageFns<StartVerifyRequest> = {
@@ -3022,6 +3708,12 @@ export const StartVerifyRequest: MessageFns<StartVerifyRequest> = {
     }
     for (const v of message.paths) {
       writer.uint32(58).bytes(v!);
+    }
+    if (message.restoreTest !== false) {
+      writer.uint32(64).bool(message.restoreTest);
+    }
+    if (message.point !== undefined) {
+      RecoveryTarget.encode(message.point, writer.uint32(74).fork()).join();
     }
     return writer;
   },
@@ -3095,6 +3787,22 @@ export const StartVerifyRequest: MessageFns<StartVerifyRequest> = {
             message.paths.push(Buffer.from(reader.bytes()));
             continue;
           }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.restoreTest = reader.bool();
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.point = RecoveryTarget.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3119,6 +3827,10 @@ export const StartVerifyRequest: MessageFns<StartVerifyRequest> = {
     message.all = object.all ?? false;
     message.onHost = object.onHost ?? "";
     message.paths = object.paths?.map((e) => e) || [];
+    message.restoreTest = object.restoreTest ?? false;
+    message.point = (object.point !== undefined && object.point !== null)
+      ? RecoveryTarget.fromPartial(object.point)
+      : undefined;
     return message;
   },
 };
@@ -4032,6 +4744,7 @@ function createBaseSnapshotInfo(): SnapshotInfo {
     partial: false,
     warnings: 0n,
     damaged: false,
+    point: undefined,
   };
 }
 
@@ -4075,6 +4788,9 @@ export const SnapshotInfo: MessageFns<SnapshotInfo> = {
     }
     if (message.damaged !== false) {
       writer.uint32(72).bool(message.damaged);
+    }
+    if (message.point !== undefined) {
+      DatabasePoint.encode(message.point, writer.uint32(82).fork()).join();
     }
     return writer;
   },
@@ -4164,6 +4880,14 @@ export const SnapshotInfo: MessageFns<SnapshotInfo> = {
             message.damaged = reader.bool();
             continue;
           }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.point = DatabasePoint.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -4196,6 +4920,9 @@ export const SnapshotInfo: MessageFns<SnapshotInfo> = {
     message.partial = object.partial ?? false;
     message.warnings = (object.warnings !== undefined && object.warnings !== null) ? BigInt(object.warnings) : 0n;
     message.damaged = object.damaged ?? false;
+    message.point = (object.point !== undefined && object.point !== null)
+      ? DatabasePoint.fromPartial(object.point)
+      : undefined;
     return message;
   },
 };
@@ -5035,6 +5762,155 @@ export const FoundEntry: MessageFns<FoundEntry> = {
     message.entry = (object.entry !== undefined && object.entry !== null)
       ? EntryInfo.fromPartial(object.entry)
       : undefined;
+    return message;
+  },
+};
+
+function createBaseReadFileRequest(): ReadFileRequest {
+  return { domain: "", snapshotId: Buffer.alloc(0), path: Buffer.alloc(0), maxBytes: 0n };
+}
+
+export const ReadFileRequest: MessageFns<ReadFileRequest> = {
+  encode(message: ReadFileRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.domain !== "") {
+      writer.uint32(10).string(message.domain);
+    }
+    if (message.snapshotId.length !== 0) {
+      writer.uint32(18).bytes(message.snapshotId);
+    }
+    if (message.path.length !== 0) {
+      writer.uint32(26).bytes(message.path);
+    }
+    if (message.maxBytes !== 0n) {
+      if (BigInt.asUintN(64, message.maxBytes) !== message.maxBytes) {
+        throw new globalThis.Error("value provided for field message.maxBytes of type uint64 too large");
+      }
+      writer.uint32(32).uint64(message.maxBytes);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReadFileRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReadFileRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.domain = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.snapshotId = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.path = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.maxBytes = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ReadFileRequest>): ReadFileRequest {
+    return ReadFileRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ReadFileRequest>): ReadFileRequest {
+    const message = createBaseReadFileRequest();
+    message.domain = object.domain ?? "";
+    message.snapshotId = object.snapshotId ?? Buffer.alloc(0);
+    message.path = object.path ?? Buffer.alloc(0);
+    message.maxBytes = (object.maxBytes !== undefined && object.maxBytes !== null) ? BigInt(object.maxBytes) : 0n;
+    return message;
+  },
+};
+
+function createBaseFilePart(): FilePart {
+  return { data: Buffer.alloc(0) };
+}
+
+export const FilePart: MessageFns<FilePart> = {
+  encode(message: FilePart, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.data.length !== 0) {
+      writer.uint32(10).bytes(message.data);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FilePart {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFilePart();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.data = Buffer.from(reader.bytes());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<FilePart>): FilePart {
+    return FilePart.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<FilePart>): FilePart {
+    const message = createBaseFilePart();
+    message.data = object.data ?? Buffer.alloc(0);
     return message;
   },
 };
@@ -5952,6 +6828,368 @@ export const AuditEntry: MessageFns<AuditEntry> = {
   },
 };
 
+function createBaseAddDomainRequest(): AddDomainRequest {
+  return { name: "", sealed: false };
+}
+
+export const AddDomainRequest: MessageFns<AddDomainRequest> = {
+  encode(message: AddDomainRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.sealed !== false) {
+      writer.uint32(16).bool(message.sealed);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AddDomainRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAddDomainRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.sealed = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<AddDomainRequest>): AddDomainRequest {
+    return AddDomainRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<AddDomainRequest>): AddDomainRequest {
+    const message = createBaseAddDomainRequest();
+    message.name = object.name ?? "";
+    message.sealed = object.sealed ?? false;
+    return message;
+  },
+};
+
+function createBaseAddDomainResponse(): AddDomainResponse {
+  return { domain: undefined };
+}
+
+export const AddDomainResponse: MessageFns<AddDomainResponse> = {
+  encode(message: AddDomainResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.domain !== undefined) {
+      DomainInfo.encode(message.domain, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AddDomainResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAddDomainResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.domain = DomainInfo.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<AddDomainResponse>): AddDomainResponse {
+    return AddDomainResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<AddDomainResponse>): AddDomainResponse {
+    const message = createBaseAddDomainResponse();
+    message.domain = (object.domain !== undefined && object.domain !== null)
+      ? DomainInfo.fromPartial(object.domain)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseListDomainsRequest(): ListDomainsRequest {
+  return {};
+}
+
+export const ListDomainsRequest: MessageFns<ListDomainsRequest> = {
+  encode(_: ListDomainsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListDomainsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListDomainsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ListDomainsRequest>): ListDomainsRequest {
+    return ListDomainsRequest.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<ListDomainsRequest>): ListDomainsRequest {
+    const message = createBaseListDomainsRequest();
+    return message;
+  },
+};
+
+function createBaseListDomainsResponse(): ListDomainsResponse {
+  return { domains: [] };
+}
+
+export const ListDomainsResponse: MessageFns<ListDomainsResponse> = {
+  encode(message: ListDomainsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.domains) {
+      DomainInfo.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListDomainsResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListDomainsResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.domains.push(DomainInfo.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ListDomainsResponse>): ListDomainsResponse {
+    return ListDomainsResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListDomainsResponse>): ListDomainsResponse {
+    const message = createBaseListDomainsResponse();
+    message.domains = object.domains?.map((e) => DomainInfo.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseDomainInfo(): DomainInfo {
+  return { id: "", name: "", sealed: false, hosts: 0, snapshots: 0n, storedBytes: 0n, quotaBytes: 0n };
+}
+
+export const DomainInfo: MessageFns<DomainInfo> = {
+  encode(message: DomainInfo, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id !== "") {
+      writer.uint32(10).string(message.id);
+    }
+    if (message.name !== "") {
+      writer.uint32(18).string(message.name);
+    }
+    if (message.sealed !== false) {
+      writer.uint32(24).bool(message.sealed);
+    }
+    if (message.hosts !== 0) {
+      writer.uint32(32).uint32(message.hosts);
+    }
+    if (message.snapshots !== 0n) {
+      if (BigInt.asUintN(64, message.snapshots) !== message.snapshots) {
+        throw new globalThis.Error("value provided for field message.snapshots of type uint64 too large");
+      }
+      writer.uint32(40).uint64(message.snapshots);
+    }
+    if (message.storedBytes !== 0n) {
+      if (BigInt.asUintN(64, message.storedBytes) !== message.storedBytes) {
+        throw new globalThis.Error("value provided for field message.storedBytes of type uint64 too large");
+      }
+      writer.uint32(48).uint64(message.storedBytes);
+    }
+    if (message.quotaBytes !== 0n) {
+      if (BigInt.asUintN(64, message.quotaBytes) !== message.quotaBytes) {
+        throw new globalThis.Error("value provided for field message.quotaBytes of type uint64 too large");
+      }
+      writer.uint32(56).uint64(message.quotaBytes);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DomainInfo {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDomainInfo();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.sealed = reader.bool();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.hosts = reader.uint32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.snapshots = reader.uint64() as bigint;
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.storedBytes = reader.uint64() as bigint;
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.quotaBytes = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<DomainInfo>): DomainInfo {
+    return DomainInfo.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DomainInfo>): DomainInfo {
+    const message = createBaseDomainInfo();
+    message.id = object.id ?? "";
+    message.name = object.name ?? "";
+    message.sealed = object.sealed ?? false;
+    message.hosts = object.hosts ?? 0;
+    message.snapshots = (object.snapshots !== undefined && object.snapshots !== null) ? BigInt(object.snapshots) : 0n;
+    message.storedBytes = (object.storedBytes !== undefined && object.storedBytes !== null)
+      ? BigInt(object.storedBytes)
+      : 0n;
+    message.quotaBytes = (object.quotaBytes !== undefined && object.quotaBytes !== null)
+      ? BigInt(object.quotaBytes)
+      : 0n;
+    return message;
+  },
+};
+
 export type OperatorDefinition = typeof OperatorDefinition;
 export const OperatorDefinition = {
   name: "Operator",
@@ -6038,11 +7276,38 @@ export const OperatorDefinition = {
       responseStream: false,
       options: {},
     },
+    /** it keeps its snapshots */
+    setSource: {
+      name: "SetSource",
+      requestType: SetSourceRequest as typeof SetSourceRequest,
+      requestStream: false,
+      responseType: SetSourceResponse as typeof SetSourceResponse,
+      responseStream: false,
+      options: {},
+    },
     removeSource: {
       name: "RemoveSource",
       requestType: RemoveSourceRequest as typeof RemoveSourceRequest,
       requestStream: false,
       responseType: RemoveSourceResponse as typeof RemoveSourceResponse,
+      responseStream: false,
+      options: {},
+    },
+    /** the outcome has the findings */
+    checkSource: {
+      name: "CheckSource",
+      requestType: CheckSourceRequest as typeof CheckSourceRequest,
+      requestStream: false,
+      responseType: StartJobResponse as typeof StartJobResponse,
+      responseStream: false,
+      options: {},
+    },
+    /** the outcome has the proposals */
+    discoverSources: {
+      name: "DiscoverSources",
+      requestType: DiscoverSourcesRequest as typeof DiscoverSourcesRequest,
+      requestStream: false,
+      responseType: StartJobResponse as typeof StartJobResponse,
       responseStream: false,
       options: {},
     },
@@ -6138,6 +7403,15 @@ export const OperatorDefinition = {
       responseStream: true,
       options: {},
     },
+    /** managed domains only */
+    readFile: {
+      name: "ReadFile",
+      requestType: ReadFileRequest as typeof ReadFileRequest,
+      requestStream: false,
+      responseType: FilePart as typeof FilePart,
+      responseStream: true,
+      options: {},
+    },
     addOperator: {
       name: "AddOperator",
       requestType: AddOperatorRequest as typeof AddOperatorRequest,
@@ -6186,6 +7460,23 @@ export const OperatorDefinition = {
       responseStream: false,
       options: {},
     },
+    /** by an admin of every domain */
+    addDomain: {
+      name: "AddDomain",
+      requestType: AddDomainRequest as typeof AddDomainRequest,
+      requestStream: false,
+      responseType: AddDomainResponse as typeof AddDomainResponse,
+      responseStream: false,
+      options: {},
+    },
+    listDomains: {
+      name: "ListDomains",
+      requestType: ListDomainsRequest as typeof ListDomainsRequest,
+      requestStream: false,
+      responseType: ListDomainsResponse as typeof ListDomainsResponse,
+      responseStream: false,
+      options: {},
+    },
   },
 } as const;
 
@@ -6207,10 +7498,22 @@ export interface OperatorServiceImplementation<CallContextExt = {}> {
     context: CallContext & CallContextExt,
   ): Promise<DeepPartial<ListSourcesResponse>>;
   getSource(request: GetSourceRequest, context: CallContext & CallContextExt): Promise<DeepPartial<GetSourceResponse>>;
+  /** it keeps its snapshots */
+  setSource(request: SetSourceRequest, context: CallContext & CallContextExt): Promise<DeepPartial<SetSourceResponse>>;
   removeSource(
     request: RemoveSourceRequest,
     context: CallContext & CallContextExt,
   ): Promise<DeepPartial<RemoveSourceResponse>>;
+  /** the outcome has the findings */
+  checkSource(
+    request: CheckSourceRequest,
+    context: CallContext & CallContextExt,
+  ): Promise<DeepPartial<StartJobResponse>>;
+  /** the outcome has the proposals */
+  discoverSources(
+    request: DiscoverSourcesRequest,
+    context: CallContext & CallContextExt,
+  ): Promise<DeepPartial<StartJobResponse>>;
   startBackup(
     request: StartBackupRequest,
     context: CallContext & CallContextExt,
@@ -6256,6 +7559,11 @@ export interface OperatorServiceImplementation<CallContextExt = {}> {
     request: FindEntriesRequest,
     context: CallContext & CallContextExt,
   ): ServerStreamingMethodResult<DeepPartial<FindBatch>>;
+  /** managed domains only */
+  readFile(
+    request: ReadFileRequest,
+    context: CallContext & CallContextExt,
+  ): ServerStreamingMethodResult<DeepPartial<FilePart>>;
   addOperator(
     request: AddOperatorRequest,
     context: CallContext & CallContextExt,
@@ -6274,6 +7582,12 @@ export interface OperatorServiceImplementation<CallContextExt = {}> {
     context: CallContext & CallContextExt,
   ): Promise<DeepPartial<RevokeApiTokenResponse>>;
   listAudit(request: ListAuditRequest, context: CallContext & CallContextExt): Promise<DeepPartial<ListAuditResponse>>;
+  /** by an admin of every domain */
+  addDomain(request: AddDomainRequest, context: CallContext & CallContextExt): Promise<DeepPartial<AddDomainResponse>>;
+  listDomains(
+    request: ListDomainsRequest,
+    context: CallContext & CallContextExt,
+  ): Promise<DeepPartial<ListDomainsResponse>>;
 }
 
 export interface OperatorClient<CallOptionsExt = {}> {
@@ -6294,10 +7608,22 @@ export interface OperatorClient<CallOptionsExt = {}> {
     options?: CallOptions & CallOptionsExt,
   ): Promise<ListSourcesResponse>;
   getSource(request: DeepPartial<GetSourceRequest>, options?: CallOptions & CallOptionsExt): Promise<GetSourceResponse>;
+  /** it keeps its snapshots */
+  setSource(request: DeepPartial<SetSourceRequest>, options?: CallOptions & CallOptionsExt): Promise<SetSourceResponse>;
   removeSource(
     request: DeepPartial<RemoveSourceRequest>,
     options?: CallOptions & CallOptionsExt,
   ): Promise<RemoveSourceResponse>;
+  /** the outcome has the findings */
+  checkSource(
+    request: DeepPartial<CheckSourceRequest>,
+    options?: CallOptions & CallOptionsExt,
+  ): Promise<StartJobResponse>;
+  /** the outcome has the proposals */
+  discoverSources(
+    request: DeepPartial<DiscoverSourcesRequest>,
+    options?: CallOptions & CallOptionsExt,
+  ): Promise<StartJobResponse>;
   startBackup(
     request: DeepPartial<StartBackupRequest>,
     options?: CallOptions & CallOptionsExt,
@@ -6340,6 +7666,8 @@ export interface OperatorClient<CallOptionsExt = {}> {
     request: DeepPartial<FindEntriesRequest>,
     options?: CallOptions & CallOptionsExt,
   ): AsyncIterable<FindBatch>;
+  /** managed domains only */
+  readFile(request: DeepPartial<ReadFileRequest>, options?: CallOptions & CallOptionsExt): AsyncIterable<FilePart>;
   addOperator(
     request: DeepPartial<AddOperatorRequest>,
     options?: CallOptions & CallOptionsExt,
@@ -6358,6 +7686,12 @@ export interface OperatorClient<CallOptionsExt = {}> {
     options?: CallOptions & CallOptionsExt,
   ): Promise<RevokeApiTokenResponse>;
   listAudit(request: DeepPartial<ListAuditRequest>, options?: CallOptions & CallOptionsExt): Promise<ListAuditResponse>;
+  /** by an admin of every domain */
+  addDomain(request: DeepPartial<AddDomainRequest>, options?: CallOptions & CallOptionsExt): Promise<AddDomainResponse>;
+  listDomains(
+    request: DeepPartial<ListDomainsRequest>,
+    options?: CallOptions & CallOptionsExt,
+  ): Promise<ListDomainsResponse>;
 }
 
 type Builtin = Date | Function | Uint8Array | string | number | boolean | bigint | undefined;

@@ -3,6 +3,7 @@
 
 /* eslint-disable */
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
+import { DatabasePoint, LogGap, LogRange } from "./log.ts";
 
 export const protobufPackage = "holdfast.v1";
 
@@ -94,6 +95,8 @@ export interface CommitRecord {
   domainKeyEpoch: number;
   /** The source as the operator had configured it, a SourceSpec; empty when it is over 32 KiB. */
   sourceSpec: Buffer;
+  /** databases alone */
+  point: DatabasePoint | undefined;
 }
 
 /** A snapshot may not be deleted before a time. */
@@ -114,21 +117,15 @@ export interface DeleteRecord {
   reason: string;
 }
 
-/** A piece of a database's log was stored. Positions are in the server's own notation. */
+/** A piece of a database's log was stored, or found to be missing for good. */
 export interface LogSegmentRecord {
+  /** empty for a gap */
   segmentId: Buffer;
   domainId: string;
   hostId: string;
   sourceId: string;
-  systemIdentifier: string;
-  timeline: number;
-  startPosition: string;
-  endPosition: string;
-  lastCommitAtMs?:
-    | bigint
-    | undefined;
-  /** server's clock */
-  sentAtMs?: bigint | undefined;
+  range: LogRange | undefined;
+  gap: LogGap | undefined;
   storedAtMs: bigint;
 }
 
@@ -834,6 +831,7 @@ function createBaseCommitRecord(): CommitRecord {
     domainManaged: false,
     domainKeyEpoch: 0,
     sourceSpec: Buffer.alloc(0),
+    point: undefined,
   };
 }
 
@@ -904,6 +902,9 @@ export const CommitRecord: MessageFns<CommitRecord> = {
     }
     if (message.sourceSpec.length !== 0) {
       writer.uint32(146).bytes(message.sourceSpec);
+    }
+    if (message.point !== undefined) {
+      DatabasePoint.encode(message.point, writer.uint32(154).fork()).join();
     }
     return writer;
   },
@@ -1065,6 +1066,14 @@ export const CommitRecord: MessageFns<CommitRecord> = {
             message.sourceSpec = Buffer.from(reader.bytes());
             continue;
           }
+          case 19: {
+            if (tag !== 154) {
+              break;
+            }
+
+            message.point = DatabasePoint.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1108,6 +1117,9 @@ export const CommitRecord: MessageFns<CommitRecord> = {
     message.domainManaged = object.domainManaged ?? false;
     message.domainKeyEpoch = object.domainKeyEpoch ?? 0;
     message.sourceSpec = object.sourceSpec ?? Buffer.alloc(0);
+    message.point = (object.point !== undefined && object.point !== null)
+      ? DatabasePoint.fromPartial(object.point)
+      : undefined;
     return message;
   },
 };
@@ -1339,12 +1351,8 @@ function createBaseLogSegmentRecord(): LogSegmentRecord {
     domainId: "",
     hostId: "",
     sourceId: "",
-    systemIdentifier: "",
-    timeline: 0,
-    startPosition: "",
-    endPosition: "",
-    lastCommitAtMs: undefined,
-    sentAtMs: undefined,
+    range: undefined,
+    gap: undefined,
     storedAtMs: 0n,
   };
 }
@@ -1363,35 +1371,17 @@ export const LogSegmentRecord: MessageFns<LogSegmentRecord> = {
     if (message.sourceId !== "") {
       writer.uint32(34).string(message.sourceId);
     }
-    if (message.systemIdentifier !== "") {
-      writer.uint32(42).string(message.systemIdentifier);
+    if (message.range !== undefined) {
+      LogRange.encode(message.range, writer.uint32(42).fork()).join();
     }
-    if (message.timeline !== 0) {
-      writer.uint32(48).uint32(message.timeline);
-    }
-    if (message.startPosition !== "") {
-      writer.uint32(58).string(message.startPosition);
-    }
-    if (message.endPosition !== "") {
-      writer.uint32(66).string(message.endPosition);
-    }
-    if (message.lastCommitAtMs !== undefined) {
-      if (BigInt.asIntN(64, message.lastCommitAtMs) !== message.lastCommitAtMs) {
-        throw new globalThis.Error("value provided for field message.lastCommitAtMs of type int64 too large");
-      }
-      writer.uint32(72).int64(message.lastCommitAtMs);
-    }
-    if (message.sentAtMs !== undefined) {
-      if (BigInt.asIntN(64, message.sentAtMs) !== message.sentAtMs) {
-        throw new globalThis.Error("value provided for field message.sentAtMs of type int64 too large");
-      }
-      writer.uint32(80).int64(message.sentAtMs);
+    if (message.gap !== undefined) {
+      LogGap.encode(message.gap, writer.uint32(50).fork()).join();
     }
     if (message.storedAtMs !== 0n) {
       if (BigInt.asIntN(64, message.storedAtMs) !== message.storedAtMs) {
         throw new globalThis.Error("value provided for field message.storedAtMs of type int64 too large");
       }
-      writer.uint32(88).int64(message.storedAtMs);
+      writer.uint32(56).int64(message.storedAtMs);
     }
     return writer;
   },
@@ -1446,51 +1436,19 @@ export const LogSegmentRecord: MessageFns<LogSegmentRecord> = {
               break;
             }
 
-            message.systemIdentifier = reader.string();
+            message.range = LogRange.decode(reader, reader.uint32());
             continue;
           }
           case 6: {
-            if (tag !== 48) {
+            if (tag !== 50) {
               break;
             }
 
-            message.timeline = reader.uint32();
+            message.gap = LogGap.decode(reader, reader.uint32());
             continue;
           }
           case 7: {
-            if (tag !== 58) {
-              break;
-            }
-
-            message.startPosition = reader.string();
-            continue;
-          }
-          case 8: {
-            if (tag !== 66) {
-              break;
-            }
-
-            message.endPosition = reader.string();
-            continue;
-          }
-          case 9: {
-            if (tag !== 72) {
-              break;
-            }
-
-            message.lastCommitAtMs = reader.int64() as bigint;
-            continue;
-          }
-          case 10: {
-            if (tag !== 80) {
-              break;
-            }
-
-            message.sentAtMs = reader.int64() as bigint;
-            continue;
-          }
-          case 11: {
-            if (tag !== 88) {
+            if (tag !== 56) {
               break;
             }
 
@@ -1518,16 +1476,10 @@ export const LogSegmentRecord: MessageFns<LogSegmentRecord> = {
     message.domainId = object.domainId ?? "";
     message.hostId = object.hostId ?? "";
     message.sourceId = object.sourceId ?? "";
-    message.systemIdentifier = object.systemIdentifier ?? "";
-    message.timeline = object.timeline ?? 0;
-    message.startPosition = object.startPosition ?? "";
-    message.endPosition = object.endPosition ?? "";
-    message.lastCommitAtMs = (object.lastCommitAtMs !== undefined && object.lastCommitAtMs !== null)
-      ? BigInt(object.lastCommitAtMs)
+    message.range = (object.range !== undefined && object.range !== null)
+      ? LogRange.fromPartial(object.range)
       : undefined;
-    message.sentAtMs = (object.sentAtMs !== undefined && object.sentAtMs !== null)
-      ? BigInt(object.sentAtMs)
-      : undefined;
+    message.gap = (object.gap !== undefined && object.gap !== null) ? LogGap.fromPartial(object.gap) : undefined;
     message.storedAtMs = (object.storedAtMs !== undefined && object.storedAtMs !== null)
       ? BigInt(object.storedAtMs)
       : 0n;

@@ -11,7 +11,7 @@ export const protobufFileName = "holdfast/v1/source.proto";
 export interface SourceSpec {
   sourceId: string;
   name: string;
-  type: { $case: "files"; value: FilesSource } | undefined;
+  type: { $case: "files"; value: FilesSource } | { $case: "engine"; value: EngineSource } | undefined;
   hooks:
     | Hooks
     | undefined;
@@ -33,6 +33,19 @@ export interface FilesSource {
   continuous: boolean;
   /** Seconds between the scans of a continuous source; 0 for the default. */
   scanEverySeconds: number;
+}
+
+/** Anything that is not a file tree: a database, a disk image, the output of a command, what a server is. */
+export interface EngineSource {
+  /** postgres | mariadb | sqlite | redis | command | image | blueprint */
+  type: string;
+  /** What the engine needs to know, sorted by name. Never a secret: those stay in files on the host, named here. */
+  settings: Setting[];
+}
+
+export interface Setting {
+  name: string;
+  value: string;
 }
 
 export interface Hooks {
@@ -67,6 +80,9 @@ export const SourceSpec: MessageFns<SourceSpec> = {
     switch (message.type?.$case) {
       case "files":
         FilesSource.encode(message.type.value, writer.uint32(26).fork()).join();
+        break;
+      case "engine":
+        EngineSource.encode(message.type.value, writer.uint32(58).fork()).join();
         break;
     }
     if (message.hooks !== undefined) {
@@ -121,6 +137,14 @@ export const SourceSpec: MessageFns<SourceSpec> = {
             message.type = { $case: "files", value: FilesSource.decode(reader, reader.uint32()) };
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.type = { $case: "engine", value: EngineSource.decode(reader, reader.uint32()) };
+            continue;
+          }
           case 4: {
             if (tag !== 34) {
               break;
@@ -168,6 +192,12 @@ export const SourceSpec: MessageFns<SourceSpec> = {
       case "files": {
         if (object.type?.value !== undefined && object.type?.value !== null) {
           message.type = { $case: "files", value: FilesSource.fromPartial(object.type.value) };
+        }
+        break;
+      }
+      case "engine": {
+        if (object.type?.value !== undefined && object.type?.value !== null) {
+          message.type = { $case: "engine", value: EngineSource.fromPartial(object.type.value) };
         }
         break;
       }
@@ -314,6 +344,140 @@ export const FilesSource: MessageFns<FilesSource> = {
     message.excludeCaches = object.excludeCaches ?? false;
     message.continuous = object.continuous ?? false;
     message.scanEverySeconds = object.scanEverySeconds ?? 0;
+    return message;
+  },
+};
+
+function createBaseEngineSource(): EngineSource {
+  return { type: "", settings: [] };
+}
+
+export const EngineSource: MessageFns<EngineSource> = {
+  encode(message: EngineSource, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.type !== "") {
+      writer.uint32(10).string(message.type);
+    }
+    for (const v of message.settings) {
+      Setting.encode(v!, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): EngineSource {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseEngineSource();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.type = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.settings.push(Setting.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<EngineSource>): EngineSource {
+    return EngineSource.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<EngineSource>): EngineSource {
+    const message = createBaseEngineSource();
+    message.type = object.type ?? "";
+    message.settings = object.settings?.map((e) => Setting.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseSetting(): Setting {
+  return { name: "", value: "" };
+}
+
+export const Setting: MessageFns<Setting> = {
+  encode(message: Setting, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.value !== "") {
+      writer.uint32(18).string(message.value);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Setting {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSetting();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.value = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Setting>): Setting {
+    return Setting.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Setting>): Setting {
+    const message = createBaseSetting();
+    message.name = object.name ?? "";
+    message.value = object.value ?? "";
     return message;
   },
 };

@@ -4,6 +4,7 @@
 /* eslint-disable */
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
 import type { CallContext, CallOptions } from "nice-grpc-common";
+import { DatabasePoint, LogGap, LogPosition, LogRange, LogStream } from "./log.ts";
 
 export const protobufPackage = "holdfast.v1";
 
@@ -95,6 +96,8 @@ export interface BackupCommit {
   warningsTotal: bigint;
   /** agent's clock; shown, never compared */
   startedAtMs: bigint;
+  /** databases alone */
+  point: DatabasePoint | undefined;
 }
 
 export interface SnapshotStats {
@@ -191,6 +194,131 @@ export interface NotServed {
 
 export interface WantDone {
   tag: bigint;
+}
+
+export interface StoreLogRequest {
+  kind:
+    | //
+    /** first, once; a newer stream of the same source ends the older one */
+    { $case: "begin"; value: StoreLogBegin }
+    | //
+    /** of a log segment (kind 4); parts of one follow each other */
+    { $case: "part"; value: ObjectPart }
+    | //
+    /** after its last part: what it holds */
+    { $case: "segment"; value: StoreLogSegment }
+    | { $case: "gap"; value: LogGap }
+    | undefined;
+}
+
+export interface StoreLogBegin {
+  sourceId: string;
+}
+
+export interface StoreLogSegment {
+  /** of the object just sent */
+  id: Buffer;
+  range: LogRange | undefined;
+}
+
+export interface StoreLogResponse {
+  kind: { $case: "began"; value: StoreLogBegan } | { $case: "stored"; value: LogStored } | undefined;
+}
+
+export interface StoreLogBegan {
+  /** of every stream that the source ever had, newest first */
+  ends: LogEnd[];
+  /** unacknowledged bytes that the controller will hold */
+  windowBytes: number;
+  /** no committed base from which the newest stream can be replayed to its end */
+  baseNeeded: boolean;
+}
+
+export interface LogEnd {
+  stream:
+    | LogStream
+    | undefined;
+  /** of the unbroken run that ends at `end` */
+  start: LogPosition | undefined;
+  end: LogPosition | undefined;
+  completeToMs: bigint;
+}
+
+/** How many segments and gaps of this stream, in the order sent, are durable and indexed. */
+export interface LogStored {
+  count: bigint;
+}
+
+export interface ReadLogRequest {
+  kind:
+    | //
+    /** first, once */
+    { $case: "open"; value: ReadLogOpen }
+    | { $case: "list"; value: ReadLogList }
+    | { $case: "fetch"; value: ReadLogFetch }
+    | undefined;
+}
+
+export interface ReadLogOpen {
+  /** a log grant: one source's log, within bounds */
+  grant: Buffer;
+}
+
+/** Segments that overlap [start, end) of a stream, in order, without those that a merged one replaced; and its files. Answered with `listed`, several times, the last with `last`. */
+export interface ReadLogList {
+  stream: LogStream | undefined;
+  start:
+    | LogPosition
+    | undefined;
+  /** unset: as far as there is */
+  end: LogPosition | undefined;
+}
+
+export interface ReadLogFetch {
+  /** ≤ 64; answered in this order */
+  ids: Buffer[];
+}
+
+export interface ReadLogResponse {
+  kind: { $case: "opened"; value: ReadLogOpened } | { $case: "listed"; value: LogListed } | {
+    $case: "part";
+    value: LogPart;
+  } | //
+  /** this segment only */
+  { $case: "failed"; value: LogNotServed } | undefined;
+}
+
+export interface ReadLogOpened {
+  ends: LogEnd[];
+}
+
+export interface LogListed {
+  segments: ListedSegment[];
+  last: boolean;
+}
+
+export interface ListedSegment {
+  id: Buffer;
+  range:
+    | LogRange
+    | undefined;
+  /** of the envelope */
+  length: number;
+}
+
+export interface LogPart {
+  id: Buffer;
+  totalLength: number;
+  offset: number;
+  /** ≤ 1 MiB */
+  data: Buffer;
+}
+
+export interface LogNotServed {
+  id: Buffer;
+  /** damaged | missing */
+  reason: string;
+  message: string;
 }
 
 function createBaseBackupRequest(): BackupRequest {
@@ -965,6 +1093,7 @@ function createBaseBackupCommit(): BackupCommit {
     partial: false,
     warningsTotal: 0n,
     startedAtMs: 0n,
+    point: undefined,
   };
 }
 
@@ -996,6 +1125,9 @@ export const BackupCommit: MessageFns<BackupCommit> = {
         throw new globalThis.Error("value provided for field message.startedAtMs of type int64 too large");
       }
       writer.uint32(48).int64(message.startedAtMs);
+    }
+    if (message.point !== undefined) {
+      DatabasePoint.encode(message.point, writer.uint32(58).fork()).join();
     }
     return writer;
   },
@@ -1061,6 +1193,14 @@ export const BackupCommit: MessageFns<BackupCommit> = {
             message.startedAtMs = reader.int64() as bigint;
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.point = DatabasePoint.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1090,6 +1230,9 @@ export const BackupCommit: MessageFns<BackupCommit> = {
     message.startedAtMs = (object.startedAtMs !== undefined && object.startedAtMs !== null)
       ? BigInt(object.startedAtMs)
       : 0n;
+    message.point = (object.point !== undefined && object.point !== null)
+      ? DatabasePoint.fromPartial(object.point)
+      : undefined;
     return message;
   },
 };
@@ -2213,6 +2356,1342 @@ export const WantDone: MessageFns<WantDone> = {
   },
 };
 
+function createBaseStoreLogRequest(): StoreLogRequest {
+  return { kind: undefined };
+}
+
+export const StoreLogRequest: MessageFns<StoreLogRequest> = {
+  encode(message: StoreLogRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    switch (message.kind?.$case) {
+      case "begin":
+        StoreLogBegin.encode(message.kind.value, writer.uint32(10).fork()).join();
+        break;
+      case "part":
+        ObjectPart.encode(message.kind.value, writer.uint32(18).fork()).join();
+        break;
+      case "segment":
+        StoreLogSegment.encode(message.kind.value, writer.uint32(26).fork()).join();
+        break;
+      case "gap":
+        LogGap.encode(message.kind.value, writer.uint32(34).fork()).join();
+        break;
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StoreLogRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStoreLogRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.kind = { $case: "begin", value: StoreLogBegin.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.kind = { $case: "part", value: ObjectPart.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.kind = { $case: "segment", value: StoreLogSegment.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.kind = { $case: "gap", value: LogGap.decode(reader, reader.uint32()) };
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<StoreLogRequest>): StoreLogRequest {
+    return StoreLogRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<StoreLogRequest>): StoreLogRequest {
+    const message = createBaseStoreLogRequest();
+    switch (object.kind?.$case) {
+      case "begin": {
+        if (object.kind?.value !== undefined && object.kind?.value !== null) {
+          message.kind = { $case: "begin", value: StoreLogBegin.fromPartial(object.kind.value) };
+        }
+        break;
+      }
+      case "part": {
+        if (object.kind?.value !== undefined && object.kind?.value !== null) {
+          message.kind = { $case: "part", value: ObjectPart.fromPartial(object.kind.value) };
+        }
+        break;
+      }
+      case "segment": {
+        if (object.kind?.value !== undefined && object.kind?.value !== null) {
+          message.kind = { $case: "segment", value: StoreLogSegment.fromPartial(object.kind.value) };
+        }
+        break;
+      }
+      case "gap": {
+        if (object.kind?.value !== undefined && object.kind?.value !== null) {
+          message.kind = { $case: "gap", value: LogGap.fromPartial(object.kind.value) };
+        }
+        break;
+      }
+    }
+    return message;
+  },
+};
+
+function createBaseStoreLogBegin(): StoreLogBegin {
+  return { sourceId: "" };
+}
+
+export const StoreLogBegin: MessageFns<StoreLogBegin> = {
+  encode(message: StoreLogBegin, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.sourceId !== "") {
+      writer.uint32(10).string(message.sourceId);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StoreLogBegin {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStoreLogBegin();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.sourceId = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<StoreLogBegin>): StoreLogBegin {
+    return StoreLogBegin.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<StoreLogBegin>): StoreLogBegin {
+    const message = createBaseStoreLogBegin();
+    message.sourceId = object.sourceId ?? "";
+    return message;
+  },
+};
+
+function createBaseStoreLogSegment(): StoreLogSegment {
+  return { id: Buffer.alloc(0), range: undefined };
+}
+
+export const StoreLogSegment: MessageFns<StoreLogSegment> = {
+  encode(message: StoreLogSegment, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id.length !== 0) {
+      writer.uint32(10).bytes(message.id);
+    }
+    if (message.range !== undefined) {
+      LogRange.encode(message.range, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StoreLogSegment {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStoreLogSegment();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.id = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.range = LogRange.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<StoreLogSegment>): StoreLogSegment {
+    return StoreLogSegment.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<StoreLogSegment>): StoreLogSegment {
+    const message = createBaseStoreLogSegment();
+    message.id = object.id ?? Buffer.alloc(0);
+    message.range = (object.range !== undefined && object.range !== null)
+      ? LogRange.fromPartial(object.range)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseStoreLogResponse(): StoreLogResponse {
+  return { kind: undefined };
+}
+
+export const StoreLogResponse: MessageFns<StoreLogResponse> = {
+  encode(message: StoreLogResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    switch (message.kind?.$case) {
+      case "began":
+        StoreLogBegan.encode(message.kind.value, writer.uint32(10).fork()).join();
+        break;
+      case "stored":
+        LogStored.encode(message.kind.value, writer.uint32(18).fork()).join();
+        break;
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StoreLogResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStoreLogResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.kind = { $case: "began", value: StoreLogBegan.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.kind = { $case: "stored", value: LogStored.decode(reader, reader.uint32()) };
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<StoreLogResponse>): StoreLogResponse {
+    return StoreLogResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<StoreLogResponse>): StoreLogResponse {
+    const message = createBaseStoreLogResponse();
+    switch (object.kind?.$case) {
+      case "began": {
+        if (object.kind?.value !== undefined && object.kind?.value !== null) {
+          message.kind = { $case: "began", value: StoreLogBegan.fromPartial(object.kind.value) };
+        }
+        break;
+      }
+      case "stored": {
+        if (object.kind?.value !== undefined && object.kind?.value !== null) {
+          message.kind = { $case: "stored", value: LogStored.fromPartial(object.kind.value) };
+        }
+        break;
+      }
+    }
+    return message;
+  },
+};
+
+function createBaseStoreLogBegan(): StoreLogBegan {
+  return { ends: [], windowBytes: 0, baseNeeded: false };
+}
+
+export const StoreLogBegan: MessageFns<StoreLogBegan> = {
+  encode(message: StoreLogBegan, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.ends) {
+      LogEnd.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.windowBytes !== 0) {
+      writer.uint32(16).uint32(message.windowBytes);
+    }
+    if (message.baseNeeded !== false) {
+      writer.uint32(24).bool(message.baseNeeded);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StoreLogBegan {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStoreLogBegan();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.ends.push(LogEnd.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.windowBytes = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.baseNeeded = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<StoreLogBegan>): StoreLogBegan {
+    return StoreLogBegan.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<StoreLogBegan>): StoreLogBegan {
+    const message = createBaseStoreLogBegan();
+    message.ends = object.ends?.map((e) => LogEnd.fromPartial(e)) || [];
+    message.windowBytes = object.windowBytes ?? 0;
+    message.baseNeeded = object.baseNeeded ?? false;
+    return message;
+  },
+};
+
+function createBaseLogEnd(): LogEnd {
+  return { stream: undefined, start: undefined, end: undefined, completeToMs: 0n };
+}
+
+export const LogEnd: MessageFns<LogEnd> = {
+  encode(message: LogEnd, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.stream !== undefined) {
+      LogStream.encode(message.stream, writer.uint32(10).fork()).join();
+    }
+    if (message.start !== undefined) {
+      LogPosition.encode(message.start, writer.uint32(18).fork()).join();
+    }
+    if (message.end !== undefined) {
+      LogPosition.encode(message.end, writer.uint32(26).fork()).join();
+    }
+    if (message.completeToMs !== 0n) {
+      if (BigInt.asIntN(64, message.completeToMs) !== message.completeToMs) {
+        throw new globalThis.Error("value provided for field message.completeToMs of type int64 too large");
+      }
+      writer.uint32(32).int64(message.completeToMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): LogEnd {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseLogEnd();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.stream = LogStream.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.start = LogPosition.decode(reader, reader.uint32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.end = LogPosition.decode(reader, reader.uint32());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.completeToMs = reader.int64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<LogEnd>): LogEnd {
+    return LogEnd.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<LogEnd>): LogEnd {
+    const message = createBaseLogEnd();
+    message.stream = (object.stream !== undefined && object.stream !== null)
+      ? LogStream.fromPartial(object.stream)
+      : undefined;
+    message.start = (object.start !== undefined && object.start !== null)
+      ? LogPosition.fromPartial(object.start)
+      : undefined;
+    message.end = (object.end !== undefined && object.end !== null) ? LogPosition.fromPartial(object.end) : undefined;
+    message.completeToMs = (object.completeToMs !== undefined && object.completeToMs !== null)
+      ? BigInt(object.completeToMs)
+      : 0n;
+    return message;
+  },
+};
+
+function createBaseLogStored(): LogStored {
+  return { count: 0n };
+}
+
+export const LogStored: MessageFns<LogStored> = {
+  encode(message: LogStored, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.count !== 0n) {
+      if (BigInt.asUintN(64, message.count) !== message.count) {
+        throw new globalThis.Error("value provided for field message.count of type uint64 too large");
+      }
+      writer.uint32(8).uint64(message.count);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): LogStored {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseLogStored();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.count = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<LogStored>): LogStored {
+    return LogStored.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<LogStored>): LogStored {
+    const message = createBaseLogStored();
+    message.count = (object.count !== undefined && object.count !== null) ? BigInt(object.count) : 0n;
+    return message;
+  },
+};
+
+function createBaseReadLogRequest(): ReadLogRequest {
+  return { kind: undefined };
+}
+
+export const ReadLogRequest: MessageFns<ReadLogRequest> = {
+  encode(message: ReadLogRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    switch (message.kind?.$case) {
+      case "open":
+        ReadLogOpen.encode(message.kind.value, writer.uint32(10).fork()).join();
+        break;
+      case "list":
+        ReadLogList.encode(message.kind.value, writer.uint32(18).fork()).join();
+        break;
+      case "fetch":
+        ReadLogFetch.encode(message.kind.value, writer.uint32(26).fork()).join();
+        break;
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReadLogRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReadLogRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.kind = { $case: "open", value: ReadLogOpen.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.kind = { $case: "list", value: ReadLogList.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.kind = { $case: "fetch", value: ReadLogFetch.decode(reader, reader.uint32()) };
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ReadLogRequest>): ReadLogRequest {
+    return ReadLogRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ReadLogRequest>): ReadLogRequest {
+    const message = createBaseReadLogRequest();
+    switch (object.kind?.$case) {
+      case "open": {
+        if (object.kind?.value !== undefined && object.kind?.value !== null) {
+          message.kind = { $case: "open", value: ReadLogOpen.fromPartial(object.kind.value) };
+        }
+        break;
+      }
+      case "list": {
+        if (object.kind?.value !== undefined && object.kind?.value !== null) {
+          message.kind = { $case: "list", value: ReadLogList.fromPartial(object.kind.value) };
+        }
+        break;
+      }
+      case "fetch": {
+        if (object.kind?.value !== undefined && object.kind?.value !== null) {
+          message.kind = { $case: "fetch", value: ReadLogFetch.fromPartial(object.kind.value) };
+        }
+        break;
+      }
+    }
+    return message;
+  },
+};
+
+function createBaseReadLogOpen(): ReadLogOpen {
+  return { grant: Buffer.alloc(0) };
+}
+
+export const ReadLogOpen: MessageFns<ReadLogOpen> = {
+  encode(message: ReadLogOpen, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.grant.length !== 0) {
+      writer.uint32(10).bytes(message.grant);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReadLogOpen {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReadLogOpen();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.grant = Buffer.from(reader.bytes());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ReadLogOpen>): ReadLogOpen {
+    return ReadLogOpen.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ReadLogOpen>): ReadLogOpen {
+    const message = createBaseReadLogOpen();
+    message.grant = object.grant ?? Buffer.alloc(0);
+    return message;
+  },
+};
+
+function createBaseReadLogList(): ReadLogList {
+  return { stream: undefined, start: undefined, end: undefined };
+}
+
+export const ReadLogList: MessageFns<ReadLogList> = {
+  encode(message: ReadLogList, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.stream !== undefined) {
+      LogStream.encode(message.stream, writer.uint32(10).fork()).join();
+    }
+    if (message.start !== undefined) {
+      LogPosition.encode(message.start, writer.uint32(18).fork()).join();
+    }
+    if (message.end !== undefined) {
+      LogPosition.encode(message.end, writer.uint32(26).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReadLogList {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReadLogList();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.stream = LogStream.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.start = LogPosition.decode(reader, reader.uint32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.end = LogPosition.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ReadLogList>): ReadLogList {
+    return ReadLogList.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ReadLogList>): ReadLogList {
+    const message = createBaseReadLogList();
+    message.stream = (object.stream !== undefined && object.stream !== null)
+      ? LogStream.fromPartial(object.stream)
+      : undefined;
+    message.start = (object.start !== undefined && object.start !== null)
+      ? LogPosition.fromPartial(object.start)
+      : undefined;
+    message.end = (object.end !== undefined && object.end !== null) ? LogPosition.fromPartial(object.end) : undefined;
+    return message;
+  },
+};
+
+function createBaseReadLogFetch(): ReadLogFetch {
+  return { ids: [] };
+}
+
+export const ReadLogFetch: MessageFns<ReadLogFetch> = {
+  encode(message: ReadLogFetch, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.ids) {
+      writer.uint32(10).bytes(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReadLogFetch {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReadLogFetch();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.ids.push(Buffer.from(reader.bytes()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ReadLogFetch>): ReadLogFetch {
+    return ReadLogFetch.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ReadLogFetch>): ReadLogFetch {
+    const message = createBaseReadLogFetch();
+    message.ids = object.ids?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseReadLogResponse(): ReadLogResponse {
+  return { kind: undefined };
+}
+
+export const ReadLogResponse: MessageFns<ReadLogResponse> = {
+  encode(message: ReadLogResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    switch (message.kind?.$case) {
+      case "opened":
+        ReadLogOpened.encode(message.kind.value, writer.uint32(10).fork()).join();
+        break;
+      case "listed":
+        LogListed.encode(message.kind.value, writer.uint32(18).fork()).join();
+        break;
+      case "part":
+        LogPart.encode(message.kind.value, writer.uint32(26).fork()).join();
+        break;
+      case "failed":
+        LogNotServed.encode(message.kind.value, writer.uint32(34).fork()).join();
+        break;
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReadLogResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReadLogResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.kind = { $case: "opened", value: ReadLogOpened.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.kind = { $case: "listed", value: LogListed.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.kind = { $case: "part", value: LogPart.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.kind = { $case: "failed", value: LogNotServed.decode(reader, reader.uint32()) };
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ReadLogResponse>): ReadLogResponse {
+    return ReadLogResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ReadLogResponse>): ReadLogResponse {
+    const message = createBaseReadLogResponse();
+    switch (object.kind?.$case) {
+      case "opened": {
+        if (object.kind?.value !== undefined && object.kind?.value !== null) {
+          message.kind = { $case: "opened", value: ReadLogOpened.fromPartial(object.kind.value) };
+        }
+        break;
+      }
+      case "listed": {
+        if (object.kind?.value !== undefined && object.kind?.value !== null) {
+          message.kind = { $case: "listed", value: LogListed.fromPartial(object.kind.value) };
+        }
+        break;
+      }
+      case "part": {
+        if (object.kind?.value !== undefined && object.kind?.value !== null) {
+          message.kind = { $case: "part", value: LogPart.fromPartial(object.kind.value) };
+        }
+        break;
+      }
+      case "failed": {
+        if (object.kind?.value !== undefined && object.kind?.value !== null) {
+          message.kind = { $case: "failed", value: LogNotServed.fromPartial(object.kind.value) };
+        }
+        break;
+      }
+    }
+    return message;
+  },
+};
+
+function createBaseReadLogOpened(): ReadLogOpened {
+  return { ends: [] };
+}
+
+export const ReadLogOpened: MessageFns<ReadLogOpened> = {
+  encode(message: ReadLogOpened, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.ends) {
+      LogEnd.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReadLogOpened {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReadLogOpened();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.ends.push(LogEnd.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ReadLogOpened>): ReadLogOpened {
+    return ReadLogOpened.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ReadLogOpened>): ReadLogOpened {
+    const message = createBaseReadLogOpened();
+    message.ends = object.ends?.map((e) => LogEnd.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseLogListed(): LogListed {
+  return { segments: [], last: false };
+}
+
+export const LogListed: MessageFns<LogListed> = {
+  encode(message: LogListed, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.segments) {
+      ListedSegment.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.last !== false) {
+      writer.uint32(16).bool(message.last);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): LogListed {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseLogListed();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.segments.push(ListedSegment.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.last = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<LogListed>): LogListed {
+    return LogListed.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<LogListed>): LogListed {
+    const message = createBaseLogListed();
+    message.segments = object.segments?.map((e) => ListedSegment.fromPartial(e)) || [];
+    message.last = object.last ?? false;
+    return message;
+  },
+};
+
+function createBaseListedSegment(): ListedSegment {
+  return { id: Buffer.alloc(0), range: undefined, length: 0 };
+}
+
+export const ListedSegment: MessageFns<ListedSegment> = {
+  encode(message: ListedSegment, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id.length !== 0) {
+      writer.uint32(10).bytes(message.id);
+    }
+    if (message.range !== undefined) {
+      LogRange.encode(message.range, writer.uint32(18).fork()).join();
+    }
+    if (message.length !== 0) {
+      writer.uint32(24).uint32(message.length);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListedSegment {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListedSegment();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.id = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.range = LogRange.decode(reader, reader.uint32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.length = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ListedSegment>): ListedSegment {
+    return ListedSegment.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListedSegment>): ListedSegment {
+    const message = createBaseListedSegment();
+    message.id = object.id ?? Buffer.alloc(0);
+    message.range = (object.range !== undefined && object.range !== null)
+      ? LogRange.fromPartial(object.range)
+      : undefined;
+    message.length = object.length ?? 0;
+    return message;
+  },
+};
+
+function createBaseLogPart(): LogPart {
+  return { id: Buffer.alloc(0), totalLength: 0, offset: 0, data: Buffer.alloc(0) };
+}
+
+export const LogPart: MessageFns<LogPart> = {
+  encode(message: LogPart, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id.length !== 0) {
+      writer.uint32(10).bytes(message.id);
+    }
+    if (message.totalLength !== 0) {
+      writer.uint32(16).uint32(message.totalLength);
+    }
+    if (message.offset !== 0) {
+      writer.uint32(24).uint32(message.offset);
+    }
+    if (message.data.length !== 0) {
+      writer.uint32(34).bytes(message.data);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): LogPart {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseLogPart();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.id = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.totalLength = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.offset = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.data = Buffer.from(reader.bytes());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<LogPart>): LogPart {
+    return LogPart.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<LogPart>): LogPart {
+    const message = createBaseLogPart();
+    message.id = object.id ?? Buffer.alloc(0);
+    message.totalLength = object.totalLength ?? 0;
+    message.offset = object.offset ?? 0;
+    message.data = object.data ?? Buffer.alloc(0);
+    return message;
+  },
+};
+
+function createBaseLogNotServed(): LogNotServed {
+  return { id: Buffer.alloc(0), reason: "", message: "" };
+}
+
+export const LogNotServed: MessageFns<LogNotServed> = {
+  encode(message: LogNotServed, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id.length !== 0) {
+      writer.uint32(10).bytes(message.id);
+    }
+    if (message.reason !== "") {
+      writer.uint32(18).string(message.reason);
+    }
+    if (message.message !== "") {
+      writer.uint32(26).string(message.message);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): LogNotServed {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseLogNotServed();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.id = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.message = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<LogNotServed>): LogNotServed {
+    return LogNotServed.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<LogNotServed>): LogNotServed {
+    const message = createBaseLogNotServed();
+    message.id = object.id ?? Buffer.alloc(0);
+    message.reason = object.reason ?? "";
+    message.message = object.message ?? "";
+    return message;
+  },
+};
+
 export type VaultDefinition = typeof VaultDefinition;
 export const VaultDefinition = {
   name: "Vault",
@@ -2245,6 +3724,24 @@ export const VaultDefinition = {
       responseStream: false,
       options: {},
     },
+    /** The log of one of the caller's databases, in order, as it is written. */
+    storeLog: {
+      name: "StoreLog",
+      requestType: StoreLogRequest as typeof StoreLogRequest,
+      requestStream: true,
+      responseType: StoreLogResponse as typeof StoreLogResponse,
+      responseStream: true,
+      options: {},
+    },
+    /** Pieces of a log that a log grant reaches. */
+    readLog: {
+      name: "ReadLog",
+      requestType: ReadLogRequest as typeof ReadLogRequest,
+      requestStream: true,
+      responseType: ReadLogResponse as typeof ReadLogResponse,
+      responseStream: true,
+      options: {},
+    },
   },
 } as const;
 
@@ -2261,6 +3758,16 @@ export interface VaultServiceImplementation<CallContextExt = {}> {
   ): ServerStreamingMethodResult<DeepPartial<ReadResponse>>;
   /** A grant for a snapshot of the caller's own source, newest if none is named (its cache is lost, say). */
   grantOwn(request: GrantOwnRequest, context: CallContext & CallContextExt): Promise<DeepPartial<GrantOwnResponse>>;
+  /** The log of one of the caller's databases, in order, as it is written. */
+  storeLog(
+    request: AsyncIterable<StoreLogRequest>,
+    context: CallContext & CallContextExt,
+  ): ServerStreamingMethodResult<DeepPartial<StoreLogResponse>>;
+  /** Pieces of a log that a log grant reaches. */
+  readLog(
+    request: AsyncIterable<ReadLogRequest>,
+    context: CallContext & CallContextExt,
+  ): ServerStreamingMethodResult<DeepPartial<ReadLogResponse>>;
 }
 
 export interface VaultClient<CallOptionsExt = {}> {
@@ -2276,6 +3783,16 @@ export interface VaultClient<CallOptionsExt = {}> {
   ): AsyncIterable<ReadResponse>;
   /** A grant for a snapshot of the caller's own source, newest if none is named (its cache is lost, say). */
   grantOwn(request: DeepPartial<GrantOwnRequest>, options?: CallOptions & CallOptionsExt): Promise<GrantOwnResponse>;
+  /** The log of one of the caller's databases, in order, as it is written. */
+  storeLog(
+    request: AsyncIterable<DeepPartial<StoreLogRequest>>,
+    options?: CallOptions & CallOptionsExt,
+  ): AsyncIterable<StoreLogResponse>;
+  /** Pieces of a log that a log grant reaches. */
+  readLog(
+    request: AsyncIterable<DeepPartial<ReadLogRequest>>,
+    options?: CallOptions & CallOptionsExt,
+  ): AsyncIterable<ReadLogResponse>;
 }
 
 type Builtin = Date | Function | Uint8Array | string | number | boolean | bigint | undefined;

@@ -126,12 +126,34 @@ export interface JobWarning {
   readonly message: string;
 }
 
+/** What a dry run, or a delta, found to do. Counts are entries of every type, bytes the sizes of regular files. */
+export interface RestorePlan {
+  readonly created: number;
+  /** Other content, or another type. */
+  readonly changed: number;
+  /** Only owner, mode, time or attributes. */
+  readonly metadata: number;
+  readonly unchanged: number;
+  readonly deleted: number;
+  /** Of what is created and changed. */
+  readonly bytesWritten: number;
+  readonly bytesUnchanged: number;
+  /** Plain bytes of the chunks that must be fetched. */
+  readonly bytesFetched: number;
+  /** The first ones. */
+  readonly examples: readonly { readonly action: PlannedAction; readonly path: ByteString }[];
+}
+
+export type PlannedAction = 'create' | 'change' | 'metadata' | 'delete';
+
 /** What a pipeline that reached its end has to say. */
 export interface JobReport {
   readonly summary: JobSummary;
   /** The first 1,000. */
   readonly warnings: readonly JobWarning[];
   readonly warningsTotal: number;
+  /** Of a restore that looked at what its target holds. */
+  readonly planned?: RestorePlan;
   /** It reached its end, but not its aim: files that could not be brought back, say. The result is then `failed`. */
   readonly failure?: JobFailure;
 }

@@ -22,6 +22,7 @@ export function outcomeOfReport(report: JobReport, more: readonly JobWarning[]):
     summary: report.summary,
     warnings: [...more, ...report.warnings].slice(0, WARNINGS_KEPT),
     warningsTotal,
+    ...(report.planned === undefined ? {} : { planned: report.planned }),
   };
   if (report.failure !== undefined) return { result: 'failed', ...told, failure: report.failure };
   return { result: warningsTotal > 0 || report.summary.partial ? 'warnings' : 'done', ...told };

@@ -58,6 +58,19 @@ const outcomeSchema = z.object({
   }),
   warnings: z.array(z.object({ code: z.string(), path: z.string(), message: z.string() })),
   warningsTotal: count,
+  planned: z
+    .object({
+      created: count,
+      changed: count,
+      metadata: count,
+      unchanged: count,
+      deleted: count,
+      bytesWritten: count,
+      bytesUnchanged: count,
+      bytesFetched: count,
+      examples: z.array(z.object({ action: z.enum(['create', 'change', 'metadata', 'delete']), path: z.string() })),
+    })
+    .optional(),
   failure: z.object({ code: errorCode, message: z.string(), hint: z.string() }).optional(),
 });
 const recordSchema = z.object({
@@ -154,7 +167,7 @@ function parseRecord(text: string): JobRecord | undefined {
   if (!parsed.success) return undefined;
   const { jobId, order, outcome } = parsed.data;
   if (outcome === undefined) return { jobId, order };
-  const { failure, summary, ...rest } = outcome;
+  const { failure, planned, summary, ...rest } = outcome;
   const { snapshotId, ...counts } = summary;
   return {
     jobId,
@@ -162,6 +175,7 @@ function parseRecord(text: string): JobRecord | undefined {
     outcome: {
       ...rest,
       summary: snapshotId === undefined ? counts : { ...counts, snapshotId },
+      ...(planned === undefined ? {} : { planned }),
       ...(failure === undefined ? {} : { failure }),
     },
   };

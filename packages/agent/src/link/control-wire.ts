@@ -13,7 +13,7 @@ import type {
   JobOutcome as WireOutcome,
 } from '@holdfast/shared/rpc/gen/holdfast/v1/control';
 import type { SourceSpec as WireSource } from '@holdfast/shared/rpc/gen/holdfast/v1/source';
-import type { Compression, Job, JobOutcome, JobProgress, SourceSpec } from '../jobs/job.ts';
+import type { Compression, Job, JobOutcome, JobProgress, RestorePlan, SourceSpec } from '../jobs/job.ts';
 
 /** What the agent says of a source's standing protection. */
 export interface SourceReport {
@@ -199,6 +199,31 @@ function outcomeToWire(outcome: JobOutcome): WireOutcome {
     errorCode: outcome.failure?.code ?? '',
     errorMessage: outcome.failure?.message ?? '',
     errorHint: outcome.failure?.hint ?? '',
+    planned: outcome.planned === undefined ? undefined : planToWire(outcome.planned),
+    snapshots: [],
+  };
+}
+
+const EXAMPLE_BYTES_IN_MESSAGE = 64 * 1024;
+
+function planToWire(plan: RestorePlan): NonNullable<WireOutcome['planned']> {
+  const examples: NonNullable<WireOutcome['planned']>['examples'] = [];
+  let bytes = 0;
+  for (const { action, path } of plan.examples) {
+    bytes += path.length + 16;
+    if (bytes > EXAMPLE_BYTES_IN_MESSAGE) break;
+    examples.push({ action, path: toBytes(path) });
+  }
+  return {
+    created: count(plan.created),
+    changed: count(plan.changed),
+    metadata: count(plan.metadata),
+    unchanged: count(plan.unchanged),
+    deleted: count(plan.deleted),
+    bytesWritten: count(plan.bytesWritten),
+    bytesUnchanged: count(plan.bytesUnchanged),
+    bytesFetched: count(plan.bytesFetched),
+    examples,
   };
 }
 

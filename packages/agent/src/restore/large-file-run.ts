@@ -95,9 +95,9 @@ export class LargeFileRun {
       const marks = compared.marks ?? new Uint32Array(pieces.length);
       same.push(marks);
       if (marks.includes(0) && (look === LOOK_SAME || look === LOOK_METADATA)) look = LOOK_CONTENT;
-      for (const chunk of chunksOf(part, marks)) tally.planned.bytesToFetch += chunk.plainLength;
+      for (const chunk of chunksOf(part, marks)) tally.planned.bytesFetched += chunk.plainLength;
     }
-    tally.plan(entry.path, look);
+    tally.plan(entry.path, entry.stat, look);
     if (mode === 'dry-run') return { keep: 'none', same };
     return { keep: look === LOOK_SAME || look === LOOK_METADATA ? 'existing' : 'new', same };
   }

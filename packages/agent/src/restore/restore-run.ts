@@ -224,8 +224,8 @@ export class RestoreRun {
 
   #examined(leaf: LeafContext, unit: PlannedUnit, examined: RestoreAnswer, wanted: readonly PlannedChunk[]): void {
     const { tally, mode } = this.#deps;
-    unit.entries.forEach((index, at) => tally.plan(leaf.view.path(index), examined.looks?.[at]));
-    for (const { chunk } of wanted) tally.planned.bytesToFetch += chunk.plainLength;
+    unit.entries.forEach((index, at) => tally.plan(leaf.view.path(index), leaf.view.stat(index), examined.looks?.[at]));
+    for (const { chunk } of wanted) tally.planned.bytesFetched += chunk.plainLength;
     if (mode === 'dry-run') {
       tally.entries += unit.entries.length;
       this.#answered(leaf, examined);

@@ -1,29 +1,17 @@
 // What a restore has done so far: counts, warnings, and what a dry run found.
 
 import type { ByteString } from '@holdfast/shared/base/byte-string';
-import type { JobProgress } from '../jobs/job.ts';
-import { LOOK_ABSENT, LOOK_CONTENT, LOOK_METADATA, LOOK_TYPE, type RestoreAnswer } from './restore-task.ts';
+import { statSize, statType } from '@holdfast/shared/format/manifest/stat-record';
+import type { JobProgress, PlannedAction, RestorePlan } from '../jobs/job.ts';
+import { LOOK_ABSENT, LOOK_CONTENT, LOOK_METADATA, LOOK_SAME, LOOK_TYPE, type RestoreAnswer } from './restore-task.ts';
 import { inSentence } from './task-result.ts';
 import { Warnings } from '../jobs/warnings.ts';
 import type { WarningCode } from './warnings.ts';
 
-/** What a dry run, or a delta, found to do. */
-export interface PlannedChanges {
-  created: number;
-  /** Other content, or another type. */
-  changed: number;
-  /** Only owner, mode, time or attributes. */
-  metadata: number;
-  deleted: number;
-  /** Plain bytes of the chunks that must be fetched. */
-  bytesToFetch: number;
-  /** The first ones. */
-  readonly examples: { readonly action: PlannedAction; readonly path: ByteString }[];
-}
+type Growing<T> = { -readonly [K in keyof T]: T[K] extends readonly (infer E)[] ? E[] : T[K] };
 
-export type PlannedAction = 'create' | 'change' | 'metadata' | 'delete';
-
-const EXAMPLES_KEPT = 1000;
+/** Deletions come last, and are what a person must see before they happen: their examples have room of their own. */
+const EXAMPLES_KEPT = 100;
 
 export class RestoreTally {
   entries = 0;
@@ -34,7 +22,18 @@ export class RestoreTally {
   bytesFetched = 0;
   currentPath: ByteString = '';
   readonly warnings = new Warnings<WarningCode>();
-  readonly planned: PlannedChanges = { created: 0, changed: 0, metadata: 0, deleted: 0, bytesToFetch: 0, examples: [] };
+  readonly planned: Growing<RestorePlan> = {
+    created: 0,
+    changed: 0,
+    metadata: 0,
+    unchanged: 0,
+    deleted: 0,
+    bytesWritten: 0,
+    bytesUnchanged: 0,
+    bytesFetched: 0,
+    examples: [],
+  };
+  #deletionsNamed = 0;
 
   add(answer: RestoreAnswer): void {
     this.entries += answer.entries;
@@ -51,17 +50,21 @@ export class RestoreTally {
   }
 
   /** One entry's look, of a dry run or a delta. */
-  plan(path: ByteString, look: number | undefined): void {
+  plan(path: ByteString, stat: Buffer, look: number | undefined): void {
+    const { planned } = this;
+    const bytes = statType(stat) === 'file' ? statSize(stat) : 0;
+    if (look === LOOK_SAME || look === LOOK_METADATA) planned.bytesUnchanged += bytes;
+    else planned.bytesWritten += bytes;
     if (look === LOOK_ABSENT) {
-      this.planned.created++;
+      planned.created++;
       this.#example('create', path);
     } else if (look === LOOK_CONTENT || look === LOOK_TYPE) {
-      this.planned.changed++;
+      planned.changed++;
       this.#example('change', path);
     } else if (look === LOOK_METADATA) {
-      this.planned.metadata++;
+      planned.metadata++;
       this.#example('metadata', path);
-    }
+    } else if (look === LOOK_SAME) planned.unchanged++;
   }
 
   progress(phase: JobProgress['phase'], filesTotal: number, bytesTotal: number): JobProgress {
@@ -86,6 +89,9 @@ export class RestoreTally {
   }
 
   #example(action: PlannedAction, path: ByteString): void {
-    if (this.planned.examples.length < EXAMPLES_KEPT) this.planned.examples.push({ action, path });
+    const { examples } = this.planned;
+    if (action === 'delete' ? this.#deletionsNamed >= EXAMPLES_KEPT : examples.length >= EXAMPLES_KEPT) return;
+    if (action === 'delete') this.#deletionsNamed++;
+    examples.push({ action, path });
   }
 }

@@ -157,7 +157,7 @@ describe('restore', function () {
     expect(statSync(join(target, 'a.txt')).mtimeMs).to.be.closeTo(1_600_000_000_123, 1);
     expect(readFileSync(join(target, 'extra'), 'utf8')).to.equal('kept');
     expect(statSync(join(target, 'names/one')).ino).to.equal(statSync(join(target, 'names/two')).ino);
-    expect(report.planned.bytesToFetch).to.be.below(MIB);
+    expect(report.planned.bytesFetched).to.be.below(MIB);
     const again = await restore({ delta: true });
     expect(again.planned.changed).to.be.at.most(2);
   });
@@ -202,7 +202,7 @@ describe('restore', function () {
     const report = await restore({ dryRun: true });
     expect(existsSync(target)).to.equal(false);
     expect(report.planned.created).to.equal(SPEC.length + 4);
-    expect(report.planned.bytesToFetch).to.be.above(large.length);
+    expect(report.planned.bytesFetched).to.be.above(large.length);
     await restore();
     writeFileSync(join(target, 'a.txt'), 'other');
     writeFileSync(join(target, 'extra'), 'x');

@@ -21,6 +21,7 @@ import type {
   JobReport,
   ProgressListener,
   RestoreJob,
+  RestorePlan,
   RunRestore,
   RunVerify,
   VerifyJob,
@@ -32,7 +33,7 @@ import { KeyRing } from './key-ring.ts';
 import { NodeFetcher } from './node-fetcher.ts';
 import { openSnapshot, type OpenedSnapshot } from './open-snapshot.ts';
 import { DIRECTORY_THREAD, RestoreRun, WINDOW_BYTES } from './restore-run.ts';
-import { RestoreTally, type PlannedChanges } from './restore-tally.ts';
+import { RestoreTally } from './restore-tally.ts';
 import type { RestoreAnswer, RestoreMode, RestoreTask, RestoreThreadData } from './restore-task.ts';
 import { Selection } from './selection.ts';
 import { prepareTarget } from './prepare-target.ts';
@@ -44,8 +45,7 @@ const MAX_THREADS = 4;
 const THREAD_HEAP_MB = 256;
 
 export interface RestoreReport extends JobReport {
-  /** Of a dry run and of a delta: what was to do. */
-  readonly planned: PlannedChanges;
+  readonly planned: RestorePlan;
 }
 
 /**
@@ -187,7 +187,7 @@ function report(context: Context, snapshot: OpenedSnapshot, durationMs: number):
     filesChanged: dry ? tally.planned.created + tally.planned.changed : tally.filesWritten,
     bytesTotal: tally.bytes,
     bytesRead: tally.bytesFetched,
-    bytesNew: dry ? tally.planned.bytesToFetch : 0,
+    bytesNew: dry ? tally.planned.bytesFetched : 0,
     bytesStored: 0,
     durationMs,
     partial: false,

@@ -16,11 +16,21 @@ import type { Domain } from '../fleet/domains.ts';
 import { addHost } from '../fleet/enrolment.ts';
 import { findHost, listCertificates, listHosts, revokeHost, type Host } from '../fleet/hosts.ts';
 import { lastJobs, listJobs } from '../fleet/jobs.ts';
-import { findSource, insertSource, listSources, removedSource, removeSource, type Source } from '../fleet/sources.ts';
+import {
+  findSource,
+  insertSource,
+  listSources,
+  lockSource,
+  removedSource,
+  removeSource,
+  respecifySource,
+  type Source,
+} from '../fleet/sources.ts';
 import { audit } from './operator-accounts.ts';
 import type { OperatorDeps } from './operator-deps.ts';
 import { fullName, hostToWire, jobToWire, msOf, sourceToWire } from './operator-wire.ts';
 import type { OperatorContext } from './permissions.ts';
+import { changeSourceSpec } from './source-change.ts';
 import { checkSourceSpec } from './source-spec.ts';
 
 type Calls = Pick<
@@ -33,6 +43,7 @@ type Calls = Pick<
   | 'addSource'
   | 'listSources'
   | 'getSource'
+  | 'setSource'
   | 'removeSource'
 >;
 
@@ -102,6 +113,22 @@ export function fleetCalls(deps: OperatorDeps): Calls {
       const domain = context.scope().domain(request.domain);
       const [source] = await describeSources(deps, [await findSource(pool, domain.id, request.source)]);
       return source === undefined ? {} : { source };
+    },
+    async setSource(request, context) {
+      const domain = context.scope().domain(request.domain);
+      const source = await findSource(pool, domain.id, request.source);
+      await deps.catalog.transaction(async (client) => {
+        // Under the row's lock, so that two operators who change different things don't undo each other's.
+        const current = SourceSpec.decode(await lockSource(client, source.id));
+        const { spec, changes } = changeSourceSpec(current, request.spec, request.fields);
+        checkSourceSpec(spec);
+        if (changes.length === 0) return;
+        await respecifySource(client, source.id, Buffer.from(SourceSpec.encode(spec).finish()));
+        await audit(client, context, domain.id, 'source.set', `${fullName(source)}: ${changes.join('; ')}`);
+        await deps.events.tell(client, { kind: 'sources', hostId: source.hostId });
+      });
+      const [changed] = await describeSources(deps, [await findSource(pool, domain.id, request.source)]);
+      return changed === undefined ? {} : { source: changed };
     },
     async removeSource(request, context) {
       const domain = context.scope().domain(request.domain);

@@ -3,6 +3,7 @@
 import type { OperatorServiceImplementation } from '@holdfast/shared/rpc/gen/holdfast/v1/operator';
 
 import { accountCalls } from './operator-accounts.ts';
+import { domainCalls } from './operator-domains.ts';
 import type { OperatorDeps } from './operator-deps.ts';
 import { fleetCalls } from './operator-fleet.ts';
 import { jobCalls } from './operator-jobs.ts';
@@ -10,5 +11,11 @@ import { snapshotCalls } from './operator-snapshots.ts';
 import type { OperatorContext } from './permissions.ts';
 
 export function makeOperatorService(deps: OperatorDeps): OperatorServiceImplementation<OperatorContext> {
-  return { ...accountCalls(deps), ...fleetCalls(deps), ...jobCalls(deps), ...snapshotCalls(deps) };
+  return {
+    ...accountCalls(deps),
+    ...domainCalls(deps),
+    ...fleetCalls(deps),
+    ...jobCalls(deps),
+    ...snapshotCalls(deps),
+  };
 }

@@ -31,6 +31,7 @@ export const LEAST_ROLE: Readonly<Record<OperatorCall, Role | 'anyone'>> = {
   addSource: 'operator',
   listSources: 'viewer',
   getSource: 'viewer',
+  setSource: 'operator',
   removeSource: 'approver',
   startBackup: 'operator',
   startRestore: 'operator',
@@ -50,6 +51,8 @@ export const LEAST_ROLE: Readonly<Record<OperatorCall, Role | 'anyone'>> = {
   addApiToken: 'viewer',
   revokeApiToken: 'viewer',
   listAudit: 'admin',
+  addDomain: 'admin',
+  listDomains: 'viewer',
 };
 
 /** What a handler may know of the caller's rights for this call. */

@@ -40,6 +40,27 @@ export async function ensureManagedDomain(
   return rows[0];
 }
 
+const DOMAIN_NAME = /^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$/i;
+
+/** A new domain: managed, with a secret that is made here, or sealed, without one. Throws ALREADY_EXISTS, INVALID_ARGUMENT. */
+export async function addDomain(
+  client: pg.ClientBase,
+  key: MasterKey,
+  domain: { readonly name: string; readonly sealed: boolean },
+): Promise<Domain> {
+  const { name, sealed } = domain;
+  if (!DOMAIN_NAME.test(name)) {
+    throw new HoldfastError('INVALID_ARGUMENT', `${JSON.stringify(name)} is not a name for a domain`, {
+      hint: 'Use letters, digits, and . _ - between them, 63 at the most.',
+    });
+  }
+  const { rowCount } = await client.query('select 1 from domain where name = $1', [name]);
+  if (rowCount !== 0) throw new HoldfastError('ALREADY_EXISTS', `there is a domain ${name} already`);
+  const made = { id: randomUUID(), name, keyEpoch: 0 };
+  await insertDomain(client, key, { ...made, secret: sealed ? undefined : randomBytes(32) });
+  return { ...made, managed: !sealed };
+}
+
 export async function listDomains(client: pg.ClientBase | pg.Pool): Promise<Domain[]> {
   return (await client.query<Domain>(`select ${COLUMNS} from domain order by name`)).rows;
 }

@@ -111,6 +111,21 @@ export async function insertSource(
   }
 }
 
+/** Holds the source's row until the transaction ends; its specification as it is now. Throws NOT_FOUND. */
+export async function lockSource(client: pg.ClientBase, id: string): Promise<Buffer> {
+  const { rows } = await client.query<{ spec: Buffer }>(
+    'select spec from source where id = $1 and removed_at is null for update',
+    [id],
+  );
+  if (rows[0] === undefined) throw new HoldfastError('NOT_FOUND', 'the source was removed meanwhile');
+  return rows[0].spec;
+}
+
+/** Another specification for a source that keeps its id, and with it its snapshots. */
+export async function respecifySource(client: pg.ClientBase, id: string, spec: Buffer): Promise<void> {
+  await client.query('update source set spec = $2 where id = $1', [id, spec]);
+}
+
 export async function removeSource(client: pg.ClientBase, id: string): Promise<void> {
   await client.query('update source set removed_at = now() where id = $1 and removed_at is null', [id]);
 }

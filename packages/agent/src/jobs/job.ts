@@ -9,18 +9,40 @@ import type { ErrorCode } from '@holdfast/shared/base/errors';
 import type { Clock } from '@holdfast/shared/runtime/clock';
 import type { Log } from '@holdfast/shared/runtime/log';
 import type { AgentIdentity } from '../link/identity.ts';
+import type { DatabasePoint, LogPosition, LogStream, RecoveryTarget } from '@holdfast/shared/format/log-point';
 import type { VaultClient } from '../link/vault-port.ts';
 import type { BandwidthLimiter } from './bandwidth-limiter.ts';
 
-export interface SourceSpec {
+export type SourceSpec = FilesSpec | EngineSpec;
+
+interface SourceCommon {
   readonly sourceId: string;
   readonly name: string;
-  readonly files: FilesSource;
   readonly hooks: Hooks;
   /** 0: no limit. */
   readonly limitBytesPerSecond: number;
   readonly compression: Compression;
 }
+
+export interface FilesSpec extends SourceCommon {
+  readonly type: 'files';
+  readonly files: FilesSource;
+}
+
+/** Everything that is not a file tree; which engine knows it is said by `engine.type` (sources/registry.ts). */
+export interface EngineSpec extends SourceCommon {
+  readonly type: 'engine';
+  readonly engine: EngineSource;
+}
+
+export interface EngineSource {
+  /** postgres | mariadb | sqlite | redis | command | image | blueprint */
+  readonly type: string;
+  readonly settings: Settings;
+}
+
+/** What an engine was told, by name. Never a secret: those stay in files on the host. */
+export type Settings = Readonly<Record<string, string>>;
 
 export interface FilesSource {
   /** Absolute. One root is the root of the snapshot; several keep their full paths in it (without the leading slash). */
@@ -50,11 +72,11 @@ export interface Compression {
   readonly level: number;
 }
 
-export interface BackupJob {
+export interface BackupJob<S extends SourceSpec = SourceSpec> {
   readonly kind: 'backup';
   /** Empty when the agent itself started it (continuous protection). */
   readonly jobId: string;
-  readonly source: SourceSpec;
+  readonly source: S;
   /** Read every file again, whatever its metadata says. */
   readonly fullRead: boolean;
   /**
@@ -79,6 +101,8 @@ export interface RestoreJob {
   readonly setuid: boolean;
   readonly deleteExtra: boolean;
   readonly limitBytesPerSecond: number;
+  /** Of a snapshot that an engine made; absent: a file tree. */
+  readonly engine?: EngineRestore;
 }
 
 export interface VerifyJob {
@@ -87,9 +111,77 @@ export interface VerifyJob {
   readonly grant: Uint8Array;
   readonly paths: readonly ByteString[];
   readonly limitBytesPerSecond: number;
+  /** Restore it into a directory of the agent's own, start it, ask it, remove it. */
+  readonly restoreTest?: EngineRestore;
 }
 
-export type Job = BackupJob | RestoreJob | VerifyJob;
+/** Bringing back what an engine made, to a point. */
+export interface EngineRestore {
+  /** As it was when the snapshot was made. */
+  readonly source: EngineSource;
+  /** Where the snapshot stands; absent for engines without positions. */
+  readonly base: DatabasePoint | undefined;
+  readonly target: RecoveryTarget;
+  /** How far the log has to be read to reach the target, and the grant for it; absent: not at all. */
+  readonly log: { readonly stream: LogStream; readonly end: LogPosition; readonly grant: Uint8Array } | undefined;
+  /** Nothing was committed between the end of the log and the target: recovery ends with the log. */
+  readonly toEndOfLog: boolean;
+  /** Start it on a private socket in the target, replay, leave it running. */
+  readonly start: boolean;
+  /** 0: the engine's default. */
+  readonly port: number;
+  readonly options: Settings;
+}
+
+/** Could this be backed up? Reads, changes nothing. */
+export interface CheckJob {
+  readonly kind: 'check';
+  readonly jobId: string;
+  readonly source: SourceSpec;
+}
+
+/** What runs on this host that could be protected? */
+export interface DiscoverJob {
+  readonly kind: 'discover';
+  readonly jobId: string;
+}
+
+export type Job = BackupJob | RestoreJob | VerifyJob | CheckJob | DiscoverJob;
+
+export interface Finding {
+  /** error: no backup can be made; warning: it can, with this risk; ok: looked at, and well. */
+  readonly level: 'error' | 'warning' | 'ok';
+  /** connection | role | wal_level | … */
+  readonly subject: string;
+  readonly message: string;
+  /** What to run or to write, word for word; empty: nothing. */
+  readonly remedy: string;
+}
+
+export interface DiscoveredSource {
+  readonly type: string;
+  /** A proposal. */
+  readonly name: string;
+  readonly settings: Settings;
+  /** "PostgreSQL 15.14 in /var/lib/postgresql/15/main, 3 databases, 755 MiB" */
+  readonly description: string;
+  /** The command line that takes it, with HOST for the host's name. */
+  readonly command: string;
+}
+
+/** Where a restored database stands. */
+export interface ReachedPoint {
+  readonly stream: LogStream;
+  readonly position: LogPosition;
+  /** Server's clock; 0: nothing was committed since the base. */
+  readonly lastCommitAtMs: number;
+  readonly running: boolean;
+  /** How to reach it: "host=DIR port=5502"; empty when it does not run. */
+  readonly connect: string;
+  readonly replayMs: number;
+  /** What the engine found when it asked: amcheck, query, … */
+  readonly facts: Settings;
+}
 
 export type JobPhase = 'scan' | 'read' | 'upload' | 'commit' | 'restore' | 'verify' | 'hook';
 
@@ -156,6 +248,12 @@ export interface JobReport {
   readonly planned?: RestorePlan;
   /** It reached its end, but not its aim: files that could not be brought back, say. The result is then `failed`. */
   readonly failure?: JobFailure;
+  /** Of a check. */
+  readonly findings?: readonly Finding[];
+  /** Of a discovery. */
+  readonly discovered?: readonly DiscoveredSource[];
+  /** Of a restored database. */
+  readonly reached?: ReachedPoint;
 }
 
 export type JobResult = 'done' | 'warnings' | 'failed' | 'cancelled';

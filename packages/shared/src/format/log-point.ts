@@ -90,6 +90,34 @@ export type RecoveryTarget =
   /** The snapshot alone: the earliest consistent point. */
   | { readonly kind: 'base' };
 
+/** What an engine says of following a log. */
+export interface LogStatus {
+  readonly state: 'following' | 'catching-up' | 'waiting' | 'off';
+  readonly stream: LogStream | undefined;
+  /** Everything up to here is in the vault. */
+  readonly stored: LogPosition | undefined;
+  /** Written by the server and not in the vault. */
+  readonly lagBytes: number;
+  /** Age of the oldest commit that is not in the vault; 0: all is there. */
+  readonly lagMs: number;
+  /** Server's clock, Unix ms: everything committed up to then is in the vault; 0: nothing known. */
+  readonly completeToMs: number;
+  readonly slot: LogSlot | undefined;
+  /** In words, when something is not as it should be; else ''. */
+  readonly note: string;
+}
+
+/** What holds the log back on the server for us. */
+export interface LogSlot {
+  readonly name: string;
+  readonly state: 'active' | 'inactive' | 'lost' | 'missing';
+  readonly retainedBytes: number;
+  /** Beyond this we let go of it and record a gap. */
+  readonly keepBytes: number;
+  /** What the server itself will still keep; undefined: it sets no bound. */
+  readonly safeBytes: number | undefined;
+}
+
 export function sameStream(a: LogStream, b: LogStream): boolean {
   return a.systemIdentifier === b.systemIdentifier && a.timeline === b.timeline;
 }

@@ -15,7 +15,7 @@ export interface FollowOptions {
   readonly interrupt: 'cancel' | 'leave';
 }
 
-/** How long a lost connection is tried again after the last event. */
+/** How long a lost connection is tried again. Counted from the loss: a slow job may have had nothing to say for hours. */
 const RECONNECT_MS = 60_000;
 const RECONNECT_PAUSE_MS = 500;
 
@@ -50,12 +50,13 @@ async function watch(
   line: ProgressLine | undefined,
 ): Promise<JobOutcome> {
   const operator = await session.operator();
-  let lastHeardMs = session.environment.now();
+  let lostAtMs: number | undefined;
+  const told = { state: '' };
   for (;;) {
     try {
       for await (const event of operator.watchJob({ jobId }, { signal: leaving })) {
-        lastHeardMs = session.environment.now();
-        const outcome = await report(session, jobId, event, line);
+        lostAtMs = undefined;
+        const outcome = await report(session, jobId, event, line, told);
         if (outcome !== undefined) return outcome;
       }
       throw new HoldfastError('UNREACHABLE', `the controller ended the report of job ${jobId} without an outcome`, {
@@ -63,7 +64,9 @@ async function watch(
       });
     } catch (thrown) {
       const error = leaving.aborted ? left(jobId) : toHoldfastError(thrown);
-      if (error.code !== 'UNREACHABLE' || session.environment.now() - lastHeardMs > RECONNECT_MS) throw error;
+      const nowMs = session.environment.now();
+      lostAtMs ??= nowMs;
+      if (error.code !== 'UNREACHABLE' || nowMs - lostAtMs > RECONNECT_MS) throw error;
       await pause(RECONNECT_PAUSE_MS, leaving);
     }
   }
@@ -74,10 +77,14 @@ async function report(
   jobId: string,
   event: JobEvent,
   line: ProgressLine | undefined,
+  told: { state: string },
 ): Promise<JobOutcome | undefined> {
   switch (event.kind?.$case) {
     case 'state':
-      if (session.json) await session.event({ event: 'job', job: jobId, state: event.kind.value.state });
+      // The controller says it again while nothing changes, so that the connection is seen to live.
+      if (session.json && told.state !== event.kind.value.state)
+        await session.event({ event: 'job', job: jobId, state: event.kind.value.state });
+      told.state = event.kind.value.state;
       return undefined;
     case 'progress':
       line?.draw(event.kind.value);

@@ -14,6 +14,7 @@ import {
   warningWords,
   type JobSubject,
 } from './summary.ts';
+import { verifiedWords } from './verified.ts';
 
 export interface JobRun {
   readonly subject: Omit<JobSubject, 'job'>;
@@ -45,7 +46,7 @@ export async function runJob(session: Session, run: JobRun): Promise<void> {
 /** What people read at the end. A failed job's error is said elsewhere; what it found, the damaged files above all, is here. */
 export function endWords(subject: JobSubject, outcome: JobOutcome): string {
   if (outcomeError(outcome) === undefined) return summaryWords(subject, outcome);
-  return warningWords(outcome.warnings, Number(outcome.warningsTotal));
+  return verifiedWords(outcome.snapshots) + warningWords(outcome.warnings, Number(outcome.warningsTotal));
 }
 
 /** An outcome's error, which has had its summary already. */

@@ -5,6 +5,8 @@
 
 import { HoldfastError, isErrorCode, meaningOf } from '@holdfast/shared/base/errors';
 import type { JobOutcome, JobSummary, JobWarning } from '@holdfast/shared/rpc/gen/holdfast/v1/control';
+import { planFields, planLines, type PlanFields } from './plan.ts';
+import { verifiedFields, verifiedWords, type VerifiedFields } from './verified.ts';
 import { idText, pathFields, pathText, shortId, type PathFields } from '../words/names.ts';
 import { counted, formatCount, formatSize } from '../words/sizes.ts';
 import { formatDuration } from '../words/times.ts';
@@ -32,6 +34,10 @@ export interface SummaryEvent {
   readonly partial: boolean;
   readonly warnings: readonly WarningFields[];
   readonly warningsTotal: number;
+  /** Of a restore with --dry-run or --delta. */
+  readonly planned?: PlanFields;
+  /** Of a verify: each snapshot that was asked about, oldest first. */
+  readonly snapshots?: readonly VerifiedFields[];
   readonly error?: { readonly code: string; readonly message: string; readonly hint: string };
 }
 
@@ -69,6 +75,8 @@ export function summaryEvent(subject: JobSubject, outcome: JobOutcome): SummaryE
     ...figures(summary),
     warnings: outcome.warnings.map(warningFields),
     warningsTotal: Number(outcome.warningsTotal),
+    ...(outcome.planned && { planned: planFields(outcome.planned) }),
+    ...(subject.kind === 'verify' && { snapshots: outcome.snapshots.map(verifiedFields) }),
     ...(error && { error: { code: error.code, message: error.message, hint: error.hint } }),
   };
 }
@@ -93,7 +101,17 @@ function figures(
   summary: JobSummary | undefined,
 ): Omit<
   SummaryEvent,
-  'event' | 'kind' | 'result' | 'source' | 'snapshot' | 'job' | 'warnings' | 'warningsTotal' | 'error'
+  | 'event'
+  | 'kind'
+  | 'result'
+  | 'source'
+  | 'snapshot'
+  | 'job'
+  | 'warnings'
+  | 'warningsTotal'
+  | 'planned'
+  | 'snapshots'
+  | 'error'
 > {
   return {
     entries: Number(summary?.entries ?? 0),
@@ -140,12 +158,18 @@ export function summaryWords(subject: JobSubject, outcome: JobOutcome): string {
   const size = `${counted(Number(summary.files), 'file')}, ${formatSize(Number(summary.bytesTotal))}`;
   const lines = [
     `${subject.source}:${snapshot}${summary.partial ? ' (partial)' : ''}, ${size}`,
-    workWords(subject, summary),
+    workWords(subject, outcome, summary),
+    ...(outcome.planned === undefined ? [] : planLines(outcome.planned)),
   ];
-  return lines.join('\n  ') + '\n' + warningWords(outcome.warnings, Number(outcome.warningsTotal));
+  return (
+    verifiedWords(outcome.snapshots) +
+    lines.join('\n  ') +
+    '\n' +
+    warningWords(outcome.warnings, Number(outcome.warningsTotal))
+  );
 }
 
-function workWords(subject: JobSubject, summary: JobSummary): string {
+function workWords(subject: JobSubject, { planned }: JobOutcome, summary: JobSummary): string {
   const time = formatDuration(Number(summary.durationMs));
   const read = formatSize(Number(summary.bytesRead));
   const entries = counted(Number(summary.entries), 'entry', 'entries');
@@ -153,7 +177,7 @@ function workWords(subject: JobSubject, summary: JobSummary): string {
   if (subject.kind === 'backup') {
     return `read ${read}, new ${formatSize(Number(summary.bytesNew))}, stored ${formatSize(Number(summary.bytesStored))}, in ${time}`;
   }
-  if (subject.dryRun === true) return `${entries} would be restored; nothing was written`;
+  if (subject.dryRun === true || planned?.dryRun === true) return `${entries} looked at; nothing was written`;
   return `${entries} restored, ${counted(Number(summary.filesChanged), 'file')} written, ${read} read, in ${time}`;
 }
 

@@ -22,6 +22,8 @@ export interface CliOptions {
   /** Whether standard error is a terminal, 80 characters wide. */
   readonly terminal?: boolean;
   readonly nowMs?: number;
+  /** Instead of `nowMs`. */
+  readonly now?: () => number;
   /** Given a function that acts as a SIGINT. */
   readonly onStart?: (interrupt: () => void) => void;
   /** Instead of a fresh one, logged in to `address`. */
@@ -62,7 +64,7 @@ export async function runCli(args: readonly string[], options: CliOptions): Prom
     tokenFile: undefined,
     user: 'erika',
     resolvePath: (path) => resolve(directory, path),
-    now: () => options.nowMs ?? Date.now(),
+    now: options.now ?? (() => options.nowMs ?? Date.now()),
     onInterrupt: (handler) => {
       handlers.add(handler);
       return () => void handlers.delete(handler);

@@ -76,7 +76,7 @@ async function domainFigures(
   return new Map(
     rows.map((row) => [
       row.id,
-      { hosts: Number(row.hosts), snapshots: BigInt(row.snapshots), storedBytes: BigInt(row.bytes) },
+      { hosts: row.hosts, snapshots: BigInt(row.snapshots), storedBytes: BigInt(row.bytes) },
     ]),
   );
 }

@@ -52,13 +52,12 @@ const FIELDS: ReadonlyMap<string, Change> = new Map<string, Change>(
   } satisfies Record<string, Change>),
 );
 
-function hook<K extends keyof Hooks>(key: K): Change {
+function hook(key: keyof Hooks): Change {
   return (spec, values) => {
-    const hooks = spec.hooks ?? Hooks.fromPartial({});
-    const from = hooks[key];
-    hooks[key] = (values.hooks ?? Hooks.fromPartial({}))[key];
-    spec.hooks = hooks;
-    return [shown(from), shown(hooks[key])];
+    const from = (spec.hooks ?? Hooks.fromPartial({}))[key];
+    const to = (values.hooks ?? Hooks.fromPartial({}))[key];
+    spec.hooks = Hooks.fromPartial({ ...spec.hooks, [key]: to });
+    return [shown(from), shown(to)];
   };
 }
 

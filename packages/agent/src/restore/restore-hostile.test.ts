@@ -20,11 +20,11 @@ import { LeafWriter } from '@holdfast/shared/format/manifest/leaf-writer';
 import { NODE_BOUNDS } from '@holdfast/shared/format/manifest/limits';
 import { CLOSED_BY_END } from '@holdfast/shared/format/manifest/node-fields';
 import { encodeStat, S_IFDIR, S_IFLNK, S_IFREG, type StatFields } from '@holdfast/shared/format/manifest/stat-record';
-import type { RestoreJob } from '../jobs/job.ts';
+import type { JobReport, RestoreJob } from '../jobs/job.ts';
 import { fakeVault, type FakeVaultOptions } from '../testing/fake-vault.ts';
 import { restoreJob, TEST_HOST, testJobDeps } from '../testing/job-deps.ts';
 import { SnapshotBuilder, type BuiltSnapshot } from '../testing/snapshot-builder.ts';
-import { runRestore, type RestoreReport } from './restore.ts';
+import { runRestore } from './restore.ts';
 
 describe('restore from a hostile vault (threats 37, 40, 43)', function () {
   this.timeout(60_000);
@@ -42,7 +42,7 @@ describe('restore from a hostile vault (threats 37, 40, 43)', function () {
     of: BuiltSnapshot,
     options: FakeVaultOptions = {},
     rest: Partial<RestoreJob> = {},
-  ): Promise<RestoreReport> =>
+  ): Promise<JobReport> =>
     runRestore(
       restoreJob(target, rest),
       testJobDeps(fakeVault(of.objects, of.recordId, options).client),

@@ -22,7 +22,7 @@ export class RestoreTally {
   bytesFetched = 0;
   currentPath: ByteString = '';
   readonly warnings = new Warnings<WarningCode>();
-  readonly planned: Growing<RestorePlan> = {
+  readonly planned: Growing<Omit<RestorePlan, 'dryRun'>> = {
     created: 0,
     changed: 0,
     metadata: 0,

@@ -18,11 +18,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import { HoldfastError } from '@holdfast/shared/base/errors';
-import type { RestoreJob } from '../jobs/job.ts';
+import type { JobReport, RestoreJob } from '../jobs/job.ts';
 import { fakeVault, type FakeVaultOptions } from '../testing/fake-vault.ts';
 import { restoreJob, testJobDeps } from '../testing/job-deps.ts';
 import { SnapshotBuilder, type BuiltSnapshot, type SpecEntry } from '../testing/snapshot-builder.ts';
-import { runRestore, runVerify, type RestoreReport } from './restore.ts';
+import { runRestore, runVerify } from './restore.ts';
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -67,7 +67,7 @@ describe('restore', function () {
     options: FakeVaultOptions = {},
     of = built,
     signal = new AbortController().signal,
-  ): Promise<RestoreReport> {
+  ): Promise<JobReport> {
     const vault = fakeVault(of.objects, of.recordId, options);
     return runRestore(restoreJob(target, rest), testJobDeps(vault.client), signal, () => undefined);
   }
@@ -157,9 +157,9 @@ describe('restore', function () {
     expect(statSync(join(target, 'a.txt')).mtimeMs).to.be.closeTo(1_600_000_000_123, 1);
     expect(readFileSync(join(target, 'extra'), 'utf8')).to.equal('kept');
     expect(statSync(join(target, 'names/one')).ino).to.equal(statSync(join(target, 'names/two')).ino);
-    expect(report.planned.bytesFetched).to.be.below(MIB);
+    expect(report.planned?.bytesFetched).to.be.below(MIB);
     const again = await restore({ delta: true });
-    expect(again.planned.changed).to.be.at.most(2);
+    expect(again.planned?.changed).to.be.at.most(2);
   });
 
   it('delta with delete extra removes what the snapshot does not have, and nothing outside', async () => {
@@ -172,7 +172,7 @@ describe('restore', function () {
     const report = await restore({ delta: true, deleteExtra: true });
     expect(readdirSync(join(target, 'deep')).toSorted()).to.deep.equal(['empty', 'er', 'link', 'pipe']);
     expect(readFileSync(outside, 'utf8')).to.equal('outside');
-    expect(report.planned.deleted).to.equal(2);
+    expect(report.planned?.deleted).to.equal(2);
   });
 
   it('delta leaves a foreign name of an inode alone', async () => {
@@ -201,15 +201,15 @@ describe('restore', function () {
   it('dry run writes nothing, and says what it would do', async () => {
     const report = await restore({ dryRun: true });
     expect(existsSync(target)).to.equal(false);
-    expect(report.planned.created).to.equal(SPEC.length + 4);
-    expect(report.planned.bytesFetched).to.be.above(large.length);
+    expect(report.planned?.created).to.equal(SPEC.length + 4);
+    expect(report.planned?.bytesFetched).to.be.above(large.length);
     await restore();
     writeFileSync(join(target, 'a.txt'), 'other');
     writeFileSync(join(target, 'extra'), 'x');
     const before = statSync(join(target, 'a.txt'), { bigint: true }).ctimeNs;
     const second = await restore({ dryRun: true, delta: true, deleteExtra: true });
     expect(
-      second.planned.examples.filter(({ action }) => action !== 'metadata').map(({ action, path }) => [action, path]),
+      second.planned?.examples.filter(({ action }) => action !== 'metadata').map(({ action, path }) => [action, path]),
     ).to.deep.include.members([
       ['change', 'a.txt'],
       ['delete', 'extra'],
@@ -241,7 +241,7 @@ describe('restore', function () {
 
   it('verify names the same files, and writes nothing', async () => {
     const lost = built.chunksOf.get('tree.bin')![3]!;
-    const verify = (options: FakeVaultOptions): Promise<RestoreReport> =>
+    const verify = (options: FakeVaultOptions): Promise<JobReport> =>
       runVerify(
         { ...restoreJob(target), kind: 'verify' },
         testJobDeps(fakeVault(built.objects, built.recordId, options).client),

@@ -21,7 +21,6 @@ import type {
   JobReport,
   ProgressListener,
   RestoreJob,
-  RestorePlan,
   RunRestore,
   RunVerify,
   VerifyJob,
@@ -43,10 +42,6 @@ import { WorkInFlight } from './work-in-flight.ts';
 /** More threads would hold more opened chunks than the agent's memory allows, and the disk is the limit before. */
 const MAX_THREADS = 4;
 const THREAD_HEAP_MB = 256;
-
-export interface RestoreReport extends JobReport {
-  readonly planned: RestorePlan;
-}
 
 /**
  * Restores into `job.target`, which is created when it is missing. Throws FAILED_PRECONDITION (the target is not empty, or the
@@ -78,7 +73,7 @@ async function runPipeline(
   deps: JobDeps,
   signal: AbortSignal,
   onProgress: ProgressListener,
-): Promise<RestoreReport> {
+): Promise<JobReport> {
   const startedMs = deps.clock.monotonicMs();
   const { domainId, domainSecret } = deps.identity;
   if (domainSecret === undefined) {
@@ -172,7 +167,7 @@ async function closeThreads(pool: WorkerPool<RestoreTask, RestoreAnswer>): Promi
   await pool.close();
 }
 
-function report(context: Context, snapshot: OpenedSnapshot, durationMs: number): RestoreReport {
+function report(context: Context, snapshot: OpenedSnapshot, durationMs: number): JobReport {
   const { tally, mode, selection } = context;
   if (!selection.everything && tally.warnings.count('not-in-snapshot') === selection.roots.length) {
     throw new HoldfastError('NOT_FOUND', `the snapshot has nothing at ${displayPath(selection.roots[0] ?? '')}`, {
@@ -197,7 +192,7 @@ function report(context: Context, snapshot: OpenedSnapshot, durationMs: number):
     summary,
     warnings: tally.warnings.kept,
     warningsTotal: tally.warnings.total,
-    planned: tally.planned,
+    ...(dry || mode === 'delta' ? { planned: { ...tally.planned, dryRun: dry } } : {}),
     ...(failure === undefined ? {} : { failure }),
   };
 }

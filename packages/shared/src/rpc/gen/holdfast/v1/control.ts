@@ -272,6 +272,8 @@ export interface RestorePlan {
   bytesFetched: bigint;
   /** The first of them: at most 200. */
   examples: PlannedChange[];
+  /** nothing of it was done */
+  dryRun: boolean;
 }
 
 export interface PlannedChange {
@@ -2715,6 +2717,7 @@ function createBaseRestorePlan(): RestorePlan {
     bytesUnchanged: 0n,
     bytesFetched: 0n,
     examples: [],
+    dryRun: false,
   };
 }
 
@@ -2770,6 +2773,9 @@ export const RestorePlan: MessageFns<RestorePlan> = {
     }
     for (const v of message.examples) {
       PlannedChange.encode(v!, writer.uint32(74).fork()).join();
+    }
+    if (message.dryRun !== false) {
+      writer.uint32(80).bool(message.dryRun);
     }
     return writer;
   },
@@ -2859,6 +2865,14 @@ export const RestorePlan: MessageFns<RestorePlan> = {
             message.examples.push(PlannedChange.decode(reader, reader.uint32()));
             continue;
           }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.dryRun = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2891,6 +2905,7 @@ export const RestorePlan: MessageFns<RestorePlan> = {
       ? BigInt(object.bytesFetched)
       : 0n;
     message.examples = object.examples?.map((e) => PlannedChange.fromPartial(e)) || [];
+    message.dryRun = object.dryRun ?? false;
     return message;
   },
 };

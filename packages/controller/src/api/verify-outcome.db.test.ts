@@ -19,7 +19,7 @@ describe('completing a verify', () => {
     );
     const vault: Pick<Vault, 'verify'> = {
       verify: async (scope, options) => {
-        const hurt = { domainId: scope.domainId!, snapshotId: Buffer.from(scope.snapshotId!), objectIds: ['00'] };
+        const hurt = { domainId: scope.domainId!, snapshotId: Buffer.from(scope.snapshotIds![0]!), objectIds: ['00'] };
         const files = await options?.describeFiles?.(hurt);
         const snapshot = { snapshotId: hurt.snapshotId.toString('hex'), sourceId: 's', sequence: 1, objectIds: ['00'] };
         const snapshots = [{ ...snapshot, files }];

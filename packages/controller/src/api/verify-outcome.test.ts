@@ -2,8 +2,9 @@ import { expect } from 'chai';
 
 import { JobOutcome } from '@holdfast/shared/rpc/gen/holdfast/v1/control';
 
+import type { Snapshot } from '../browse/snapshots.ts';
 import type { VerifyReport } from '../vault/contract.ts';
-import { mergeOutcome } from './verify-outcome.ts';
+import { mergeOutcome, verdicts } from './verify-outcome.ts';
 
 describe('the outcome of a verify', () => {
   const [asked, older] = [Buffer.alloc(32, 1), Buffer.alloc(32, 2)];
@@ -18,18 +19,18 @@ describe('the outcome of a verify', () => {
   const failed = JobOutcome.fromPartial({ result: 'failed', errorCode: 'DAMAGED', errorMessage: '3 damaged' });
 
   it('nothing found leaves what the agent said', () => {
-    expect(mergeOutcome(done, [nothing], [asked])).to.deep.equal(done);
-    expect(mergeOutcome(failed, [nothing], [asked])).to.deep.equal(failed);
+    expect(mergeOutcome(done, nothing, [asked])).to.deep.equal(done);
+    expect(mergeOutcome(failed, nothing, [asked])).to.deep.equal(failed);
   });
 
   it('threat 8 a hurt snapshot that was asked for fails it, and is named with its files', () => {
     for (const report of [hurt(asked), { ...hurt(asked), damages }]) {
-      const outcome = mergeOutcome(done, [report], [asked]);
+      const outcome = mergeOutcome(done, report, [asked]);
       expect(outcome).to.include({ result: 'failed', errorCode: 'DAMAGED' });
       expect(outcome.warningsTotal).to.equal(BigInt(outcome.warnings.length));
       expect(outcome.warnings).to.have.length.greaterThan(0);
     }
-    const [first, second, third] = mergeOutcome(done, [hurt(asked)], [asked]).warnings;
+    const [first, second, third] = mergeOutcome(done, hurt(asked), [asked]).warnings;
     expect(first?.message).to.contain('number 7');
     expect(second?.path).to.deep.equal(Buffer.from('a/\xff', 'latin1'));
     expect(second?.message).to.contain('the 3 entries behind it');
@@ -38,11 +39,32 @@ describe('the outcome of a verify', () => {
 
   it('damage that hurts other snapshots, or none, is a warning', () => {
     for (const report of [hurt(older), { ...nothing, damages }, { ...hurt(older), damages }]) {
-      const outcome = mergeOutcome(done, [report], [asked]);
+      const outcome = mergeOutcome(done, report, [asked]);
       expect(outcome).to.include({ result: 'warnings', errorCode: '' });
       expect(outcome.warnings).to.have.length.greaterThan(0);
     }
-    expect(mergeOutcome(done, [hurt(older)], [asked]).warnings[0]?.message).to.contain('number 7');
-    expect(mergeOutcome(failed, [hurt(older)], [asked])).to.include({ result: 'failed', errorMessage: '3 damaged' });
+    expect(mergeOutcome(done, hurt(older), [asked]).warnings[0]?.message).to.contain('number 7');
+    expect(mergeOutcome(failed, hurt(older), [asked])).to.include({ result: 'failed', errorMessage: '3 damaged' });
+  });
+
+  it('damage of any snapshot that was asked about fails it, not of the newest alone', () => {
+    expect(mergeOutcome(done, hurt(older), [asked, older])).to.include({ result: 'failed', errorCode: 'DAMAGED' });
+  });
+
+  it('says of each snapshot what it came to, and what the host found in the one that it opened', () => {
+    const known = { sequence: 1, committedAt: new Date(5), entries: 4, files: 3, bytesTotal: 2 };
+    const rows = [older, asked].map((id) => ({ ...known, id }) as Snapshot);
+    const summary = { snapshotId: asked };
+    const told = (outcome: JobOutcome, report: VerifyReport): unknown[] =>
+      verdicts(outcome, report, rows).map((verdict) => [verdict.damagedObjects, verdict.opened]);
+    const opened = JobOutcome.fromPartial({ ...done, summary });
+    expect(told(opened, hurt(older))).to.deep.equal([
+      [1n, false],
+      [0n, true],
+    ]);
+    expect(told(JobOutcome.fromPartial({ ...failed, summary }), nothing)).to.deep.equal([
+      [0n, false],
+      [1n, true],
+    ]);
   });
 });

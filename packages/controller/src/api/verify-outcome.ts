@@ -1,14 +1,14 @@
 // The controller's half of a verify: the agent has opened a snapshot's objects; here every byte of its packs is read.
 //
 // Hazard: a verify that says "done" although one half found damage. So the halves are merged into one outcome, and the
-// worse word wins.
+// worse word wins. What every snapshot that was asked about came to is told beside it.
 //
 // Tested in verify-outcome.test.ts and verify-outcome.db.test.ts.
 
 import { toBytes } from '@holdfast/shared/base/byte-string';
 import { JobOutcome, type JobWarning } from '@holdfast/shared/rpc/gen/holdfast/v1/control';
 
-import { listSnapshots } from '../browse/snapshots.ts';
+import { listSnapshots, snapshotsById, type Snapshot } from '../browse/snapshots.ts';
 import type { Catalog } from '../catalog/catalog.ts';
 import { findJob } from '../fleet/jobs.ts';
 import type { DamagedFile, DescribeFiles, Vault, VerifyReport } from '../vault/contract.ts';
@@ -31,14 +31,45 @@ export async function completeVerify(
   if (job === undefined || job.hostId !== hostId || job.kind !== 'verify' || job.state !== 'running') return outcome;
   if (outcome.result === 'cancelled') return outcome;
 
-  const ids =
+  const { pool } = deps.catalog;
+  const asked =
     job.snapshotId === null
-      ? (await listSnapshots(deps.catalog.pool, job.sourceId, 0)).map((snapshot) => snapshot.id)
-      : [job.snapshotId];
-  const reports: VerifyReport[] = [];
-  const options = { describeFiles: deps.describeFiles() };
-  for (const snapshotId of ids) reports.push(await deps.vault.verify({ domainId: job.domainId, snapshotId }, options));
-  return mergeOutcome(outcome, reports, ids);
+      ? await listSnapshots(pool, job.sourceId, 0)
+      : await snapshotsById(pool, job.domainId, [job.snapshotId]);
+  const snapshotIds = job.snapshotId === null ? asked.map((snapshot) => snapshot.id) : [job.snapshotId];
+  const report = await deps.vault.verify(
+    { domainId: job.domainId, snapshotIds },
+    { describeFiles: deps.describeFiles() },
+  );
+  const snapshots = asked.slice(0, SNAPSHOTS_TOLD).toReversed();
+  return { ...mergeOutcome(outcome, report, snapshotIds), snapshots: verdicts(outcome, report, snapshots) };
+}
+
+/** Some 100 bytes each, in one message. */
+const SNAPSHOTS_TOLD = 5_000;
+
+/** What became of each snapshot. Only the one that the host opened can be damaged in a way that its stored bytes don't show. */
+export function verdicts(
+  outcome: JobOutcome,
+  report: VerifyReport,
+  asked: readonly Snapshot[],
+): JobOutcome['snapshots'] {
+  const hurt = new Map(report.snapshots.map((snapshot) => [snapshot.snapshotId, snapshot.objectIds.length]));
+  const opened = outcome.summary?.snapshotId ?? Buffer.alloc(0);
+  return asked.map((snapshot) => {
+    const byHost = snapshot.id.equals(opened);
+    const lost = hurt.get(snapshot.id.toString('hex')) ?? 0;
+    return {
+      snapshotId: snapshot.id,
+      sequence: BigInt(snapshot.sequence),
+      committedAtMs: BigInt(snapshot.committedAt.getTime()),
+      entries: BigInt(snapshot.entries),
+      files: BigInt(snapshot.files),
+      bytesTotal: BigInt(snapshot.bytesTotal),
+      damagedObjects: BigInt(byHost && outcome.errorCode === 'DAMAGED' ? Math.max(1, lost) : lost),
+      opened: byHost,
+    };
+  });
 }
 
 /**
@@ -46,35 +77,29 @@ export async function completeVerify(
  * Any other damage (an older snapshot's, or bytes that the next backup has replaced) is a warning: it stays where it is, and
  * no verify would ever succeed again.
  */
-export function mergeOutcome(
-  outcome: JobOutcome,
-  reports: readonly VerifyReport[],
-  asked: readonly Uint8Array[],
-): JobOutcome {
+export function mergeOutcome(outcome: JobOutcome, report: VerifyReport, asked: readonly Uint8Array[]): JobOutcome {
   const askedIds = new Set(asked.map((id) => Buffer.from(id).toString('hex')));
   let damaged = false;
   const found = new Map<string, JobWarning>();
-  for (const report of reports) {
-    for (const damage of report.damages) {
-      const message = `pack ${damage.packId} at ${damage.offset}, ${damage.lengthBytes} bytes: ${damage.what}`;
-      found.set(message, { code: 'damaged', path: Buffer.alloc(0), message });
+  for (const damage of report.damages) {
+    const message = `pack ${damage.packId} at ${damage.offset}, ${damage.lengthBytes} bytes: ${damage.what}`;
+    found.set(message, { code: 'damaged', path: Buffer.alloc(0), message });
+  }
+  for (const snapshot of report.snapshots) {
+    damaged ||= askedIds.has(snapshot.snapshotId);
+    const id = snapshot.snapshotId.slice(0, 12);
+    const message = `snapshot ${id} (number ${snapshot.sequence}) needs ${snapshot.objectIds.length} damaged or missing objects`;
+    found.set(message, { code: 'damaged', path: Buffer.alloc(0), message });
+    for (const file of snapshot.files?.named ?? []) {
+      found.set(`${id} ${file.path}`, {
+        code: 'damaged',
+        path: toBytes(file.path),
+        message: `damaged in snapshot ${id}${beyond(file)}`,
+      });
     }
-    for (const snapshot of report.snapshots) {
-      damaged ||= askedIds.has(snapshot.snapshotId);
-      const id = snapshot.snapshotId.slice(0, 12);
-      const message = `snapshot ${id} (number ${snapshot.sequence}) needs ${snapshot.objectIds.length} damaged or missing objects`;
-      found.set(message, { code: 'damaged', path: Buffer.alloc(0), message });
-      for (const file of snapshot.files?.named ?? []) {
-        found.set(`${id} ${file.path}`, {
-          code: 'damaged',
-          path: toBytes(file.path),
-          message: `damaged in snapshot ${id}${beyond(file)}`,
-        });
-      }
-      if (snapshot.files?.more === true) {
-        const more = `snapshot ${id} has more damaged files than are named here`;
-        found.set(more, { code: 'damaged', path: Buffer.alloc(0), message: more });
-      }
+    if (snapshot.files?.more === true) {
+      const more = `snapshot ${id} has more damaged files than are named here`;
+      found.set(more, { code: 'damaged', path: Buffer.alloc(0), message: more });
     }
   }
   if (found.size === 0) return outcome;

@@ -47,6 +47,15 @@ export async function listSnapshots(client: Queryable, sourceId: string, limit: 
   return rows;
 }
 
+/** Those of these ids that there are. */
+export async function snapshotsById(client: Queryable, domainId: string, ids: readonly Buffer[]): Promise<Snapshot[]> {
+  const { rows } = await client.query<Snapshot>(
+    `select ${COLUMNS} from snapshot where domain_id = $1 and id = any($2::bytea[])`,
+    [domainId, ids],
+  );
+  return rows;
+}
+
 /** The newest snapshot of each source, and how many there are. */
 export async function latestSnapshots(
   client: Queryable,

@@ -191,9 +191,9 @@ export interface Vault {
   openRead(caller: Caller, grant: Uint8Array): Promise<ReadStream>;
   /** One object's envelope, checked against its id, for whoever holds the domain's key (browsing). Throws NOT_FOUND, DAMAGED. */
   readObject(domainId: string, id: Uint8Array): Promise<Buffer>;
-  /** Reads every byte of the packs that a snapshot (or the domain, or everything) needs. */
+  /** Reads every byte of the packs that some snapshots (or the domain, or everything) need. */
   verify(
-    scope: { domainId?: string; snapshotId?: Uint8Array },
+    scope: { domainId?: string; snapshotIds?: readonly Uint8Array[] },
     options?: {
       describeFiles?: DescribeFiles;
       progress?: (bytesDone: number, bytesTotal: number) => void;

@@ -155,7 +155,7 @@ describe('damage', () => {
     const content = packs.find((name) => disk.file(name).readUInt16LE(10) === 2)!;
     disk.file(content).fill(0, 180, 200);
     const report = await vault.verify(
-      { domainId: host.caller.domainId, snapshotId },
+      { domainId: host.caller.domainId, snapshotIds: [snapshotId, Buffer.alloc(32)] },
       {
         describeFiles: ({ objectIds }) =>
           Promise.resolve({ named: objectIds.map((id) => ({ path: id, others: 0 })), more: false }),
@@ -164,7 +164,7 @@ describe('damage', () => {
     expect(report.snapshots).to.have.length(1);
     const { files, objectIds } = report.snapshots[0]!;
     expect(files?.named.map(({ path }) => path)).to.deep.equal(objectIds);
-    const unknown = vault.verify({ domainId: host.caller.domainId, snapshotId: Buffer.alloc(32) });
+    const unknown = vault.verify({ domainId: host.caller.domainId, snapshotIds: [Buffer.alloc(32)] });
     expect(await codeOf(unknown)).to.equal('NOT_FOUND');
   });
 

@@ -19,7 +19,8 @@ import { findHurtSnapshots, flagSnapshots, walkReferences, type GraphDeps, type 
 
 export interface VerifyScope {
   readonly domainId?: string;
-  readonly snapshotId?: Uint8Array;
+  /** Only the packs that these need, each read once. Needs `domainId`. */
+  readonly snapshotIds?: readonly Uint8Array[];
 }
 
 export interface VerifyOptions {
@@ -37,7 +38,7 @@ interface Totals {
   readonly lost: Map<string, Set<string>>;
 }
 
-/** See Vault.verify. Throws NOT_FOUND for an unknown snapshot, CANCELLED. */
+/** See Vault.verify. Throws NOT_FOUND when none of the snapshots is known, CANCELLED. */
 export async function verifyPacks(scope: VerifyScope, options: VerifyOptions, deps: GraphDeps): Promise<VerifyReport> {
   const sequences = await packsInScope(scope, deps);
   const totals: Totals = { packsChecked: 0, objectsChecked: 0, bytesChecked: 0, damages: [], lost: new Map() };
@@ -67,17 +68,19 @@ async function packsInScope(
     scope.domainId ?? null,
   ]);
   const all = rows.map(({ identity, acknowledgedBytes }) => ({ sequence: identity.sequence, acknowledgedBytes }));
-  if (scope.snapshotId === undefined) return all;
+  if (scope.snapshotIds === undefined) return all;
 
   const { domainId } = scope;
-  const snapshotId = Buffer.from(scope.snapshotId);
-  const { rows: found } = await deps.pool.query(`select 1 from snapshot where domain_id = $1 and id = $2`, [
-    domainId,
-    snapshotId,
-  ]);
+  const { rows: found } = await deps.pool.query<{ id: Buffer }>(
+    `select id from snapshot where domain_id = $1 and id = any($2::bytea[])`,
+    [domainId, scope.snapshotIds.map((id) => Buffer.from(id))],
+  );
   if (domainId === undefined || found.length === 0) throw new HoldfastError('NOT_FOUND', 'there is no such snapshot');
-  const { places } = await walkReferences(domainId, snapshotId, deps);
-  const needed = new Set([...places.values()].map((place) => place.packSequence));
+  const needed = new Set<number>();
+  for (const { id } of found) {
+    const { places } = await walkReferences(domainId, id, deps);
+    for (const place of places.values()) needed.add(place.packSequence);
+  }
   return all.filter(({ sequence }) => needed.has(sequence));
 }
 
@@ -204,11 +207,11 @@ async function hurtInScope(scope: VerifyScope, totals: Totals, deps: GraphDeps):
 async function unflagWhole(scope: VerifyScope, hurt: readonly HurtSnapshot[], pool: Queries): Promise<void> {
   await pool.query(
     `update snapshot set damaged_at = null
-     where damaged_at is not null and ($1::text is null or domain_id = $1) and ($2::bytea is null or id = $2)
+     where damaged_at is not null and ($1::text is null or domain_id = $1) and ($2::bytea[] is null or id = any($2))
        and not (id = any($3::bytea[]))`,
     [
       scope.domainId ?? null,
-      scope.snapshotId === undefined ? null : Buffer.from(scope.snapshotId),
+      scope.snapshotIds?.map((id) => Buffer.from(id)) ?? null,
       hurt.map((snapshot) => snapshot.snapshotId),
     ],
   );

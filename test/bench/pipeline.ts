@@ -8,7 +8,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { runBackup } from '@holdfast/agent/backup/backup';
-import type { BackupJob, JobDeps } from '@holdfast/agent/jobs/job';
+import type { BackupJob, FilesSpec, JobDeps } from '@holdfast/agent/jobs/job';
 import type { BackupSession, VaultClient } from '@holdfast/agent/link/vault-port';
 import { fromText } from '@holdfast/shared/base/byte-string';
 import { systemClock } from '@holdfast/shared/runtime/clock';
@@ -74,13 +74,14 @@ const deps = {
   limiter: { take: async () => undefined },
   stateDir,
 } as unknown as JobDeps;
-const job: BackupJob = {
+const job: BackupJob<FilesSpec> = {
   kind: 'backup',
   jobId: '',
   fullRead: false,
   source: {
     sourceId: 'bench',
     name: 'bench',
+    type: 'files',
     files: {
       paths: [fromText(directory)],
       excludes: [],

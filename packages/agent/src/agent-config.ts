@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { readConfig } from '@holdfast/shared/runtime/config';
 import { z } from 'zod';
-import { DEFAULT_WATCHES } from './sources/watch-budget.ts';
+import { DEFAULT_WATCHES } from './sources/files/watch-budget.ts';
 
 export const DEFAULT_CONFIG_FILE = '/etc/holdfast/agent.yaml';
 export const DEFAULT_STATE_DIR = '/var/lib/holdfast/agent';

@@ -7,7 +7,8 @@ import type { Job as WireJob } from '@holdfast/shared/rpc/gen/holdfast/v1/contro
 import { systemClock } from '@holdfast/shared/runtime/clock';
 import { silentLog, type Log } from '@holdfast/shared/runtime/log';
 import { startAgent, type Agent } from './agent.ts';
-import type { JobReport, Pipelines, RunBackup } from './jobs/job.ts';
+import type { JobReport, RunBackup } from './jobs/job.ts';
+import { registryOf } from './sources/registry.ts';
 import { EMPTY_SUMMARY } from './jobs/outcome.ts';
 import { openResultStore } from './jobs/result-store.ts';
 import { loadIdentity, prepareStateDir, saveIdentity } from './link/identity.ts';
@@ -53,17 +54,23 @@ describe('agent', () => {
     error: (event) => void logged.push(event),
     warn: (event) => void logged.push(event),
   };
-  const pipelines: Pipelines = {
-    backup: () => Promise.resolve((...args) => backup(...args)),
-    restore: () => Promise.resolve(() => Promise.resolve(report)),
-    verify: () => Promise.resolve(() => Promise.resolve(report)),
-  };
+  const engines = registryOf({
+    files: () =>
+      Promise.resolve({
+        type: 'files',
+        settings: [],
+        discover: () => Promise.resolve([]),
+        check: () => Promise.resolve([]),
+        base: (...args) => backup(...args),
+        restore: () => Promise.resolve(report),
+        verify: () => Promise.resolve(report),
+      }),
+  });
   const start = (): Agent =>
     (agent = startAgent({
       stateDir,
       controllerAddress: undefined,
-      watchBudget: 100,
-      pipelines,
+      engines,
       clock: systemClock,
       random: () => 0.1,
       log,
@@ -286,8 +293,7 @@ describe('agent', () => {
     return {
       stateDir: directory,
       controllerAddress: undefined,
-      watchBudget: 100,
-      pipelines,
+      engines,
       clock: systemClock,
       random: () => 0.1,
     };

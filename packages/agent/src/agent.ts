@@ -6,31 +6,32 @@
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { HoldfastError, toHoldfastError } from '@holdfast/shared/base/errors';
+import { HoldfastError } from '@holdfast/shared/base/errors';
 import type { Channel } from '@holdfast/shared/rpc/calls';
 import { openChannel, type ChannelTarget } from '@holdfast/shared/rpc/channel';
 import type { Clock } from '@holdfast/shared/runtime/clock';
 import { sleep } from '@holdfast/shared/runtime/clock';
 import type { Log } from '@holdfast/shared/runtime/log';
 import { newJobRunner, type JobRunner } from './jobs/job-runner.ts';
-import type { Pipelines } from './jobs/job.ts';
 import { outcomeOfError } from './jobs/outcome.ts';
 import { openResultStore } from './jobs/result-store.ts';
 import { startControlLink, type ControlLink } from './link/control-link.ts';
 import { loadIdentity, prepareStateDir, type AgentIdentity } from './link/identity.ts';
 import { keepCertificateFresh, type CertificateKeeper } from './link/renewal.ts';
 import { newVaultClient } from './link/vault-client.ts';
+import type { VaultClient } from './link/vault-port.ts';
 import { lockFile } from './os/file-lock.ts';
 import { giveBackMemory, limitArenas } from './os/memory.ts';
-import type { SourceProtection } from './sources/source-protection.ts';
+import { pipelinesOf, type EngineRegistry } from './sources/registry.ts';
+import { needsGuard, newSourceProtection, type SourceProtection } from './sources/source-protection.ts';
 import { AGENT_VERSION } from './version.ts';
 
 export interface AgentOptions {
   readonly stateDir: string;
   /** host:port, when it is not the one of the enrolment. */
   readonly controllerAddress: string | undefined;
-  readonly watchBudget: number;
-  readonly pipelines: Pipelines;
+  /** What this agent can protect. */
+  readonly engines: EngineRegistry;
   readonly clock: Clock;
   /** Uniform in [0, 1). */
   readonly random: () => number;
@@ -83,17 +84,26 @@ class RunningAgent {
   readonly #link: ControlLink;
   readonly #certificate: CertificateKeeper;
   #identity: AgentIdentity;
-  #protection: Promise<SourceProtection> | undefined;
+  #protection: SourceProtection | undefined;
 
   constructor(options: AgentOptions, identity: AgentIdentity) {
-    const { stateDir, clock, random, log, pipelines } = options;
+    const { stateDir, clock, random, log, engines } = options;
     this.#options = options;
     this.#identity = identity;
     const results = openResultStore(stateDir);
     const openOwnChannel = (): Channel => this.#openChannel();
     const vault = newVaultClient({ openChannel: openOwnChannel, clock, random });
     this.#jobs = newJobRunner(
-      { identity, vault, clock, log, stateDir, pipelines, results, onIdle: () => this.#giveBackSoon() },
+      {
+        identity,
+        vault,
+        clock,
+        log,
+        stateDir,
+        pipelines: pipelinesOf(engines),
+        results,
+        onIdle: () => this.#giveBackSoon(),
+      },
       {
         onProgress: (jobId, progress) => this.#link.progress(jobId, progress),
         onFinished: (jobId, outcome) => this.#link.finished(jobId, outcome),
@@ -126,10 +136,9 @@ class RunningAgent {
       {
         onWelcome: ({ renew }) => (renew ? this.#certificate.renewNow() : undefined),
         onSources: (sources) => {
-          // Without a continuous source the watcher's modules are never loaded.
-          if (this.#protection === undefined && !sources.some((source) => source.files.continuous)) return;
-          this.#protection ??= this.#startProtection();
-          this.#protection.then((protection) => protection.update(sources)).catch(this.#unexpected);
+          if (this.#protection === undefined && !sources.some(needsGuard)) return;
+          this.#protection ??= this.#startProtection(vault);
+          this.#protection.update(sources);
         },
         onJob: (job) => this.#jobs.take(job),
         onCancel: (jobId) => this.#jobs.cancel(jobId),
@@ -146,27 +155,20 @@ class RunningAgent {
 
   async stop(): Promise<void> {
     this.#certificate.stop();
-    await Promise.all([this.#jobs.stop(), this.#protection?.then((protection) => protection.stop())]);
+    await Promise.all([this.#jobs.stop(), this.#protection?.stop()]);
     await this.#link.stop(FAREWELL_MS);
   }
 
-  readonly #unexpected = (error: unknown): void => {
-    this.#options.log.error('agent.unexpected-error', { error: toHoldfastError(error) });
-  };
-
-  async #startProtection(): Promise<SourceProtection> {
-    const { clock, random, log, watchBudget } = this.#options;
-    const [{ newSourceProtection }, { watchTree }, budget] = await Promise.all([
-      import('./sources/source-protection.ts'),
-      import('./sources/tree-watcher.ts'),
-      import('./sources/watch-budget.ts'),
-    ]);
+  #startProtection(vault: VaultClient): SourceProtection {
+    const { clock, random, log, stateDir, engines } = this.#options;
     return newSourceProtection({
+      registry: engines,
+      identity: () => this.#identity,
+      vault,
       clock,
       random,
       log,
-      watchTree,
-      pool: new budget.WatchPool(budget.watchBudget(watchBudget, budget.kernelWatchLimit())),
+      stateDir,
       runBackup: (job) => this.#jobs.runOwn(job),
       report: (report) => this.#link.report(report),
       forgetReport: (sourceId) => this.#link.forgetReport(sourceId),

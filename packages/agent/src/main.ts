@@ -8,7 +8,6 @@ import { parseArgs } from 'node:util';
 import { HoldfastError, meaningOf, toHoldfastError } from '@holdfast/shared/base/errors';
 import { systemClock } from '@holdfast/shared/runtime/clock';
 import { configFile, DEFAULT_STATE_DIR, loadAgentConfig, writeFirstConfig, type ConfigPlaces } from './agent-config.ts';
-import type { Pipelines } from './jobs/job.ts';
 import { AGENT_VERSION } from './version.ts';
 
 const USAGE = `Usage:
@@ -21,13 +20,6 @@ enrol  makes this host known to a controller. The token comes from \`holdfast ho
        standard input. A sealed domain's secret (64 hex digits) is read from --domain-secret-file.
 run    connects to the controller and does what it asks for, until SIGTERM.
 `;
-
-/** The pipelines are loaded with the first job of their kind. */
-const pipelines: Pipelines = {
-  backup: async () => (await import('./backup/backup.ts')).runBackup,
-  restore: async () => (await import('./restore/restore.ts')).runRestore,
-  verify: async () => (await import('./restore/restore.ts')).runVerify,
-};
 
 async function main(argv: readonly string[]): Promise<number> {
   const { values, positionals } = readArguments(argv);
@@ -141,9 +133,10 @@ function readLine(path: string): string {
 
 async function runAgent(flags: Flags): Promise<number> {
   const config = loadAgentConfig({ config: flags.config, state: flags.state });
-  const [{ openLog }, { startAgent }] = await Promise.all([
+  const [{ openLog }, { startAgent }, { engineRegistry }] = await Promise.all([
     import('@holdfast/shared/runtime/log'),
     import('./agent.ts'),
+    import('./sources/registry.ts'),
   ]);
   const log = openLog({
     program: 'holdfast-agent',
@@ -154,8 +147,7 @@ async function runAgent(flags: Flags): Promise<number> {
   const agent = startAgent({
     stateDir: config.stateDir,
     controllerAddress: config.controllerAddress,
-    watchBudget: config.watchBudget,
-    pipelines,
+    engines: engineRegistry(config.watchBudget),
     clock: systemClock,
     random: Math.random,
     log,

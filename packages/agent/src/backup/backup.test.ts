@@ -26,7 +26,7 @@ import { displayPath, fromText } from '@holdfast/shared/base/byte-string';
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import { deriveDomainKeys } from '@holdfast/shared/format/keys';
 import { systemClock } from '@holdfast/shared/runtime/clock';
-import type { BackupJob, JobDeps, JobReport } from '../jobs/job.ts';
+import type { BackupJob, FilesSource, FilesSpec, JobDeps, JobReport } from '../jobs/job.ts';
 import { MemoryVault } from '../testing/memory-vault.ts';
 import { runBackup } from './backup.ts';
 
@@ -72,7 +72,7 @@ describe('backup/backup', function () {
     } as unknown as JobDeps;
   }
 
-  function job(rest: Partial<BackupJob> = {}, files: Partial<BackupJob['source']['files']> = {}): BackupJob {
+  function job(rest: Partial<BackupJob<FilesSpec>> = {}, files: Partial<FilesSource> = {}): BackupJob<FilesSpec> {
     return {
       kind: 'backup',
       jobId: 'job',
@@ -80,6 +80,7 @@ describe('backup/backup', function () {
       source: {
         sourceId: 'source-1',
         name: 'site',
+        type: 'files',
         files: {
           paths: [fromText(source)],
           excludes: [],
@@ -99,7 +100,7 @@ describe('backup/backup', function () {
   }
 
   /** A backup long after everything that was written so far. */
-  async function backUp(rest: Partial<BackupJob> = {}, signal = new AbortController().signal): Promise<JobReport> {
+  async function backUp(rest: Partial<BackupJob<FilesSpec>> = {}, signal = new AbortController().signal): Promise<JobReport> {
     laterMs += 60_000;
     return runBackup(job(rest), deps(), signal, () => undefined);
   }

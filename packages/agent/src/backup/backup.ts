@@ -24,11 +24,11 @@ import { encodeSnapshotRecord } from '@holdfast/shared/format/snapshot-record';
 import type {
   BackupJob,
   Compression,
+  FilesSpec,
   JobDeps,
   JobReport,
   JobSummary,
   ProgressListener,
-  RunBackup,
 } from '../jobs/job.ts';
 import type { BackupSession, CommittedSnapshot } from '../link/vault-port.ts';
 import { type Base, forgetBase, loadBase, saveBase } from './base.ts';
@@ -39,7 +39,12 @@ import { Pressure } from './pressure.ts';
 import { BackupThreads } from './threads.ts';
 import { Uploader } from './uploader.ts';
 
-export const runBackup: RunBackup = async (job, deps, signal, onProgress) => {
+export async function runBackup(
+  job: BackupJob<FilesSpec>,
+  deps: JobDeps,
+  signal: AbortSignal,
+  onProgress: ProgressListener,
+): Promise<JobReport> {
   const startedAtMs = deps.clock.wallMs();
   const startedAt = deps.clock.monotonicMs();
   const { identity } = deps;
@@ -69,10 +74,10 @@ export const runBackup: RunBackup = async (job, deps, signal, onProgress) => {
     forgetBase(directory);
     return attempt();
   }
-};
+}
 
 interface Work {
-  readonly job: BackupJob;
+  readonly job: BackupJob<FilesSpec>;
   readonly deps: JobDeps;
   readonly keys: DomainKeys;
   readonly session: BackupSession;
@@ -98,7 +103,7 @@ function cacheDirectory(stateDir: string, sourceId: string): string {
 
 /** A session on the newest snapshot, and that snapshot as the base; fetched when the cache has another one. */
 async function openSession(
-  job: BackupJob,
+  job: BackupJob<FilesSpec>,
   deps: JobDeps,
   domainSecret: Uint8Array,
   directory: string,

@@ -6,6 +6,7 @@ import type { BackupJob, Job, SourceSpec, VerifyJob } from './job.ts';
 const source = (sourceId: string): SourceSpec => ({
   sourceId,
   name: sourceId,
+  type: 'files',
   files: {
     paths: ['/'],
     excludes: [],
@@ -41,7 +42,7 @@ describe('job queue', () => {
   it('Q1 Q2 Q3 runs every job once, in order within a source, within the limits, and starts whatever may start', () => {
     fc.assert(
       fc.property(jobs, fc.infiniteStream(fc.nat()), (all, ends) => {
-        const limits = { backups: 2, reads: 2, waiting: 100 };
+        const limits = { backups: 2, reads: 2, looks: 1, waiting: 100 };
         let waiting = all;
         let running: Job[] = [];
         const started: Job[] = [];

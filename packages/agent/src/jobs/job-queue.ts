@@ -12,22 +12,28 @@ export interface QueueLimits {
   readonly backups: number;
   /** Restores and verifications together. */
   readonly reads: number;
+  /** Checks and discoveries: short, and somebody waits for them. */
+  readonly looks: number;
   readonly waiting: number;
 }
 
-export const DEFAULT_QUEUE_LIMITS: QueueLimits = { backups: 2, reads: 2, waiting: 256 };
+export const DEFAULT_QUEUE_LIMITS: QueueLimits = { backups: 2, reads: 2, looks: 4, waiting: 256 };
 
 /** The waiting jobs that may start now beside the running ones, in the order they came. */
 export function startable<J extends Job>(waiting: readonly J[], running: readonly Job[], limits: QueueLimits): J[] {
   const busySources = new Set(running.filter((job) => job.kind === 'backup').map((job) => job.source.sourceId));
   let backups = running.filter((job) => job.kind === 'backup').length;
-  let reads = running.length - backups;
+  let looks = running.filter(isLook).length;
+  let reads = running.length - backups - looks;
   const chosen: J[] = [];
   for (const job of waiting) {
     if (job.kind === 'backup') {
       if (backups >= limits.backups || busySources.has(job.source.sourceId)) continue;
       busySources.add(job.source.sourceId);
       backups++;
+    } else if (isLook(job)) {
+      if (looks >= limits.looks) continue;
+      looks++;
     } else {
       if (reads >= limits.reads) continue;
       reads++;
@@ -35,4 +41,8 @@ export function startable<J extends Job>(waiting: readonly J[], running: readonl
     chosen.push(job);
   }
   return chosen;
+}
+
+function isLook(job: Job): boolean {
+  return job.kind === 'check' || job.kind === 'discover';
 }

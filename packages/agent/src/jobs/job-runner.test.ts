@@ -50,11 +50,12 @@ describe('job runner', () => {
         log: silentLog,
         stateDir: dir,
         results: openResultStore(dir),
-        limits: { backups: 1, reads: 1, waiting: 2 },
+        limits: { backups: 1, reads: 1, looks: 1, waiting: 2 },
         pipelines: {
           backup: () => Promise.resolve((...args) => backup(...args)),
           restore: () => Promise.resolve(() => Promise.resolve(report)),
           verify: () => Promise.resolve(() => Promise.resolve(report)),
+          look: () => Promise.resolve(() => Promise.resolve(report)),
         },
       },
       { onProgress: () => {}, onFinished: (jobId, outcome) => void outcomes.set(jobId, outcome) },
@@ -72,6 +73,7 @@ describe('job runner', () => {
     source: {
       sourceId: 's',
       name: 'site',
+      type: 'files',
       files: {
         paths: ['/srv'],
         excludes: [],

@@ -189,19 +189,25 @@ class QueueingJobRunner implements JobRunner {
     const onProgress: ProgressListener = (progress) => {
       if (job.jobId !== '') this.#listener.onProgress(job.jobId, progress);
     };
-    const limit = job.kind === 'backup' ? job.source.limitBytesPerSecond : job.limitBytesPerSecond;
-    const deps: JobDeps = { ...this.#deps, limiter: newBandwidthLimiter(limit, clock) };
+    const deps: JobDeps = { ...this.#deps, limiter: newBandwidthLimiter(limitOf(job), clock) };
     // A cancel while a pipeline was loading has no listener there yet.
     const started = <T>(pipeline: T): T => {
       if (signal.aborted) throw new HoldfastError('CANCELLED', 'cancelled before it started');
       return pipeline;
     };
-    if (job.kind === 'restore') return started(await pipelines.restore())(job, deps, signal, onProgress);
-    if (job.kind === 'verify') return started(await pipelines.verify())(job, deps, signal, onProgress);
+    if (job.kind === 'restore') return started(await pipelines.restore(job))(job, deps, signal, onProgress);
+    if (job.kind === 'verify') return started(await pipelines.verify(job))(job, deps, signal, onProgress);
+    if (job.kind !== 'backup') return started(await pipelines.look())(job, deps, signal);
     return withHooks(job, deps, signal, onProgress, warnings, async () =>
-      started(await pipelines.backup())(job, deps, signal, onProgress),
+      started(await pipelines.backup(job))(job, deps, signal, onProgress),
     );
   }
+}
+
+/** 0: none. */
+function limitOf(job: Job): number {
+  if (job.kind === 'backup') return job.source.limitBytesPerSecond;
+  return job.kind === 'restore' || job.kind === 'verify' ? job.limitBytesPerSecond : 0;
 }
 
 /** `before`, the backup, `after`; what the hooks have to say is added to `warnings`. */

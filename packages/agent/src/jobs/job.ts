@@ -220,6 +220,8 @@ export interface JobWarning {
 
 /** What a dry run, or a delta, found to do. Counts are entries of every type, bytes the sizes of regular files. */
 export interface RestorePlan {
+  /** Nothing of it was done. */
+  readonly dryRun: boolean;
   readonly created: number;
   /** Other content, or another type. */
   readonly changed: number;
@@ -308,9 +310,16 @@ export type RunVerify = (
   onProgress: ProgressListener,
 ) => Promise<JobReport>;
 
-/** Loaded when a job of the kind runs, so that an idle agent does not hold the pipelines in memory. */
+/** A check or a discovery: it only looks. */
+export type RunLook = (job: CheckJob | DiscoverJob, deps: JobDeps, signal: AbortSignal) => Promise<JobReport>;
+
+/**
+ * What works on a job, by what the job is about. Loaded when a job of the kind runs, so that an idle agent does not hold the
+ * pipelines in memory. Throws INVALID_ARGUMENT for a type of source that this agent does not know.
+ */
 export interface Pipelines {
-  backup(): Promise<RunBackup>;
-  restore(): Promise<RunRestore>;
-  verify(): Promise<RunVerify>;
+  backup(job: BackupJob): Promise<RunBackup>;
+  restore(job: RestoreJob): Promise<RunRestore>;
+  verify(job: VerifyJob): Promise<RunVerify>;
+  look(): Promise<RunLook>;
 }

@@ -23,6 +23,9 @@ export function outcomeOfReport(report: JobReport, more: readonly JobWarning[]):
     warnings: [...more, ...report.warnings].slice(0, WARNINGS_KEPT),
     warningsTotal,
     ...(report.planned === undefined ? {} : { planned: report.planned }),
+    ...(report.findings === undefined ? {} : { findings: report.findings }),
+    ...(report.discovered === undefined ? {} : { discovered: report.discovered }),
+    ...(report.reached === undefined ? {} : { reached: report.reached }),
   };
   if (report.failure !== undefined) return { result: 'failed', ...told, failure: report.failure };
   return { result: warningsTotal > 0 || report.summary.partial ? 'warnings' : 'done', ...told };

@@ -38,6 +38,7 @@ const KEEP = 1000;
 
 const errorCode = z.custom<ErrorCode>((value) => typeof value === 'string' && isErrorCode(value));
 const count = z.number().min(0);
+const settings = z.record(z.string(), z.string());
 const outcomeSchema = z.object({
   result: z.enum(['done', 'warnings', 'failed', 'cancelled']),
   summary: z.object({
@@ -60,6 +61,7 @@ const outcomeSchema = z.object({
   warningsTotal: count,
   planned: z
     .object({
+      dryRun: z.boolean(),
       created: count,
       changed: count,
       metadata: count,
@@ -69,6 +71,44 @@ const outcomeSchema = z.object({
       bytesUnchanged: count,
       bytesFetched: count,
       examples: z.array(z.object({ action: z.enum(['create', 'change', 'metadata', 'delete']), path: z.string() })),
+    })
+    .optional(),
+  findings: z
+    .array(
+      z.object({
+        level: z.enum(['error', 'warning', 'ok']),
+        subject: z.string(),
+        message: z.string(),
+        remedy: z.string(),
+      }),
+    )
+    .optional(),
+  discovered: z
+    .array(
+      z.object({
+        type: z.string(),
+        name: z.string(),
+        settings,
+        description: z.string(),
+        command: z.string(),
+      }),
+    )
+    .optional(),
+  reached: z
+    .object({
+      stream: z.object({ systemIdentifier: z.string(), timeline: count }),
+      position: z.object({
+        order: z
+          .string()
+          .regex(/^\d{1,20}$/)
+          .transform(BigInt),
+        text: z.string(),
+      }),
+      lastCommitAtMs: count,
+      running: z.boolean(),
+      connect: z.string(),
+      replayMs: count,
+      facts: settings,
     })
     .optional(),
   failure: z.object({ code: errorCode, message: z.string(), hint: z.string() }).optional(),
@@ -139,9 +179,10 @@ function fileName(jobId: string): string {
 
 function stored(record: JobRecord): string {
   const id = record.outcome?.summary.snapshotId;
-  if (record.outcome === undefined || id === undefined) return JSON.stringify(record);
+  const numbers = (_key: string, value: unknown): unknown => (typeof value === 'bigint' ? value.toString() : value);
+  if (record.outcome === undefined || id === undefined) return JSON.stringify(record, numbers);
   const summary = { ...record.outcome.summary, snapshotId: Buffer.from(id).toString('hex') };
-  return JSON.stringify({ ...record, outcome: { ...record.outcome, summary } });
+  return JSON.stringify({ ...record, outcome: { ...record.outcome, summary } }, numbers);
 }
 
 function readRecords(folder: string): JobRecord[] {
@@ -167,16 +208,18 @@ function parseRecord(text: string): JobRecord | undefined {
   if (!parsed.success) return undefined;
   const { jobId, order, outcome } = parsed.data;
   if (outcome === undefined) return { jobId, order };
-  const { failure, planned, summary, ...rest } = outcome;
+  const { summary, ...rest } = outcome;
   const { snapshotId, ...counts } = summary;
   return {
     jobId,
     order,
-    outcome: {
-      ...rest,
-      summary: snapshotId === undefined ? counts : { ...counts, snapshotId },
-      ...(planned === undefined ? {} : { planned }),
-      ...(failure === undefined ? {} : { failure }),
-    },
+    outcome: withoutAbsent({ ...rest, summary: snapshotId === undefined ? counts : { ...counts, snapshotId } }),
   };
+}
+
+type Present<T> = { [K in keyof T]: Exclude<T[K], undefined> };
+
+/** Optional parts that the schema answers as undefined are not there at all. */
+function withoutAbsent<T extends object>(value: T): Present<T> {
+  return Object.fromEntries(Object.entries(value).filter(([, part]) => part !== undefined)) as Present<T>;
 }

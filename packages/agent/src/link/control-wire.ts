@@ -13,7 +13,10 @@ import type {
   JobOutcome as WireOutcome,
 } from '@holdfast/shared/rpc/gen/holdfast/v1/control';
 import type { SourceSpec as WireSource } from '@holdfast/shared/rpc/gen/holdfast/v1/source';
+import type { LogStatus } from '@holdfast/shared/format/log-point';
+import { statusToWire } from '@holdfast/shared/rpc/log-wire';
 import type { Compression, Job, JobOutcome, JobProgress, RestorePlan, SourceSpec } from '../jobs/job.ts';
+import { engineOutcomeToWire, engineRestoreFromWire, engineSourceFromWire } from './engine-wire.ts';
 
 /** What the agent says of a source's standing protection. */
 export interface SourceReport {
@@ -21,6 +24,8 @@ export interface SourceReport {
   readonly watching: 'continuous' | 'scheduled' | 'off';
   /** In words, when it is not what was asked for. */
   readonly note: string;
+  /** Of a source that keeps a log. */
+  readonly log?: LogStatus;
 }
 
 /** Throws INVALID_ARGUMENT (a newer controller's kind of job, say). */
@@ -47,23 +52,33 @@ export function jobFromWire(wire: WireJob): Job {
       setuid: value.setuid,
       deleteExtra: value.deleteExtra,
       limitBytesPerSecond: size(value.limitBytesPerSecond),
+      ...(value.engine === undefined ? {} : { engine: engineRestoreFromWire(value.engine) }),
     };
   }
   if (kind?.$case === 'verify') {
-    const { grant, paths, limitBytesPerSecond } = kind.value;
+    const { grant, paths, limitBytesPerSecond, restoreTest } = kind.value;
     return {
       kind: 'verify',
       jobId,
       grant,
       paths: paths.map(fromBytes),
       limitBytesPerSecond: size(limitBytesPerSecond),
+      ...(restoreTest === undefined ? {} : { restoreTest: engineRestoreFromWire(restoreTest) }),
     };
   }
+  if (kind?.$case === 'check') {
+    if (kind.value.source === undefined) throw refused('a check without a source');
+    return { kind: 'check', jobId, source: sourceFromWire(kind.value.source) };
+  }
+  if (kind?.$case === 'discover') return { kind: 'discover', jobId };
   throw refused('a kind of job that this agent does not know; update the agent');
 }
 
 /** Throws INVALID_ARGUMENT. */
 export function sourceFromWire(wire: WireSource): SourceSpec {
+  if (wire.type?.$case === 'engine') {
+    return { type: 'engine', engine: engineSourceFromWire(wire.type.value), ...commonFromWire(wire) };
+  }
   if (wire.type?.$case !== 'files')
     throw refused(`source ${wire.name}: a type that this agent does not know; update the agent`);
   const files = wire.type.value;
@@ -73,8 +88,7 @@ export function sourceFromWire(wire: WireSource): SourceSpec {
       throw refused(`source ${wire.name}: ${JSON.stringify(path)} is not absolute`);
   }
   return {
-    sourceId: wire.sourceId,
-    name: wire.name,
+    type: 'files',
     files: {
       paths: files.paths.map(fromText),
       excludes: files.excludes,
@@ -84,6 +98,14 @@ export function sourceFromWire(wire: WireSource): SourceSpec {
       continuous: files.continuous,
       scanEverySeconds: files.scanEverySeconds,
     },
+    ...commonFromWire(wire),
+  };
+}
+
+function commonFromWire(wire: WireSource): Omit<SourceSpec, 'type'> {
+  return {
+    sourceId: wire.sourceId,
+    name: wire.name,
     hooks: {
       before: wire.hooks?.before ?? [],
       after: wire.hooks?.after ?? [],
@@ -161,7 +183,8 @@ export function progressMessage(jobId: string, progress: JobProgress): AgentMess
 }
 
 export function sourceReportMessage(report: SourceReport): AgentMessage {
-  return { kind: { $case: 'source', value: { ...report } } };
+  const { log, ...rest } = report;
+  return { kind: { $case: 'source', value: { ...rest, log: log === undefined ? undefined : statusToWire(log) } } };
 }
 
 /** Warnings are cut to what one message holds; their total says how many there were. */
@@ -199,6 +222,7 @@ function outcomeToWire(outcome: JobOutcome): WireOutcome {
     errorCode: outcome.failure?.code ?? '',
     errorMessage: outcome.failure?.message ?? '',
     errorHint: outcome.failure?.hint ?? '',
+    ...engineOutcomeToWire(outcome),
     planned: outcome.planned === undefined ? undefined : planToWire(outcome.planned),
     snapshots: [],
   };
@@ -224,6 +248,7 @@ function planToWire(plan: RestorePlan): NonNullable<WireOutcome['planned']> {
     bytesUnchanged: count(plan.bytesUnchanged),
     bytesFetched: count(plan.bytesFetched),
     examples,
+    dryRun: plan.dryRun,
   };
 }
 

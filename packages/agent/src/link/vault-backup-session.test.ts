@@ -34,6 +34,8 @@ class ScriptedVault {
       read: () => {
         throw new HoldfastError('NOT_FOUND', 'no reads here');
       },
+      storeLog: noLogs,
+      readLog: noLogs,
       grantOwn: () => Promise.resolve({ grant: Buffer.from('grant'), snapshotId: Buffer.alloc(32, 9) }),
     };
   }
@@ -114,6 +116,10 @@ async function rejection(promise: Promise<unknown>): Promise<HoldfastError> {
     throw error;
   }
   return expect.fail('it did not reject');
+}
+
+function noLogs(): never {
+  throw new HoldfastError('NOT_FOUND', 'no logs here');
 }
 
 describe('vault backup session', () => {

@@ -2,6 +2,8 @@
 //
 // vault-client.ts implements this over vault.proto; a pipeline's unit test may implement it in memory.
 
+import type { DatabasePoint } from '@holdfast/shared/format/log-point';
+
 export interface VaultClient {
   /**
    * Opens a backup session. Throws HoldfastError: BUSY (another backup of this source runs), NOT_FOUND (no such source),
@@ -85,6 +87,8 @@ export interface SnapshotCommit {
   readonly warningsTotal: number;
   readonly startedAtMs: number;
   readonly stats: SnapshotStats;
+  /** Of a database's base. */
+  readonly point?: DatabasePoint;
 }
 
 export interface SnapshotStats {

@@ -12,6 +12,10 @@ const PART = 1024 * 1024;
 
 type Serve = (want: { tag: bigint; references: number[] }) => Iterable<NonNullable<ReadResponse['kind']>>;
 
+function noLogs(): never {
+  throw new HoldfastError('NOT_FOUND', 'no logs here');
+}
+
 describe('vault read session', () => {
   let controller: TestController;
   let abort: AbortController;
@@ -84,6 +88,8 @@ describe('vault read session', () => {
         backup: () => {
           throw new HoldfastError('NOT_FOUND', 'no backups here');
         },
+        storeLog: noLogs,
+        readLog: noLogs,
         grantOwn: () => Promise.reject(new HoldfastError('NOT_FOUND', 'no snapshot')),
       },
     });

@@ -2,6 +2,7 @@
 //
 // Parts are views of the envelope: the one copy is made when a message is encoded.
 
+import { pointToWire } from '@holdfast/shared/rpc/log-wire';
 import type { BackupRequest, ReadRequest } from '@holdfast/shared/rpc/gen/holdfast/v1/vault';
 import type { ObjectHandle, OpenBackup, OutgoingObject, SnapshotCommit } from './vault-port.ts';
 
@@ -67,6 +68,7 @@ export function commitMessage(commit: SnapshotCommit): BackupRequest {
           bytesStored: BigInt(stats.bytesStored),
           durationMs: BigInt(Math.round(stats.durationMs)),
         },
+        point: commit.point === undefined ? undefined : pointToWire(commit.point),
       },
     },
   };

@@ -47,10 +47,10 @@ export interface SourceEngine<S extends SourceSpec = SourceSpec> {
   /** Makes a snapshot: its content, its nodes, its record, committed. */
   base(job: BackupJob<S>, deps: JobDeps, signal: AbortSignal, onProgress: ProgressListener): Promise<JobReport>;
   /**
-   * Stands guard: follows a log, or watches, until stopped; takes the bases that it needs by itself. Absent: nothing to follow.
+   * Stands guard: follows a log, or watches, until stopped; takes the bases that it needs by itself. Absent, or undefined: nothing to follow.
    * Never throws; what goes wrong is reported and tried again.
    */
-  log?(source: S, deps: GuardDeps): Guard;
+  log?(source: S, deps: GuardDeps): Guard | undefined;
   /** Brings a snapshot back to `job.target`, and to `job.engine.target` with the log. */
   restore(job: RestoreJob, deps: JobDeps, signal: AbortSignal, onProgress: ProgressListener): Promise<JobReport>;
   /** Proves that a snapshot can be brought back: reads and checks it, or restores it for a test (`job.restoreTest`). */

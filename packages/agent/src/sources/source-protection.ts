@@ -1,8 +1,13 @@
-// The standing protection of this host's sources, as the controller's list says.
+// The standing protection of this host's sources, as the controller's list says: a guard for each source that has one.
+//
+// Invariants (source-protection.test.ts): G1 a source that was changed has its old guard ended before the new one begins; G2
+// after a stop no guard runs; G3 an engine that can't be loaded is reported, and keeps no other source from its guard.
 
 import { isDeepStrictEqual } from 'node:util';
+import { toHoldfastError } from '@holdfast/shared/base/errors';
 import type { SourceSpec } from '../jobs/job.ts';
-import { protectContinuously, type ContinuousDeps, type ContinuousSource } from './continuous-source.ts';
+import type { Guard, GuardDeps } from './engine.ts';
+import { engineTypeOf, type EngineRegistry } from './registry.ts';
 
 export interface SourceProtection {
   /** The whole list; what is not in it is not protected any more. */
@@ -10,33 +15,74 @@ export interface SourceProtection {
   stop(): Promise<void>;
 }
 
-export function newSourceProtection(deps: ContinuousDeps & { forgetReport(sourceId: string): void }): SourceProtection {
-  const protectedNow = new Map<string, { readonly spec: SourceSpec; readonly source: ContinuousSource }>();
+export interface ProtectionDeps extends GuardDeps {
+  readonly registry: EngineRegistry;
+  forgetReport(sourceId: string): void;
+}
 
-  const end = (sourceId: string): void => {
-    const known = protectedNow.get(sourceId);
-    protectedNow.delete(sourceId);
-    known?.source.stop().catch((error: unknown) => deps.log.warn('source.stop-failed', { sourceId, error }));
+interface Guarded {
+  readonly spec: SourceSpec;
+  /** Undefined: this source needs none. */
+  readonly guard: Promise<Guard | undefined>;
+  /** Set before the end is waited for: an engine that is still loading must not begin. */
+  ended: boolean;
+}
+
+/** Whether a source may need a guard at all: without one no engine is loaded. */
+export function needsGuard(source: SourceSpec): boolean {
+  return source.type === 'engine' || source.files.continuous;
+}
+
+export function newSourceProtection(deps: ProtectionDeps): SourceProtection {
+  const guarded = new Map<string, Guarded>();
+  let stopped = false;
+
+  const begin = (spec: SourceSpec, before: Promise<void>): void => {
+    const load = async (): Promise<Guard | undefined> => {
+      await before;
+      const engine = await deps.registry.engine(engineTypeOf(spec));
+      return stopped || entry.ended ? undefined : engine.log?.(spec, deps);
+    };
+    const guard = load().catch((thrown: unknown) => {
+      const error = toHoldfastError(thrown);
+      deps.log.error('source.not-guarded', { sourceId: spec.sourceId, error });
+      deps.report({ sourceId: spec.sourceId, watching: 'off', note: error.message });
+      return undefined;
+    });
+    const entry: Guarded = { spec, guard, ended: false };
+    guarded.set(spec.sourceId, entry);
+  };
+  const end = async (sourceId: string): Promise<void> => {
+    const entry = guarded.get(sourceId);
+    if (entry === undefined) return;
+    entry.ended = true;
+    guarded.delete(sourceId);
+    try {
+      await (await entry.guard)?.stop();
+    } catch (error) {
+      deps.log.warn('source.stop-failed', { sourceId, error });
+    }
   };
   return {
     update(sources) {
-      const wanted = new Map(sources.filter((spec) => spec.files.continuous).map((spec) => [spec.sourceId, spec]));
-      for (const [sourceId, { spec }] of protectedNow) {
+      if (stopped) return;
+      const wanted = new Map(sources.filter(needsGuard).map((spec) => [spec.sourceId, spec]));
+      const ending = new Map<string, Promise<void>>();
+      for (const [sourceId, { spec }] of guarded) {
         if (isDeepStrictEqual(wanted.get(sourceId), spec)) continue;
-        end(sourceId);
+        ending.set(sourceId, end(sourceId));
         deps.forgetReport(sourceId);
         if (sources.some((other) => other.sourceId === sourceId) && !wanted.has(sourceId)) {
           deps.report({ sourceId, watching: 'off', note: '' });
         }
       }
       for (const [sourceId, spec] of wanted) {
-        if (!protectedNow.has(sourceId)) protectedNow.set(sourceId, { spec, source: protectContinuously(spec, deps) });
+        if (!guarded.has(sourceId)) begin(spec, ending.get(sourceId) ?? Promise.resolve());
       }
     },
     async stop() {
-      const all = Array.from(protectedNow.values(), ({ source }) => source.stop());
-      protectedNow.clear();
-      await Promise.all(all);
+      stopped = true;
+      await Promise.all(Array.from(guarded.keys(), end));
     },
   };
 }

@@ -8,7 +8,7 @@ import { fromText } from '@holdfast/shared/base/byte-string';
 import { deriveDomainKeys } from '@holdfast/shared/format/keys';
 import { systemClock } from '@holdfast/shared/runtime/clock';
 import { runBackup } from '../backup/backup.ts';
-import type { BackupJob, FilesSource, JobDeps, JobReport } from '../jobs/job.ts';
+import type { BackupJob, FilesSource, FilesSpec, JobDeps, JobReport } from '../jobs/job.ts';
 import { MemoryVault } from './memory-vault.ts';
 
 const secret = Buffer.alloc(32, 7);
@@ -27,15 +27,16 @@ export class BackupFixture {
   }
 
   /** A backup long after everything that was written so far. */
-  async backUp(files: Partial<FilesSource> = {}, rest: Partial<BackupJob> = {}): Promise<JobReport> {
+  async backUp(files: Partial<FilesSource> = {}, rest: Partial<BackupJob<FilesSpec>> = {}): Promise<JobReport> {
     this.#laterMs += 60_000;
-    const job: BackupJob = {
+    const job: BackupJob<FilesSpec> = {
       kind: 'backup',
       jobId: 'job',
       fullRead: false,
       source: {
         sourceId: 'source-1',
         name: 'site',
+        type: 'files',
         files: {
           paths: [fromText(this.source)],
           excludes: [],

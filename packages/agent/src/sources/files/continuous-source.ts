@@ -12,8 +12,9 @@ import { displayPath } from '@holdfast/shared/base/byte-string';
 import type { Clock, Timer } from '@holdfast/shared/runtime/clock';
 import type { Log } from '@holdfast/shared/runtime/log';
 import { backoffMs } from '@holdfast/shared/runtime/retry';
-import type { BackupJob, JobOutcome, SourceSpec } from '../jobs/job.ts';
-import type { SourceReport } from '../link/control-wire.ts';
+import type { BackupJob, FilesSpec, JobOutcome } from '../../jobs/job.ts';
+import type { Guard } from '../engine.ts';
+import type { SourceReport } from '../../link/control-wire.ts';
 import { dueAt, giveBack, noteChanges, takenPaths, type Changes } from './change-collector.ts';
 import type { TreeWatcher, WatchMessage, WatchTree } from './tree-watcher.ts';
 import type { WatchPool } from './watch-budget.ts';
@@ -29,22 +30,18 @@ export interface ContinuousDeps {
   report(report: SourceReport): void;
 }
 
-export interface ContinuousSource {
-  stop(): Promise<void>;
-}
-
 export const DEFAULT_SCAN_SECONDS = 15 * 60;
 const DAY_MS = 86_400_000;
 const RETRY = { firstMs: 30_000, capMs: 600_000 };
 
-export function protectContinuously(source: SourceSpec, deps: ContinuousDeps): ContinuousSource {
+export function protectContinuously(source: FilesSpec, deps: ContinuousDeps): Guard {
   const protection = new Protection(source, deps);
   protection.start();
   return { stop: () => protection.stop() };
 }
 
 class Protection {
-  readonly #source: SourceSpec;
+  readonly #source: FilesSpec;
   readonly #deps: ContinuousDeps;
   readonly #scanEveryMs: number;
   #watcher: TreeWatcher | undefined;
@@ -60,7 +57,7 @@ class Protection {
   #note = '';
   #lastResult = '';
 
-  constructor(source: SourceSpec, deps: ContinuousDeps) {
+  constructor(source: FilesSpec, deps: ContinuousDeps) {
     this.#source = source;
     this.#deps = deps;
     const seconds = source.files.scanEverySeconds;

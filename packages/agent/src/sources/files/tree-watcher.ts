@@ -7,7 +7,7 @@
 import { Worker } from 'node:worker_threads';
 import type { ByteString } from '@holdfast/shared/base/byte-string';
 import { siblingModule } from '@holdfast/shared/runtime/sibling-module';
-import type { FilesSource } from '../jobs/job.ts';
+import type { FilesSource } from '../../jobs/job.ts';
 
 export interface WatchOrder {
   readonly files: FilesSource;

@@ -9,8 +9,8 @@ import { lstatSync, readdirSync, readFileSync, realpathSync, type Dirent, type S
 import { isMainThread, parentPort, workerData } from 'node:worker_threads';
 import { watch } from 'chokidar';
 import { fromBytes, fromText, toBytes, type ByteString } from '@holdfast/shared/base/byte-string';
-import { ExcludeRules } from '../scan/exclude-rules.ts';
-import { withoutRoot } from '../scan/selected-paths.ts';
+import { ExcludeRules } from '../../scan/exclude-rules.ts';
+import { withoutRoot } from '../../scan/selected-paths.ts';
 import type { WatchMessage, WatchOrder } from './tree-watcher.ts';
 
 const BATCH_MS = 250;

@@ -6,11 +6,12 @@ import { fromText } from '@holdfast/shared/base/byte-string';
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import type { Clock } from '@holdfast/shared/runtime/clock';
 import { silentLog } from '@holdfast/shared/runtime/log';
-import type { BackupJob, FilesSource, JobOutcome, SourceSpec } from '../jobs/job.ts';
-import { EMPTY_SUMMARY, outcomeOfError, outcomeOfReport } from '../jobs/outcome.ts';
-import type { SourceReport } from '../link/control-wire.ts';
-import { eventually } from '../testing/eventually.ts';
-import { protectContinuously, type ContinuousSource } from './continuous-source.ts';
+import type { BackupJob, FilesSource, JobOutcome, FilesSpec } from '../../jobs/job.ts';
+import { EMPTY_SUMMARY, outcomeOfError, outcomeOfReport } from '../../jobs/outcome.ts';
+import type { SourceReport } from '../../link/control-wire.ts';
+import { eventually } from '../../testing/eventually.ts';
+import type { Guard } from '../engine.ts';
+import { protectContinuously } from './continuous-source.ts';
 import { watchTree, type TreeWatcher, type WatchMessage } from './tree-watcher.ts';
 import { watchBudget, WatchPool } from './watch-budget.ts';
 
@@ -21,11 +22,12 @@ function filesSource(paths: readonly string[], more: Partial<FilesSource> = {}):
   return { paths: paths.map(fromText), continuous: true, ...rest, ...more };
 }
 
-function spec(files: FilesSource): SourceSpec {
+function spec(files: FilesSource): FilesSpec {
   const hooks = { before: [], after: [], timeoutSeconds: 0, requireBefore: false };
   return {
     sourceId: 's1',
     name: 'site',
+    type: 'files',
     files,
     hooks,
     limitBytesPerSecond: 0,
@@ -68,7 +70,7 @@ describe('continuous source', () => {
   let outcome: () => Promise<JobOutcome>;
   let hear: (message: WatchMessage) => void;
   let watchers: number;
-  let protection: ContinuousSource;
+  let protection: Guard;
 
   const start = (files = filesSource(['/srv'])): void => {
     protection = protectContinuously(spec(files), {

@@ -3,7 +3,7 @@ import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync, 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { siblingModule } from '@holdfast/shared/runtime/sibling-module';
-import { eventually } from '../testing/eventually.ts';
+import { eventually } from '../../testing/eventually.ts';
 import type { WatchMessage } from './tree-watcher.ts';
 
 describe('tree watcher in a flood', function () {

@@ -4,7 +4,7 @@ import type { Command } from 'commander';
 import type { Session } from './session/session.ts';
 import { idText } from './words/names.ts';
 import { formatTable } from './words/tables.ts';
-import { formatTime, isoTime } from './words/times.ts';
+import { formatTime, isoTime, withoutSeconds } from './words/times.ts';
 
 export function define(program: Command, session: Session): void {
   program
@@ -26,8 +26,15 @@ export function define(program: Command, session: Session): void {
       });
       await session.write(
         formatTable(
-          ['NO', 'AT', 'WHO', 'DID', 'TO'].map((title) => ({ title })),
+          [
+            { title: 'NO' },
+            { title: 'AT', brief: withoutSeconds },
+            { title: 'WHO', cutTo: 14 },
+            { title: 'DID' },
+            { title: 'TO', cutTo: 14 },
+          ],
           rows,
+          session.width,
         ),
       );
     });

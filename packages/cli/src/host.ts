@@ -63,10 +63,11 @@ async function add(session: Session, name: string, options: { ttl: string; repla
 async function list(session: Session): Promise<void> {
   const { hosts } = await (await session.operator()).listHosts({ domain: await session.domain() });
   if (session.json) return await session.document({ hosts: hosts.map(hostFields) });
-  await session.write(hostTable(hosts, session.environment.now()));
+  await session.write(hostTable(hosts, session.environment.now(), session.width));
 }
 
-export function hostTable(hosts: readonly HostInfo[], nowMs: number): string {
+/** @param width of the terminal; without one, as wide as it gets */
+export function hostTable(hosts: readonly HostInfo[], nowMs: number, width?: number): string {
   const rows = hosts.map((host) => [
     host.name,
     host.state,
@@ -76,8 +77,16 @@ export function hostTable(hosts: readonly HostInfo[], nowMs: number): string {
     host.domain,
   ]);
   return formatTable(
-    ['HOST', 'STATE', 'SEEN', 'AGENT', 'SYSTEM', 'DOMAIN'].map((title) => ({ title })),
+    [
+      { title: 'HOST', cutTo: 20 },
+      { title: 'STATE' },
+      { title: 'SEEN' },
+      { title: 'AGENT', spare: true },
+      { title: 'SYSTEM', cutTo: 12 },
+      { title: 'DOMAIN', cutTo: 12 },
+    ],
     rows,
+    width,
   );
 }
 
@@ -127,7 +136,8 @@ async function show(session: Session, name: string): Promise<void> {
     certificate.revoked ? 'revoked' : 'valid',
   ]);
   await session.write(`\n${formatTable([{ title: 'CERTIFICATE' }, { title: 'UNTIL' }, { title: 'STATE' }], rows)}`);
-  if (answer.sources.length > 0) await session.write(`\n${sourceTable(answer.sources, session.environment.now())}`);
+  if (answer.sources.length > 0)
+    await session.write(`\n${sourceTable(answer.sources, session.environment.now(), session.width)}`);
 }
 
 const HELP = `

@@ -1,14 +1,16 @@
 // `holdfast job`: what runs and ran.
 
 import type { Command } from 'commander';
+import { HoldfastError } from '@holdfast/shared/base/errors';
 import type { JobInfo } from '@holdfast/shared/rpc/gen/holdfast/v1/operator';
 import { followJob } from './jobs/follow.ts';
 import { endWords } from './jobs/run-job.ts';
 import { exitCodeOf, outcomeError, summaryEvent, type JobKind, type JobSubject } from './jobs/summary.ts';
 import { sourceName } from './session/selection.ts';
+import { ID_PREFIX_LENGTH } from './words/names.ts';
 import type { Session } from './session/session.ts';
 import { formatTable } from './words/tables.ts';
-import { formatTime, isoTime } from './words/times.ts';
+import { formatTime, isoTime, withoutSeconds } from './words/times.ts';
 
 export function define(program: Command, session: Session): void {
   const job = program
@@ -32,7 +34,8 @@ export function define(program: Command, session: Session): void {
     .command('cancel')
     .description('ask for the end of a job')
     .argument('<job>', 'its id')
-    .action(async (id: string) => {
+    .action(async (typed: string) => {
+      const { id } = await namedJob(session, typed);
       await (await session.operator()).cancelJob({ jobId: id });
       await (session.json ? session.document({ cancelled: id }) : session.write(`Asked job ${id} to end.\n`));
     });
@@ -54,8 +57,16 @@ async function list(session: Session, source: string | undefined, limitText: str
   ]);
   await session.write(
     formatTable(
-      ['JOB', 'KIND', 'SOURCE', 'ON', 'STATE', 'STARTED'].map((title) => ({ title })),
+      [
+        { title: 'JOB', brief: (id) => id.slice(0, ID_PREFIX_LENGTH) },
+        { title: 'KIND' },
+        { title: 'SOURCE', cutTo: 12 },
+        { title: 'ON', cutTo: 8 },
+        { title: 'STATE' },
+        { title: 'STARTED', brief: withoutSeconds },
+      ],
       rows,
+      session.width,
     ),
   );
 }
@@ -84,9 +95,25 @@ export function jobFields(job: JobInfo): JobFields {
   };
 }
 
-async function watch(session: Session, id: string): Promise<void> {
-  const { jobs } = await (await session.operator()).listJobs({ domain: await session.domain(), limit: 1000 });
-  const known = jobs.find((candidate) => candidate.id === id);
+const JOBS_SEARCHED = 1000;
+
+/** By its id, or a beginning of it that no other of the newest jobs shares. Throws NOT_FOUND, USAGE. */
+async function namedJob(session: Session, typed: string): Promise<{ id: string; known: JobInfo | undefined }> {
+  const { jobs } = await (await session.operator()).listJobs({ domain: await session.domain(), limit: JOBS_SEARCHED });
+  const whole = jobs.find((job) => job.id === typed);
+  if (whole !== undefined || typed.length >= JOB_ID_LENGTH) return { id: typed, known: whole };
+  const found = typed.length < ID_PREFIX_LENGTH ? [] : jobs.filter((job) => job.id.startsWith(typed.toLowerCase()));
+  if (found.length === 1) return { id: found[0]!.id, known: found[0] };
+  if (found.length > 1) throw new HoldfastError('USAGE', `${found.length} jobs begin with ${typed}: type more of it`);
+  throw new HoldfastError('NOT_FOUND', `there is no job ${typed}`, {
+    hint: `See: holdfast job ls. At least ${ID_PREFIX_LENGTH} characters of an id name a job.`,
+  });
+}
+
+const JOB_ID_LENGTH = 36;
+
+async function watch(session: Session, typed: string): Promise<void> {
+  const { id, known } = await namedJob(session, typed);
   const subject: JobSubject = { kind: kindOf(known?.kind), source: known?.source ?? '', job: id };
   const outcome = await followJob(session, id, { interrupt: 'leave' });
   session.exitCode = exitCodeOf(outcome);

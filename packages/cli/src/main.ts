@@ -13,7 +13,7 @@ enableCompileCache(
   process.env['NODE_COMPILE_CACHE'] || join(process.env['XDG_CACHE_HOME'] || join(homedir(), '.cache'), 'holdfast'),
 );
 
-const FALLBACK_COLUMNS = 100;
+const FALLBACK_COLUMNS = 80;
 
 function processEnvironment(): Environment {
   const { env, stdin, stdout, stderr } = process;

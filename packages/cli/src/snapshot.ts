@@ -35,7 +35,7 @@ export function define(program: Command, session: Session): void {
       const request = { domain: await session.domain(), source: sourceName(argument), limit };
       const { snapshots } = await (await session.operator()).listSnapshots(request);
       if (session.json) return await session.document({ snapshots: snapshots.map(snapshotFields) });
-      await session.write(snapshotTable(snapshots));
+      await session.write(snapshotTable(snapshots, session.width));
     });
   choosing(snapshot.command('show'))
     .description('one snapshot; with a path, what is there')

@@ -73,7 +73,7 @@ export function define(program: Command, session: Session): void {
       const domain = await session.domain();
       const { sources } = await (await session.operator()).listSources({ domain, host: options.host });
       if (session.json) return await session.document({ sources: sources.map(sourceFields) });
-      await session.write(sourceTable(sources, session.environment.now()));
+      await session.write(sourceTable(sources, session.environment.now(), session.width));
     });
   source
     .command('show')
@@ -158,7 +158,8 @@ export function sourceTitle(source: SourceInfo): string {
   return source.name.includes('/') ? source.name : `${source.host}/${source.name}`;
 }
 
-export function sourceTable(sources: readonly SourceInfo[], nowMs: number): string {
+/** @param width of the terminal; without one, as wide as it gets */
+export function sourceTable(sources: readonly SourceInfo[], nowMs: number, width?: number): string {
   const rows = sources.map((source) => [
     sourceTitle(source),
     source.type,
@@ -169,14 +170,15 @@ export function sourceTable(sources: readonly SourceInfo[], nowMs: number): stri
   ]);
   return formatTable(
     [
-      { title: 'SOURCE' },
-      { title: 'TYPE' },
+      { title: 'SOURCE', cutTo: 24 },
+      { title: 'TYPE', spare: true },
       { title: 'BACKED UP' },
       { title: 'SNAPSHOTS', align: 'right' },
       { title: 'SIZE', align: 'right' },
       { title: 'WATCHING' },
     ],
     rows,
+    width,
   );
 }
 

@@ -18,7 +18,7 @@ export function define(program: Command, session: Session): void {
       const status = await (await session.operator()).getStatus({ domain: await session.domain() });
       if (status.attention.length > 0) session.exitCode = EXIT_WARNINGS;
       if (session.json) return await session.document(statusFields(status));
-      await session.write(statusWords(status, session.environment.now()));
+      await session.write(statusWords(status, session.environment.now(), session.width));
     });
 }
 
@@ -40,14 +40,14 @@ function statusFields(status: GetStatusResponse) {
   };
 }
 
-function statusWords(status: GetStatusResponse, nowMs: number): string {
+function statusWords(status: GetStatusResponse, nowMs: number, width: number | undefined): string {
   const sections: string[] = [];
   const attention = status.attention.map(({ level, subject, message, hint }) =>
     [`${level === 'critical' ? '!!' : ' !'} ${subject}: ${message}`, ...(hint === '' ? [] : [`   ${hint}`])].join('\n'),
   );
   sections.push(attention.length === 0 ? 'Nothing needs attention.\n' : `${attention.join('\n')}\n`);
-  if (status.hosts.length > 0) sections.push(hostTable(status.hosts, nowMs));
-  if (status.sources.length > 0) sections.push(sourceTable(status.sources, nowMs));
+  if (status.hosts.length > 0) sections.push(hostTable(status.hosts, nowMs, width));
+  if (status.sources.length > 0) sections.push(sourceTable(status.sources, nowMs, width));
   if (status.running.length > 0) {
     sections.push(status.running.map((job) => `${job.kind} of ${job.source} is ${job.state} (${job.id})\n`).join(''));
   }

@@ -58,6 +58,11 @@ export class Session {
     return (await this.#connection?.catch(() => undefined))?.address;
   }
 
+  /** How wide a table may be; undefined when nobody looks at it on a terminal. */
+  get width(): number | undefined {
+    return this.environment.stdoutIsTerminal ? this.environment.columns() : undefined;
+  }
+
   /** To standard output, waiting while the reader is slow. */
   async write(text: string): Promise<void> {
     if (!this.environment.stdout.write(text)) await once(this.environment.stdout, 'drain');

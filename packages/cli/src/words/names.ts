@@ -9,6 +9,9 @@ import { HoldfastError } from '@holdfast/shared/base/errors';
 /** Enough of an id to tell the snapshots of one source apart on a screen. */
 export const SHORT_ID_LENGTH = 12;
 
+/** The shortest beginning of an id that is taken for one. */
+export const ID_PREFIX_LENGTH = 8;
+
 export function idText(id: Uint8Array): string {
   return Buffer.from(id.buffer, id.byteOffset, id.byteLength).toString('hex');
 }

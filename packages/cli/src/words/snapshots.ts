@@ -1,10 +1,10 @@
 // Snapshots and their entries, as documents and as lines.
 
 import type { EntryInfo, SnapshotInfo } from '@holdfast/shared/rpc/gen/holdfast/v1/operator';
-import { idText, pathFields, pathText, shortId } from './names.ts';
+import { ID_PREFIX_LENGTH, idText, pathFields, pathText, shortId } from './names.ts';
 import { formatCount, formatSize } from './sizes.ts';
 import { formatTable } from './tables.ts';
-import { formatTime, isoTime } from './times.ts';
+import { formatTime, isoTime, withoutSeconds } from './times.ts';
 
 /** The members are an interface that other people script: they are only ever added to. */
 export function snapshotFields(snapshot: SnapshotInfo) {
@@ -28,7 +28,8 @@ export function snapshotFields(snapshot: SnapshotInfo) {
   };
 }
 
-export function snapshotTable(snapshots: readonly SnapshotInfo[]): string {
+/** @param width of the terminal; without one, as wide as it gets */
+export function snapshotTable(snapshots: readonly SnapshotInfo[], width?: number): string {
   const rows = snapshots.map((snapshot) => [
     shortId(snapshot.id),
     snapshot.sequence.toString(),
@@ -42,16 +43,17 @@ export function snapshotTable(snapshots: readonly SnapshotInfo[]): string {
   const right = { align: 'right' } as const;
   return formatTable(
     [
-      { title: 'SNAPSHOT' },
+      { title: 'SNAPSHOT', brief: (id) => id.slice(0, ID_PREFIX_LENGTH) },
       { title: 'NO', ...right },
-      { title: 'COMMITTED' },
-      { title: 'FILES', ...right },
+      { title: 'COMMITTED', brief: withoutSeconds },
+      { title: 'FILES', ...right, spare: true },
       { title: 'SIZE', ...right },
       { title: 'NEW', ...right },
-      { title: 'STORED', ...right },
-      { title: 'NOTE' },
+      { title: 'STORED', ...right, spare: true },
+      { title: 'NOTE', cutTo: 12 },
     ],
     rows,
+    width,
   );
 }
 

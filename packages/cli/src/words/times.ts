@@ -13,6 +13,11 @@ export function formatTime(ms: number, offsetMinutes = -new Date(ms).getTimezone
   return `${shifted.slice(0, 10)} ${shifted.slice(11, 19)} ${sign}${two(Math.floor(size / 60))}:${two(size % 60)}`;
 }
 
+/** What formatTime printed, without the seconds. */
+export function withoutSeconds(time: string): string {
+  return time.replace(/^(\S+ \d\d:\d\d):\d\d /, '$1 ');
+}
+
 /** ISO in UTC for documents; null for 0 (never). */
 export function isoTime(ms: number): string | null {
   return ms === 0 ? null : new Date(ms).toISOString();

@@ -1,10 +1,11 @@
 import { expect } from 'chai';
+import { SnapshotInfo } from '@holdfast/shared/rpc/gen/holdfast/v1/operator';
 import { RateMeter, progressText } from '../jobs/progress-line.ts';
 import { idPrefixBytes, isIdPrefix, pathFields, pathText, typedPath } from './names.ts';
 import { formatCount, formatSize, parseRate } from './sizes.ts';
 import { formatFields, formatTable } from './tables.ts';
-import { formatAge, formatDuration, formatTime, isoTime, parseTime } from './times.ts';
-import { modeLetters } from './snapshots.ts';
+import { formatAge, formatDuration, formatTime, isoTime, parseTime, withoutSeconds } from './times.ts';
+import { modeLetters, snapshotTable } from './snapshots.ts';
 
 describe('words for people', () => {
   it('sizes have binary units and three figures at the most', () => {
@@ -104,6 +105,53 @@ describe('words for people', () => {
         ['Three', '3'],
       ]),
     ).to.equal('One:    1\nThree:  3\n');
+  });
+
+  it('a table that is too wide is said shorter, then loses what can be spared, then is cut, the longest names first', () => {
+    const columns = [
+      { title: 'NAME', cutTo: 4 },
+      { title: 'TIME', brief: withoutSeconds },
+      { title: 'MORE', spare: true },
+      { title: 'ON', cutTo: 4 },
+    ];
+    const rows = [['abcdefghijkl', '2026-11-22 10:00:05 +01:00', 'more', 'klmnop']];
+    const widths = [60, 54, 51, 46, 45, 42, 30].map((width) => {
+      const lines = formatTable(columns, rows, width).trimEnd().split('\n');
+      return [Math.max(...lines.map((line) => line.length)), lines[1]];
+    });
+    expect(widths).to.deep.equal([
+      [54, 'abcdefghijkl  2026-11-22 10:00:05 +01:00  more  klmnop'],
+      [54, 'abcdefghijkl  2026-11-22 10:00:05 +01:00  more  klmnop'],
+      [51, 'abcdefghijkl  2026-11-22 10:00 +01:00  more  klmnop'],
+      [45, 'abcdefghijkl  2026-11-22 10:00 +01:00  klmnop'],
+      [45, 'abcdefghijkl  2026-11-22 10:00 +01:00  klmnop'],
+      [42, 'abcdefgh…  2026-11-22 10:00 +01:00  klmnop'],
+      [35, 'abc…  2026-11-22 10:00 +01:00  klm…'],
+    ]);
+  });
+
+  it('the lists of snapshots and jobs fit into 80 columns, with long names and every note', () => {
+    const stats = {
+      entries: 0n,
+      files: 1_234_567n,
+      bytesTotal: 2n ** 60n - 1n,
+      bytesRead: 0n,
+      bytesNew: 2n ** 30n,
+      bytesStored: 2n ** 29n,
+      durationMs: 0n,
+    };
+    const snapshot = SnapshotInfo.fromPartial({
+      id: Buffer.alloc(32, 7),
+      sequence: 12345n,
+      committedAtMs: 1_790_000_000_000n,
+      stats,
+      partial: true,
+      damaged: true,
+      warnings: 1234n,
+    });
+    const lines = snapshotTable([snapshot], 80).trimEnd().split('\n');
+    expect(lines.map((line) => line.length).filter((length) => length > 80)).to.deep.equal([]);
+    expect(lines[1]).to.match(/^07070707 .*damaged/);
   });
 
   it('a progress line never wraps, and a path shows its end', () => {

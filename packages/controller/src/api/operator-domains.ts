@@ -74,9 +74,6 @@ async function domainFigures(
     [domains.map((domain) => domain.id)],
   );
   return new Map(
-    rows.map((row) => [
-      row.id,
-      { hosts: row.hosts, snapshots: BigInt(row.snapshots), storedBytes: BigInt(row.bytes) },
-    ]),
+    rows.map((row) => [row.id, { hosts: row.hosts, snapshots: BigInt(row.snapshots), storedBytes: BigInt(row.bytes) }]),
   );
 }

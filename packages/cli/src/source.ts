@@ -2,61 +2,38 @@
 
 import type { Command } from 'commander';
 import { HoldfastError } from '@holdfast/shared/base/errors';
-import type { AddSourceRequest, SourceInfo } from '@holdfast/shared/rpc/gen/holdfast/v1/operator';
+import type { SourceInfo } from '@holdfast/shared/rpc/gen/holdfast/v1/operator';
+import type { FilesSource } from '@holdfast/shared/rpc/gen/holdfast/v1/source';
 import { jobFields } from './job.ts';
-import { repeated } from './session/repeated-option.ts';
 import { sourceName } from './session/selection.ts';
 import type { Session } from './session/session.ts';
+import {
+  addRequest,
+  clearingOptions,
+  setRequest,
+  settingOptions,
+  type AddOptions,
+  type SetOptions,
+} from './source-options.ts';
 import { snapshotFields } from './words/snapshots.ts';
 import { shortId } from './words/names.ts';
-import { formatCount, formatSize, parseRate } from './words/sizes.ts';
+import { formatCount, formatSize } from './words/sizes.ts';
 import { formatFields, formatTable } from './words/tables.ts';
 import { formatAge, formatTime } from './words/times.ts';
-
-interface AddOptions {
-  readonly host: string;
-  readonly type: string;
-  readonly path?: readonly string[];
-  readonly exclude?: readonly string[];
-  readonly include?: readonly string[];
-  readonly oneFileSystem?: boolean;
-  readonly excludeCaches?: boolean;
-  readonly continuous?: boolean;
-  readonly scanEvery?: string;
-  readonly before?: readonly string[];
-  readonly after?: readonly string[];
-  readonly hookTimeout?: string;
-  readonly requireBefore?: boolean;
-  readonly limit?: string;
-  readonly compression: string;
-  readonly level?: string;
-}
 
 export function define(program: Command, session: Session): void {
   const source = program
     .command('source')
-    .description('add, list, show and remove what is protected on a host')
+    .description('add, change, list, show and remove what is protected on a host')
     .addHelpText('after', HELP);
-  source
+  const add = source
     .command('add')
     .description('protect something on a host')
     .argument('<name>', 'what the source is called, unique on its host')
     .requiredOption('--host <host>', 'the host that it is on')
-    .option('--type <type>', 'files', 'files')
-    .option('--path <dir>', 'absolute directory or file; may be repeated', repeated)
-    .option('--exclude <pattern>', 'leave out, in gitignore syntax; may be repeated', repeated)
-    .option('--include <pattern>', 'bring back what an exclude would drop; may be repeated', repeated)
-    .option('--one-file-system', 'stay on the file system of each path')
-    .option('--exclude-caches', 'leave out the contents of directories with a CACHEDIR.TAG')
-    .option('--continuous', 'watch for changes and back up soon after them')
-    .option('--scan-every <seconds>', 'seconds between the scans of a continuous source')
-    .option('--before <word>', 'program to run before a backup, absolute, and its arguments; one word each', repeated)
-    .option('--after <word>', 'program to run after a backup, likewise', repeated)
-    .option('--hook-timeout <seconds>', 'how long a hook may take')
-    .option('--require-before', 'fail the backup when --before fails, instead of warning')
-    .option('--limit <rate>', 'send no faster than this, as 10MiB/s')
+    .option('--type <type>', 'files', 'files');
+  settingOptions(add)
     .option('--compression <codec>', 'zstd, lz4 or none', 'zstd')
-    .option('--level <number>', 'level of the compression')
     .action(async (name: string, options: AddOptions) => {
       const request = { domain: await session.domain(), ...addRequest(name, options) };
       const added = (await (await session.operator()).addSource(request)).source;
@@ -64,6 +41,28 @@ export function define(program: Command, session: Session): void {
         throw new HoldfastError('PROTOCOL_VIOLATION', 'the controller answered without a source');
       if (session.json) return await session.document({ source: sourceFields(added) });
       await session.write(`Added ${sourceTitle(added)}. Back it up now with: holdfast backup ${sourceTitle(added)}\n`);
+    });
+  const set = source
+    .command('set')
+    .description('change settings of a source, which keeps its snapshots')
+    .argument('<source>', 'HOST/SOURCE');
+  clearingOptions(settingOptions(set))
+    .option('--compression <codec>', 'zstd, lz4 or none')
+    .addHelpText('after', SET_HELP)
+    .action(async (argument: string, options: SetOptions) => {
+      const name = sourceName(argument);
+      const { spec, fields } = setRequest(options);
+      const operator = await session.operator();
+      const { source: changed } = await operator.setSource({
+        domain: await session.domain(),
+        source: name,
+        spec,
+        fields,
+      });
+      if (changed === undefined)
+        throw new HoldfastError('PROTOCOL_VIOLATION', 'the controller answered without a source');
+      if (session.json) return await session.document({ source: sourceFields(changed) });
+      await session.write(`Changed ${fields.map((field) => field.replaceAll('_', ' ')).join(', ')} of ${name}.\n`);
     });
   source
     .command('ls')
@@ -92,65 +91,6 @@ export function define(program: Command, session: Session): void {
       if (session.json) return await session.document({ source: name, snapshotsKept: Number(snapshotsKept) });
       await session.write(`${name} is no longer protected; ${formatCount(Number(snapshotsKept))} snapshots stay.\n`);
     });
-}
-
-/** Pure: the request behind the options. Throws USAGE. */
-export function addRequest(name: string, options: AddOptions): Pick<AddSourceRequest, 'host' | 'spec'> {
-  if (options.type !== 'files') {
-    throw new HoldfastError('USAGE', `there is no source type "${options.type}"`, { hint: 'Use --type files.' });
-  }
-  const paths = options.path ?? [];
-  const relative = paths.find((path) => !path.startsWith('/'));
-  if (paths.length === 0 || relative !== undefined) {
-    throw new HoldfastError(
-      'USAGE',
-      relative === undefined ? 'a files source needs a path' : `the path "${relative}" is not absolute`,
-      {
-        hint: 'Give --path with an absolute directory on the host, as in --path /srv/site.',
-      },
-    );
-  }
-  if (!['zstd', 'lz4', 'none'].includes(options.compression)) {
-    throw new HoldfastError('USAGE', `there is no compression "${options.compression}"`, {
-      hint: 'Use zstd, lz4 or none.',
-    });
-  }
-  const hooks = options.before !== undefined || options.after !== undefined;
-  return {
-    host: options.host,
-    spec: {
-      sourceId: '',
-      name,
-      type: {
-        $case: 'files',
-        value: {
-          paths: [...paths],
-          excludes: [...(options.exclude ?? [])],
-          includes: [...(options.include ?? [])],
-          oneFileSystem: options.oneFileSystem === true,
-          excludeCaches: options.excludeCaches === true,
-          continuous: options.continuous === true,
-          scanEverySeconds: wholeNumber(options.scanEvery, '--scan-every'),
-        },
-      },
-      hooks: hooks
-        ? {
-            before: [...(options.before ?? [])],
-            after: [...(options.after ?? [])],
-            timeoutSeconds: wholeNumber(options.hookTimeout, '--hook-timeout'),
-            requireBefore: options.requireBefore === true,
-          }
-        : undefined,
-      limitBytesPerSecond: options.limit === undefined ? 0n : BigInt(parseRate(options.limit)),
-      compression: { codec: options.compression, level: wholeNumber(options.level, '--level') },
-    },
-  };
-}
-
-function wholeNumber(text: string | undefined, option: string): number {
-  const value = Number(text ?? 0);
-  if (Number.isInteger(value) && value >= 0 && value <= 0x7fffffff) return value;
-  throw new HoldfastError('USAGE', `${option} ${text} is not a whole number`);
 }
 
 /** "web-1/site" */
@@ -182,8 +122,13 @@ export function sourceTable(sources: readonly SourceInfo[], nowMs: number, width
   );
 }
 
+/** The settings of a source that is a file tree. */
+function filesOf({ spec }: SourceInfo): FilesSource | undefined {
+  return spec?.type?.$case === 'files' ? spec.type.value : undefined;
+}
+
 export function sourceFields(source: SourceInfo) {
-  const files = source.spec?.type?.value;
+  const files = filesOf(source);
   return {
     source: sourceTitle(source),
     id: source.id,
@@ -212,7 +157,7 @@ async function show(session: Session, name: string): Promise<void> {
   const { source } = await (await session.operator()).getSource({ domain: await session.domain(), source: name });
   if (source === undefined) throw new HoldfastError('NOT_FOUND', `there is no source ${name}`);
   if (session.json) return await session.document({ source: sourceFields(source) });
-  const files = source.spec?.type?.value;
+  const files = filesOf(source);
   const limit = Number(source.spec?.limitBytesPerSecond ?? 0);
   const { latest, lastJob } = source;
   const hooks = source.spec?.hooks;
@@ -242,6 +187,16 @@ function hookWords(words: readonly string[] = [], note = ''): string {
   if (words.length === 0) return '';
   return words.map((word) => (/[\s"]|^$/.test(word) ? JSON.stringify(word) : word)).join(' ') + note;
 }
+
+const SET_HELP = `
+What is not named stays as it is. A list is replaced as a whole: name every pattern that is to hold from now on, or none with
+--no-exclude. The next backup goes by the new settings, and goes on with the source's history.
+
+Examples:
+  holdfast source set web-1/site --exclude '*.log' --exclude /cache/ --limit 10MiB/s
+  holdfast source set web-1/site --path /srv/site --path /etc/nginx
+  holdfast source set web-1/site --no-exclude --limit none --no-continuous
+`;
 
 const HELP = `
 Examples:

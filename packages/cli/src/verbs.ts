@@ -22,7 +22,7 @@ export const verbs: readonly Verb[] = [
   { name: 'host', summary: 'add, list, show and revoke hosts', load: () => import('./host.ts') },
   {
     name: 'source',
-    summary: 'add, list, show and remove what is protected on a host',
+    summary: 'add, change, list, show and remove what is protected on a host',
     load: () => import('./source.ts'),
   },
   { name: 'backup', summary: 'back up a source now', load: () => import('./backup.ts') },

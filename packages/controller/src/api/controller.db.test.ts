@@ -53,6 +53,49 @@ describe('a controller', () => {
     expect(await codeOf(test.owner.addSource({ host: 'web-1', spec: SPEC }))).to.equal('ALREADY_EXISTS');
   });
 
+  it('changes what was named of a source: it stays the same source, the change is audited, and its agent hears of it', async () => {
+    const host = await test.enrolHost('web-5');
+    const agent = test.control(host).connect(
+      (async function* hello() {
+        yield { kind: { $case: 'hello' as const, value: { protocolMin: 1, protocolMax: 1, processId: 'p' } } };
+        await told.promise;
+      })(),
+    );
+    const told = Promise.withResolvers<void>();
+    const lists: (readonly string[] | undefined)[] = [];
+    const listening = (async () => {
+      for await (const { kind } of agent) {
+        if (kind?.$case !== 'sources') continue;
+        const type = kind.value.sources[0]?.type;
+        lists.push(type?.$case === 'files' ? type.value.excludes : undefined);
+        if (lists.at(-1)?.length === 1) told.resolve();
+      }
+    })();
+    const limited = { ...SPEC, limitBytesPerSecond: 7n };
+    const { source: added } = await test.owner.addSource({ host: 'web-5', spec: limited });
+    const { source: changed } = await test.owner.setSource({
+      source: 'web-5/site',
+      spec: { type: { $case: 'files', value: { excludes: ['*.log'] } } },
+      fields: ['excludes'],
+    });
+    await listening;
+    expect(lists.at(-1)).to.deep.equal(['*.log']);
+    expect(changed?.id).to.equal(added?.id);
+    expect(changed?.spec).to.deep.include({ name: 'site', sourceId: added?.id, limitBytesPerSecond: 7n });
+    expect(changed?.spec?.type?.value).to.deep.include({ paths: ['/srv/site'], excludes: ['*.log'] });
+    const { entries } = await test.owner.listAudit({});
+    expect(entries.map(({ action, subject }) => `${action} ${subject}`)).to.include(
+      'source.set web-5/site: excludes [] → ["*.log"]',
+    );
+    const bad = { type: { $case: 'files' as const, value: { paths: ['relative'] } } };
+    expect(await codeOf(test.owner.setSource({ source: 'web-5/site', spec: bad, fields: ['paths'] }))).to.equal(
+      'INVALID_ARGUMENT',
+    );
+    expect(await codeOf(test.owner.setSource({ source: 'web-5/none', spec: {}, fields: ['paths'] }))).to.equal(
+      'NOT_FOUND',
+    );
+  });
+
   it('4 takes no path and no hook that is not plain', () => {
     const files = (paths: string[]) => ({ ...SPEC, type: { $case: 'files' as const, value: { paths } } });
     const base = { sourceId: '', hooks: undefined, limitBytesPerSecond: 0n, compression: undefined };

@@ -2,6 +2,9 @@
 
 import type { Command } from 'commander';
 import { HoldfastError } from '@holdfast/shared/base/errors';
+import type { RecoveryTarget } from '@holdfast/shared/rpc/gen/holdfast/v1/log';
+import type { StartRestoreRequest } from '@holdfast/shared/rpc/gen/holdfast/v1/operator';
+import type { Setting } from '@holdfast/shared/rpc/gen/holdfast/v1/source';
 import { runJob } from './jobs/run-job.ts';
 import { selectionOf, selectSnapshot, type Selection } from './session/selection.ts';
 import { repeated } from './session/repeated-option.ts';
@@ -21,6 +24,12 @@ interface RestoreOptions {
   readonly setuid?: boolean;
   readonly limit?: string;
   readonly verify?: boolean;
+  readonly lsn?: string;
+  readonly name?: string;
+  readonly gtid?: string;
+  readonly start?: boolean;
+  readonly port?: string;
+  readonly option?: readonly string[];
 }
 
 export function define(program: Command, session: Session): void {
@@ -31,7 +40,13 @@ export function define(program: Command, session: Session): void {
     .argument('[paths...]', 'only these paths, from the root of the source')
     .option('--to <host:dir>', 'where to: a host and an absolute directory on it, made when missing')
     .option('--snapshot <id>', 'this snapshot (the beginning of its id)')
-    .option('--at <time>', 'the newest snapshot at that time, as "2026-11-22 10:00"')
+    .option('--at <time>', 'the newest snapshot at that time, as "2026-11-22 10:00"; a database: exactly that time')
+    .option('--lsn <position>', 'a database: up to this position of its log')
+    .option('--name <point>', 'a database: up to this named restore point')
+    .option('--gtid <gtid>', 'a database: up to and including this transaction')
+    .option('--start', 'a database: start it in the directory, on a private socket, and leave it running')
+    .option('--port <number>', 'with --start: the port that names its socket')
+    .option('--option <name=value>', 'a database: tablespace.OID=/path, …; may be repeated', repeated)
     .option('--path <path>', 'only this path; may be repeated', repeated)
     .option('--delta', 'the directory holds an older state: fetch and write only what differs')
     .option('--delete-extra', 'with --delta: remove what the snapshot does not have')
@@ -55,6 +70,7 @@ async function restore(session: Session, argument: string, options: RestoreOptio
   if (options.deleteExtra === true && options.delta !== true) {
     throw new HoldfastError('USAGE', '--delete-extra goes with --delta', { hint: 'Add --delta, or leave it out.' });
   }
+  const database = databaseRestore(options);
   await runJob(session, {
     subject: { kind: 'restore', source: selection.source || argument, dryRun: options.dryRun === true },
     start: async () => {
@@ -73,9 +89,49 @@ async function restore(session: Session, argument: string, options: RestoreOptio
         setuid: options.setuid === true,
         deleteExtra: options.deleteExtra === true,
         limitBytesPerSecond,
+        ...database,
       });
     },
   });
+}
+
+/** Pure: what a database is told besides. Throws USAGE. */
+export function databaseRestore(
+  options: Pick<RestoreOptions, 'at' | 'snapshot' | 'lsn' | 'name' | 'gtid' | 'start' | 'port' | 'option'>,
+): Pick<StartRestoreRequest, 'start' | 'port' | 'options'> & { point?: RecoveryTarget } {
+  const { lsn, name, gtid } = options;
+  const named = Object.entries({ '--at': options.at, '--lsn': lsn, '--name': name, '--gtid': gtid });
+  const given = named.flatMap(([option, value]) => (value === undefined ? [] : [option]));
+  if (given.length > 1) {
+    throw new HoldfastError('USAGE', `${given.join(' and ')} name two points`, { hint: 'Give one of them.' });
+  }
+  const port = Number(options.port ?? 0);
+  if (!Number.isInteger(port) || port < 0 || port > 65_535) {
+    throw new HoldfastError('USAGE', `${options.port} is not a port`);
+  }
+  if (port > 0 && options.start !== true) {
+    throw new HoldfastError('USAGE', '--port goes with --start', { hint: 'Add --start, or leave it out.' });
+  }
+  const point: RecoveryTarget['kind'] =
+    lsn !== undefined
+      ? { $case: 'position', value: lsn }
+      : name !== undefined
+        ? { $case: 'name', value: name }
+        : gtid !== undefined
+          ? { $case: 'gtid', value: gtid }
+          : undefined;
+  return {
+    start: options.start === true,
+    port,
+    options: (options.option ?? []).map(settingOf),
+    ...(point === undefined ? {} : { point: { kind: point } }),
+  };
+}
+
+function settingOf(word: string): Setting {
+  const at = word.indexOf('=');
+  if (at < 1) throw new HoldfastError('USAGE', `"${word}" is not an option`, { hint: 'Write --option name=value.' });
+  return { name: word.slice(0, at), value: word.slice(at + 1) };
 }
 
 /** A bare id says nothing of its source, and a restore names one. */
@@ -124,8 +180,12 @@ const HELP = `
 Without --snapshot or --at the newest snapshot is restored. Paths are named from the root of the source, as
 \`holdfast snapshot show\` lists them; \\xNN stands for a byte that is not text.
 
+A database comes back from its newest base and its log: the newest point that is stored, or the one that --at, --lsn, --name or
+--gtid names; with --snapshot the snapshot alone. With --start it is left running, and how to reach it is printed.
+
 Examples:
   holdfast restore web-1/site --to web-2:/srv/again
+  holdfast restore web-1/db --to web-2:/srv/pg --at "2026-11-22 10:00" --start --port 5502
   holdfast restore web-1/site --to web-1:/srv/site --delta --delete-extra
   holdfast restore web-1/site conf/nginx.conf --at "2026-11-22 10:00" --to web-1:/root/old
   holdfast restore 3f2a9c01 --to web-2:/srv/again --dry-run

@@ -11,6 +11,8 @@ interface VerifyOptions {
   readonly at?: string;
   readonly all?: boolean;
   readonly on?: string;
+  readonly host?: string;
+  readonly restoreTest?: boolean;
 }
 
 export function define(program: Command, session: Session): void {
@@ -22,6 +24,8 @@ export function define(program: Command, session: Session): void {
     .option('--at <time>', 'the newest snapshot at that time')
     .option('--all', 'every snapshot of the source')
     .option('--on <host>', 'the host that reads, instead of the source’s own')
+    .option('--host <host>', 'the same as --on')
+    .option('--restore-test', 'a database: bring it up in a scratch directory, ask it, and remove it')
     .addHelpText('after', HELP)
     .action(async (argument: string, options: VerifyOptions) => await verify(session, argument, options));
 }
@@ -32,6 +36,9 @@ async function verify(session: Session, argument: string, options: VerifyOptions
     throw new HoldfastError('USAGE', '--all checks every snapshot of a source', {
       hint: 'Name the source as HOST/SOURCE, without --snapshot or --at.',
     });
+  }
+  if (options.all === true && options.restoreTest === true) {
+    throw new HoldfastError('USAGE', '--restore-test brings up one point, not all', { hint: 'Leave out --all.' });
   }
   await runJob(session, {
     subject: { kind: 'verify', source: selection.source || argument },
@@ -49,7 +56,8 @@ async function verify(session: Session, argument: string, options: VerifyOptions
         snapshotId,
         atMs: selection.atMs,
         all: options.all === true,
-        onHost: options.on ?? '',
+        onHost: options.on ?? options.host ?? '',
+        restoreTest: options.restoreTest === true,
       });
     },
   });
@@ -62,7 +70,11 @@ and 3 when only others did that share its packs.
 
 --all opens the newest snapshot, reads the stored bytes of every one, and says a line about each.
 
+--restore-test restores a database into a directory of the agent's own, starts it on a private socket, replays its log, asks
+it what the source's verify-query says, and removes it.
+
 Examples:
   holdfast verify web-1/site
+  holdfast verify web-1/db --restore-test --host web-2
   holdfast verify web-1/site --all --on web-2
 `;

@@ -4,12 +4,12 @@
 // summary is the last line on standard output also when the job could not even start.
 
 import { HoldfastError, isErrorCode, meaningOf } from '@holdfast/shared/base/errors';
-import type { JobOutcome, JobSummary, JobWarning } from '@holdfast/shared/rpc/gen/holdfast/v1/control';
+import type { JobOutcome, JobSummary, JobWarning, ReachedPoint } from '@holdfast/shared/rpc/gen/holdfast/v1/control';
 import { planFields, planLines, type PlanFields } from './plan.ts';
 import { verifiedFields, verifiedWords, type VerifiedFields } from './verified.ts';
 import { idText, pathFields, pathText, shortId, type PathFields } from '../words/names.ts';
 import { counted, formatCount, formatSize } from '../words/sizes.ts';
-import { formatDuration } from '../words/times.ts';
+import { formatDuration, formatTime, isoTime } from '../words/times.ts';
 
 export const EXIT_WARNINGS = 3;
 
@@ -38,7 +38,24 @@ export interface SummaryEvent {
   readonly planned?: PlanFields;
   /** Of a verify: each snapshot that was asked about, oldest first. */
   readonly snapshots?: readonly VerifiedFields[];
+  /** Of a restored database, or a restore test. */
+  readonly reached?: ReachedFields;
   readonly error?: { readonly code: string; readonly message: string; readonly hint: string };
+}
+
+export interface ReachedFields {
+  /** In the server's own notation. */
+  readonly position: string;
+  readonly timeline: number;
+  readonly systemIdentifier: string;
+  /** Server's clock; null: nothing was committed since the base. */
+  readonly lastCommitAt: string | null;
+  readonly running: boolean;
+  /** How to reach it: "host=DIR port=5502"; empty when it does not run. */
+  readonly connect: string;
+  readonly replaySeconds: number;
+  /** What the restored server said when it was asked. */
+  readonly facts: Readonly<Record<string, string>>;
 }
 
 export type JobKind = 'backup' | 'restore' | 'verify';
@@ -77,6 +94,7 @@ export function summaryEvent(subject: JobSubject, outcome: JobOutcome): SummaryE
     warningsTotal: Number(outcome.warningsTotal),
     ...(outcome.planned && { planned: planFields(outcome.planned) }),
     ...(subject.kind === 'verify' && { snapshots: outcome.snapshots.map(verifiedFields) }),
+    ...(outcome.reached && { reached: reachedFields(outcome.reached) }),
     ...(error && { error: { code: error.code, message: error.message, hint: error.hint } }),
   };
 }
@@ -111,6 +129,7 @@ function figures(
   | 'warningsTotal'
   | 'planned'
   | 'snapshots'
+  | 'reached'
   | 'error'
 > {
   return {
@@ -124,6 +143,30 @@ function figures(
     seconds: Number(summary?.durationMs ?? 0) / 1000,
     partial: summary?.partial ?? false,
   };
+}
+
+function reachedFields(reached: ReachedPoint): ReachedFields {
+  return {
+    position: reached.position?.text ?? '',
+    timeline: reached.stream?.timeline ?? 0,
+    systemIdentifier: reached.stream?.systemIdentifier ?? '',
+    lastCommitAt: isoTime(Number(reached.lastCommitAtMs)),
+    running: reached.running,
+    connect: reached.connect,
+    replaySeconds: Number(reached.replayMs) / 1000,
+    facts: Object.fromEntries(reached.facts.map(({ name, value }) => [name, value])),
+  };
+}
+
+/** Where the restored database stands, and how to reach it. */
+function reachedLines({ position, lastCommitAtMs, running, connect, facts }: ReachedPoint): string[] {
+  const commit =
+    lastCommitAtMs === 0n ? 'nothing committed since' : `last commit ${formatTime(Number(lastCommitAtMs))}`;
+  return [
+    `reached ${position?.text ?? '?'}, ${commit}`,
+    ...(running ? [`running: ${connect}`] : []),
+    ...(facts.length === 0 ? [] : [facts.map(({ name, value }) => `${name}: ${value}`).join(', ')]),
+  ];
 }
 
 function snapshotText(...ids: (Uint8Array | undefined)[]): string | null {
@@ -160,6 +203,7 @@ export function summaryWords(subject: JobSubject, outcome: JobOutcome): string {
     `${subject.source}:${snapshot}${summary.partial ? ' (partial)' : ''}, ${size}`,
     workWords(subject, outcome, summary),
     ...(outcome.planned === undefined ? [] : planLines(outcome.planned)),
+    ...(outcome.reached === undefined ? [] : reachedLines(outcome.reached)),
   ];
   return (
     verifiedWords(outcome.snapshots) +

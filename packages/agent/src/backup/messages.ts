@@ -39,17 +39,25 @@ export interface ChunkMessage {
   readonly plainLength: number;
 }
 
-export interface ScanWorkerData {
+/** Main thread → the thread that makes the snapshot's content: the scan, or an engine's producer. */
+export interface ProducerWorkerData<S = unknown> {
   readonly keys: DomainKeys;
   readonly slabs: { readonly bundles: readonly SharedArrayBuffer[]; readonly chunks: readonly SharedArrayBuffer[] };
   readonly pressure: SharedArrayBuffer;
   readonly sealPorts: readonly MessagePort[];
-  readonly source: FilesSource;
-  readonly fullRead: boolean;
-  readonly changedPaths: readonly ByteString[] | undefined;
   readonly base: Base | undefined;
   /** The source's NodeCache file. */
   readonly cacheFile: string;
+  /** The source's own directory in the agent's state: for what doesn't fit in memory. */
+  readonly directory: string;
+  /** What the thread's module alone understands. */
+  readonly settings: S;
+}
+
+export interface ScanSettings {
+  readonly source: FilesSource;
+  readonly fullRead: boolean;
+  readonly changedPaths: readonly ByteString[] | undefined;
 }
 
 export interface NodeMessage {
@@ -65,6 +73,9 @@ export interface ScanProgressMessage {
   readonly kind: 'progress';
   readonly filesDone: number;
   readonly bytesDone: number;
+  /** Absent: as much as the base has. */
+  readonly filesTotal?: number | undefined;
+  readonly bytesTotal?: number | undefined;
   readonly currentPath: ByteString;
 }
 
@@ -84,7 +95,18 @@ export interface ScanDoneMessage {
   readonly warnings: readonly JobWarning[];
   readonly warningsTotal: number;
   readonly dead: Base['dead'];
+  /** What an engine's producer returned. */
+  readonly result?: unknown;
 }
+
+/** An engine's producer → its main thread, while it runs. */
+export interface ProducerTellMessage {
+  readonly kind: 'tell';
+  readonly message: unknown;
+}
+
+/** Main thread → producer: end soon, or be ended. */
+export const CANCEL_MESSAGE = 'cancel';
 
 export interface ScanFailedMessage {
   readonly kind: 'failed';
@@ -94,4 +116,4 @@ export interface ScanFailedMessage {
   readonly details: ErrorDetails;
 }
 
-export type ScanMessage = NodeMessage | ScanProgressMessage | ScanDoneMessage | ScanFailedMessage;
+export type ScanMessage = NodeMessage | ScanProgressMessage | ProducerTellMessage | ScanDoneMessage | ScanFailedMessage;

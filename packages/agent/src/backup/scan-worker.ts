@@ -24,7 +24,7 @@ import { compact, worthCompacting } from './cache-compaction.ts';
 import { ChangeList, NeedsWholeWalk } from './change-list.ts';
 import { ContentReader } from './content-reader.ts';
 import { DeadBytes } from './dead-bytes.ts';
-import type { ScanMessage, ScanWorkerData } from './messages.ts';
+import type { ProducerWorkerData, ScanMessage, ScanSettings } from './messages.ts';
 import { NodeCache } from './node-cache.ts';
 import { type PreviousCursor, SelectedPrevious } from './previous-cursor.ts';
 import { Pressure } from './pressure.ts';
@@ -32,7 +32,7 @@ import { Scan, type ScanWarning } from './scan.ts';
 import { SealingLane } from './sealing-lane.ts';
 import { Slabs } from './slabs.ts';
 
-const data = workerData as ScanWorkerData;
+const data = workerData as ProducerWorkerData<ScanSettings>;
 const pressure = new Pressure(data.pressure);
 const lane = new SealingLane(data.sealPorts, pressure);
 const PROGRESS_MS = 100;
@@ -49,7 +49,8 @@ function post(message: ScanMessage, transfer: ArrayBuffer[] = []): void {
 }
 
 function run(changedPaths: readonly ByteString[] | undefined): void {
-  const { keys, source, base } = data;
+  const { keys, base } = data;
+  const { source, fullRead } = data.settings;
   const warnings = new Warnings<ScanWarning>();
   checkRoots(rootOf(source.paths).only ?? [], warnings);
   const cache = new NodeCache(data.cacheFile);
@@ -88,7 +89,7 @@ function run(changedPaths: readonly ByteString[] | undefined): void {
     dead,
     keys,
     warnings,
-    unchangedBeforeMs: data.fullRead ? undefined : base?.startedAtMs,
+    unchangedBeforeMs: fullRead ? undefined : base?.startedAtMs,
     onEntry: progressReporter(() => lane.throwIfCancelled()),
     ...(changes === undefined ? {} : { onRemoved: (path) => changes.remove(path), onLinkedFile: walkEverything }),
   });
@@ -187,7 +188,7 @@ function progressReporter(check: () => void): (scan: Scan) => void {
 
 try {
   try {
-    run(data.changedPaths);
+    run(data.settings.changedPaths);
   } catch (error) {
     if (!(error instanceof NeedsWholeWalk)) throw error;
     // What is on its way to the seal threads still answers; nobody waits for it any more.

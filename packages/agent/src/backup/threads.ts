@@ -3,21 +3,20 @@
 
 import { availableParallelism } from 'node:os';
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
-import type { ByteString } from '@holdfast/shared/base/byte-string';
 import { HoldfastError, isErrorCode } from '@holdfast/shared/base/errors';
 import type { DomainKeys } from '@holdfast/shared/format/keys';
 import type { SealOptions } from '@holdfast/shared/format/seal';
 import { siblingModule } from '@holdfast/shared/runtime/sibling-module';
-import type { FilesSource } from '../jobs/job.ts';
 import type { Base } from './base.ts';
-import type {
-  ChunkMessage,
-  NodeMessage,
-  ScanDoneMessage,
-  ScanMessage,
-  ScanProgressMessage,
-  ScanWorkerData,
-  SealWorkerData,
+import {
+  CANCEL_MESSAGE,
+  type ChunkMessage,
+  type NodeMessage,
+  type ProducerWorkerData,
+  type ScanDoneMessage,
+  type ScanMessage,
+  type ScanProgressMessage,
+  type SealWorkerData,
 } from './messages.ts';
 import type { Pressure } from './pressure.ts';
 import { BUNDLE_SLAB_BYTES, CHUNK_SLAB_BYTES } from './slabs.ts';
@@ -29,14 +28,22 @@ const CHUNK_SLABS = 3;
 /** Young objects die young here; a larger nursery only keeps memory. */
 const NURSERY_MIB = 4;
 
+/** The thread that makes the content: which module it runs, and with what. */
+export interface ProducerThread {
+  readonly module: URL;
+  readonly settings: unknown;
+  /** How long it is given to end by itself when the backup ends before it (child processes, connections); 0: none. */
+  readonly graceMs: number;
+  readonly onMessage: (message: unknown) => void;
+}
+
 export interface BackupThreadsOptions {
   readonly keys: DomainKeys;
-  readonly source: FilesSource;
+  readonly producer: ProducerThread;
   readonly compression: SealOptions;
-  readonly fullRead: boolean;
-  readonly changedPaths: readonly ByteString[] | undefined;
   readonly base: Base | undefined;
   readonly cacheFile: string;
+  readonly directory: string;
   readonly pressure: Pressure;
   readonly onChunk: (chunk: SealedChunk) => void;
   readonly onNode: (node: SealedNode) => void;
@@ -55,6 +62,8 @@ export class BackupThreads {
   #resolve!: (done: ScanDoneMessage) => void;
   #reject!: (error: HoldfastError) => void;
   #ended = false;
+  #producer!: Worker;
+  #producerEnded!: Promise<void>;
 
   constructor(options: BackupThreadsOptions) {
     this.#options = options;
@@ -75,11 +84,19 @@ export class BackupThreads {
 
   async end(): Promise<void> {
     this.#ended = true;
+    const { graceMs } = this.#options.producer;
+    if (graceMs > 0 && this.#done === undefined) {
+      const patience = Promise.withResolvers<void>();
+      const timer = setTimeout(patience.resolve, graceMs);
+      this.#producer.postMessage(CANCEL_MESSAGE);
+      await Promise.race([this.#producerEnded, patience.promise]);
+      clearTimeout(timer);
+    }
     await Promise.all(this.#workers.map((worker) => worker.terminate()));
   }
 
   #start(): void {
-    const { keys, pressure, compression, source, fullRead, changedPaths, base, cacheFile } = this.#options;
+    const { keys, pressure, compression, producer, base, cacheFile, directory } = this.#options;
     const slabs = (count: number, bytes: number) => Array.from({ length: count }, () => new SharedArrayBuffer(bytes));
     const bundles = slabs(BUNDLE_SLABS, BUNDLE_SLAB_BYTES);
     const chunks = slabs(CHUNK_SLABS, CHUNK_SLAB_BYTES);
@@ -92,34 +109,42 @@ export class BackupThreads {
         scanPort: port2,
         compression,
       };
-      const worker = this.#run('./seal-worker', data, [port2]);
+      const worker = this.#run(siblingModule(import.meta.url, './seal-worker'), data, [port2]);
       worker.on('message', (chunk: ChunkMessage) => this.#takeChunk(lane, chunk));
       return port1;
     });
-    const data: ScanWorkerData = {
+    const data: ProducerWorkerData = {
       keys,
       slabs: { bundles, chunks },
       pressure: pressure.memory,
       sealPorts,
-      source,
-      fullRead,
-      changedPaths,
       base,
       cacheFile,
+      directory,
+      settings: producer.settings,
     };
-    const worker = this.#run('./scan-worker', data, sealPorts);
-    worker.on('message', (message: ScanMessage) => this.#takeFromScan(message));
+    const worker = this.#run(producer.module, data, sealPorts);
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#producer = worker;
+    this.#producerEnded = promise;
+    worker.on('exit', () => resolve());
+    worker.on('message', (message: ScanMessage) => {
+      if (message.kind === 'done' || message.kind === 'failed') resolve();
+      this.#takeFromScan(message);
+    });
   }
 
-  #run(stem: string, data: SealWorkerData | ScanWorkerData, transfer: MessagePort[]): Worker {
-    const worker = new Worker(siblingModule(import.meta.url, stem), {
+  #run(module: URL, data: SealWorkerData | ProducerWorkerData, transfer: MessagePort[]): Worker {
+    const worker = new Worker(module, {
       workerData: data,
       transferList: transfer,
       resourceLimits: { maxYoungGenerationSizeMb: NURSERY_MIB },
     });
     worker.on('error', (error) => this.#fail(error));
     worker.on('exit', () => {
-      if (!this.#ended && this.#done === undefined) this.#fail(new Error(`a thread of the backup (${stem}) ended`));
+      if (!this.#ended && this.#done === undefined) {
+        this.#fail(new Error(`a thread of the backup (${module.pathname.split('/').at(-1)}) ended`));
+      }
     });
     this.#workers.push(worker);
     return worker;
@@ -148,6 +173,9 @@ export class BackupThreads {
         return;
       case 'progress':
         this.#options.onProgress(message);
+        return;
+      case 'tell':
+        this.#options.producer.onMessage(message.message);
         return;
       case 'done':
         this.#done = message;

@@ -124,7 +124,25 @@ describe('restore', function () {
     expect(readdirSync(target).toSorted()).to.deep.equal(['a.txt', 'names']);
     expect(readFileSync(join(target, 'names/two'), 'utf8')).to.equal('shared');
     expect(report.warnings.map(({ code, path }) => [code, path])).to.deep.equal([['not-in-snapshot', 'nowhere']]);
-    expect((await failing(restore({ paths: ['nowhere'], intoNonEmpty: true }))).code).to.equal('NOT_FOUND');
+  });
+
+  it('a path that the snapshot does not have is refused before the target is touched, with what may have been meant', async () => {
+    const hints = new Map<string, string>();
+    for (const path of ['nowhere', 'a.tx', 'deep/err/b.txt', 'deep/er/c.txt', 'srv/site/deep/er']) {
+      const error = await failing(restore({ paths: [path] }));
+      expect(error.code).to.equal('NOT_FOUND');
+      hints.set(path, error.hint);
+      expect(existsSync(target)).to.equal(false);
+    }
+    expect(hints.get('nowhere')).to.contain('snapshot browse');
+    expect(hints.get('a.tx')).to.equal('Did you mean a.txt?');
+    expect(hints.get('deep/err/b.txt')).to.equal('Did you mean deep/er/b.txt?');
+    expect(hints.get('deep/er/c.txt')).to.equal('Did you mean deep/er/b.txt?');
+    expect(hints.get('srv/site/deep/er')).to.equal('Did you mean deep/er?');
+    mkdirSync(target, { mode: 0o750 });
+    const before = statSync(target, { bigint: true }).ctimeNs;
+    expect((await failing(restore({ paths: ['nowhere', 'b'], intoNonEmpty: true }))).code).to.equal('NOT_FOUND');
+    expect(statSync(target, { bigint: true }).ctimeNs).to.equal(before);
   });
 
   it('refuses a target that is not empty, unless told', async () => {

@@ -29,6 +29,7 @@ import type { ReadSession } from '../link/vault-port.ts';
 import { ByteWindow } from './byte-window.ts';
 import { ChunkFetcher } from './chunk-fetcher.ts';
 import { KeyRing } from './key-ring.ts';
+import { requireNamedPath } from './named-paths.ts';
 import { NodeFetcher } from './node-fetcher.ts';
 import { openSnapshot, type OpenedSnapshot } from './open-snapshot.ts';
 import { DIRECTORY_THREAD, RestoreRun, WINDOW_BYTES } from './restore-run.ts';
@@ -87,6 +88,7 @@ async function runPipeline(
   try {
     const keys = new KeyRing(domainSecret, domainId);
     const snapshot = await openSnapshot(session, keys, deps.identity);
+    await requireNamedPath(new NodeFetcher(session, keys, () => Promise.resolve()), snapshot.root, context.selection);
     const target = job.kind === 'restore' ? prepareTarget(job) : undefined;
     await writeAll(context, session, snapshot, keys, { domainId, domainSecret, mode, target });
     return report(context, snapshot, deps.clock.monotonicMs() - startedMs);

@@ -252,17 +252,25 @@ function recordVectors() {
     },
     {
       kind: 'logSegment',
-      segmentId: seededBytes('segment', 32),
       domainId: DOMAIN,
       hostId: 'host-1',
       sourceId: 'source-2',
-      systemIdentifier: '7389012345678901234',
-      timeline: 1,
-      startPosition: '0/1000000',
-      endPosition: '0/2000000',
-      lastCommitAtMs: 1_790_000_003_500,
-      sentAtMs: undefined,
       storedAtMs: 1_790_000_004_000,
+      content: {
+        kind: 'segment',
+        segmentId: seededBytes('segment', 32),
+        range: {
+          stream: { systemIdentifier: '7389012345678901234', timeline: 1 },
+          start: { order: 0x100_0000n, text: '0/1000000' },
+          end: { order: 0x200_0000n, text: '0/2000000' },
+          file: '',
+          firstCommitAtMs: undefined,
+          lastCommitAtMs: 1_790_000_003_500,
+          completeToMs: 1_790_000_003_900,
+          marks: ['name=before'],
+          merged: false,
+        },
+      },
     },
   ];
   const pageTags = {

@@ -12,6 +12,7 @@ import {
   type ControllerRecord,
   type LogSegmentRecord,
 } from './controller-record.ts';
+import type { LogRange } from './log-point.ts';
 
 const id = seededBytes('an id', 32);
 const commit: CommitRecord = {
@@ -35,19 +36,46 @@ const commit: CommitRecord = {
   domainKeyEpoch: 0xffff,
   sourceSpec: seededBytes('a spec', 40),
 };
+const stream = { systemIdentifier: '7389012345678901234', timeline: 0xffff_ffff };
+const start = { order: 0x16b_3748n, text: '0/16B3748' };
+const end = { order: 2n ** 64n - 1n, text: 'FFFFFFFF/FFFFFFFF' };
 const logSegment: LogSegmentRecord = {
   kind: 'logSegment',
-  segmentId: id,
   domainId: 'd-1',
   hostId: 'h-1',
   sourceId: 's-2',
-  systemIdentifier: '7389012345678901234',
-  timeline: 0xffff_ffff,
-  startPosition: '0/16B3748',
-  endPosition: '0/2000000',
-  lastCommitAtMs: 0,
-  sentAtMs: undefined,
   storedAtMs: 1_790_000_000_001,
+  content: {
+    kind: 'segment',
+    segmentId: id,
+    range: {
+      stream,
+      start,
+      end,
+      file: '',
+      firstCommitAtMs: 0,
+      lastCommitAtMs: undefined,
+      completeToMs: 1_790_000_000_000,
+      marks: ['name=before the upgrade'],
+      merged: true,
+      ancestors: [{ parent: { ...stream, timeline: 1 }, position: start }],
+    },
+  },
+};
+const gap: LogSegmentRecord = {
+  ...logSegment,
+  content: { kind: 'gap', gap: { stream, start, end, fromMs: 7, toMs: 0, reason: 'the slot was dropped' } },
+};
+const point = {
+  stream,
+  start,
+  end,
+  startAtMs: 1,
+  endAtMs: 2,
+  serverVersion: '15.14',
+  suspect: true,
+  hasLog: true,
+  gtid: '',
 };
 const all: ControllerRecord[] = [
   commit,
@@ -61,8 +89,14 @@ const all: ControllerRecord[] = [
     reason: 'older than 30 d',
   },
   logSegment,
-  { ...logSegment, lastCommitAtMs: undefined, sentAtMs: -1 },
+  gap,
+  { ...commit, point },
 ];
+
+function rangeOf({ content }: LogSegmentRecord): LogRange {
+  if (content.kind !== 'segment') throw new Error('not a piece of a log');
+  return content.range;
+}
 
 describe('controller records', () => {
   it('of every kind come back as they were, always with the same bytes', () => {
@@ -96,6 +130,21 @@ describe('controller records', () => {
     );
   });
 
+  it('of a log that speak of no place, or of one that cannot be, are refused', () => {
+    const wire = WireRecord.decode(encodeControllerRecord(logSegment));
+    if (wire.record?.$case !== 'logSegment') throw new Error('not a log segment');
+    const { value } = wire.record;
+    const bytes = (change: Partial<typeof value>): Uint8Array =>
+      WireRecord.encode({ ...wire, record: { $case: 'logSegment', value: { ...value, ...change } } }).finish();
+    expectError(() => decodeControllerRecord(bytes({ range: undefined })), 'DAMAGED');
+    expectError(
+      () =>
+        decodeControllerRecord(bytes({ range: { ...value.range!, start: value.range!.end, end: value.range!.start } })),
+      'DAMAGED',
+    );
+    expectError(() => decodeControllerRecord(bytes({ segmentId: Buffer.alloc(0) })), 'DAMAGED');
+  });
+
   it('that could not be read again are not written', () => {
     const wrong: ControllerRecord[] = [
       { ...commit, snapshotId: id.subarray(1) },
@@ -103,7 +152,7 @@ describe('controller records', () => {
       { ...commit, sequence: 0.5 },
       { ...commit, committedAtMs: Number.NaN },
       { ...commit, domainKeyEpoch: 0x1_0000 },
-      { ...logSegment, timeline: 2 ** 32 },
+      { ...logSegment, content: { kind: 'segment', segmentId: id.subarray(1), range: rangeOf(logSegment) } },
     ];
     for (const record of wrong) expectError(() => encodeControllerRecord(record), 'INVALID_ARGUMENT');
     expectError(() => encodeControllerRecord({ ...commit, hostName: 'x'.repeat(4_097) }), 'LIMIT_EXCEEDED');

@@ -10,10 +10,12 @@
 //
 // Elsewhere on purpose: when they are written and how a rebuild applies them (the controller's vault).
 
-import { HoldfastError } from '../base/errors.ts';
+import { HoldfastError, toHoldfastError } from '../base/errors.ts';
 import { ControllerRecord as WireRecord } from '../rpc/gen/holdfast/v1/records.ts';
 import type { CommitRecord as WireCommit, LogSegmentRecord as WireLogSegment } from '../rpc/gen/holdfast/v1/records.ts';
 import { ID_BYTES } from './envelope.ts';
+import { gapFromWire, gapToWire, pointFromWire, pointToWire, rangeFromWire, rangeToWire } from './log-codec.ts';
+import type { DatabasePoint, LogGap, LogRange } from './log-point.ts';
 import {
   bytesIn,
   bytesOut,
@@ -63,6 +65,8 @@ export interface CommitRecord {
   readonly domainKeyEpoch: number;
   /** The source as it was configured: an encoded SourceSpec of at most 32 KiB; empty when it was longer. */
   readonly sourceSpec: Uint8Array;
+  /** Where a database's base stands in its log. */
+  readonly point?: DatabasePoint;
 }
 
 /** A snapshot may not be deleted before a time. */
@@ -85,23 +89,16 @@ export interface DeleteRecord {
   readonly reason: string;
 }
 
-/** A piece of a database's log (WAL, binary log) was stored. Positions are in the server's own notation. */
+/** A piece of a database's log was stored, or found to be missing for good. */
 export interface LogSegmentRecord {
   readonly kind: 'logSegment';
-  readonly segmentId: Uint8Array;
   readonly domainId: string;
   readonly hostId: string;
   readonly sourceId: string;
-  readonly systemIdentifier: string;
-  /** 0–4,294,967,295. */
-  readonly timeline: number;
-  readonly startPosition: string;
-  readonly endPosition: string;
-  /** Server's clock; absent when the segment has no commit. */
-  readonly lastCommitAtMs: number | undefined;
-  /** Server's clock. */
-  readonly sentAtMs: number | undefined;
   readonly storedAtMs: number;
+  readonly content:
+    | { readonly kind: 'segment'; readonly segmentId: Uint8Array; readonly range: LogRange }
+    | { readonly kind: 'gap'; readonly gap: LogGap };
 }
 
 export const MAX_CONTROLLER_RECORD_BYTES = 64 * 1024;
@@ -206,6 +203,7 @@ function commitOut(record: CommitRecord): WireCommit {
     domainManaged: record.domainManaged,
     domainKeyEpoch: keyEpochOut(record.domainKeyEpoch),
     sourceSpec: specOut(record.sourceSpec),
+    point: record.point === undefined ? undefined : pointToWire(record.point),
   };
 }
 
@@ -230,6 +228,7 @@ function commitIn(wire: WireCommit): CommitRecord {
     domainManaged: wire.domainManaged,
     domainKeyEpoch: keyEpochIn(wire.domainKeyEpoch),
     sourceSpec: specIn(wire.sourceSpec),
+    ...(wire.point === undefined ? {} : { point: damagedUnless(() => pointFromWire(wire.point!)) }),
   };
 }
 
@@ -257,39 +256,44 @@ function specIn(spec: Uint8Array): Buffer<ArrayBuffer> {
   return ownBytes(spec);
 }
 
-function logSegmentOut(record: LogSegmentRecord): WireLogSegment {
-  if (!Number.isInteger(record.timeline) || record.timeline < 0 || record.timeline > 0xffff_ffff) {
-    throw new HoldfastError('INVALID_ARGUMENT', 'timeline of a record is a 32-bit number');
-  }
+function logSegmentOut({ domainId, hostId, sourceId, storedAtMs, content }: LogSegmentRecord): WireLogSegment {
+  const isSegment = content.kind === 'segment';
   return {
-    segmentId: bytesOut(record.segmentId, ID_BYTES, 'segment_id'),
-    domainId: textOut(record.domainId, 'domain_id'),
-    hostId: textOut(record.hostId, 'host_id'),
-    sourceId: textOut(record.sourceId, 'source_id'),
-    systemIdentifier: textOut(record.systemIdentifier, 'system_identifier'),
-    timeline: record.timeline,
-    startPosition: textOut(record.startPosition, 'start_position'),
-    endPosition: textOut(record.endPosition, 'end_position'),
-    lastCommitAtMs:
-      record.lastCommitAtMs === undefined ? undefined : integerOut(record.lastCommitAtMs, 'last_commit_at_ms'),
-    sentAtMs: record.sentAtMs === undefined ? undefined : integerOut(record.sentAtMs, 'sent_at_ms'),
-    storedAtMs: integerOut(record.storedAtMs, 'stored_at_ms'),
+    segmentId: isSegment ? bytesOut(content.segmentId, ID_BYTES, 'segment_id') : Buffer.alloc(0),
+    domainId: textOut(domainId, 'domain_id'),
+    hostId: textOut(hostId, 'host_id'),
+    sourceId: textOut(sourceId, 'source_id'),
+    range: isSegment ? rangeToWire(content.range) : undefined,
+    gap: isSegment ? undefined : gapToWire(content.gap),
+    storedAtMs: integerOut(storedAtMs, 'stored_at_ms'),
   };
 }
 
 function logSegmentIn(wire: WireLogSegment): LogSegmentRecord {
+  const { gap, range } = wire;
+  if ((gap === undefined) === (range === undefined)) throw damagedRecord('it is neither a piece of a log nor a gap');
   return {
     kind: 'logSegment',
-    segmentId: bytesIn(wire.segmentId, ID_BYTES, 'segment_id'),
     domainId: textIn(wire.domainId, 'domain_id'),
     hostId: textIn(wire.hostId, 'host_id'),
     sourceId: textIn(wire.sourceId, 'source_id'),
-    systemIdentifier: textIn(wire.systemIdentifier, 'system_identifier'),
-    timeline: wire.timeline,
-    startPosition: textIn(wire.startPosition, 'start_position'),
-    endPosition: textIn(wire.endPosition, 'end_position'),
-    lastCommitAtMs: wire.lastCommitAtMs === undefined ? undefined : integerIn(wire.lastCommitAtMs, 'last_commit_at_ms'),
-    sentAtMs: wire.sentAtMs === undefined ? undefined : integerIn(wire.sentAtMs, 'sent_at_ms'),
     storedAtMs: integerIn(wire.storedAtMs, 'stored_at_ms'),
+    content:
+      gap === undefined
+        ? {
+            kind: 'segment',
+            segmentId: bytesIn(wire.segmentId, ID_BYTES, 'segment_id'),
+            range: damagedUnless(() => rangeFromWire(range)),
+          }
+        : { kind: 'gap', gap: damagedUnless(() => gapFromWire(gap)) },
   };
+}
+
+/** What is stored was checked before: what does not fit now has been damaged since. */
+function damagedUnless<T>(read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    throw damagedRecord(toHoldfastError(error).message);
+  }
 }

@@ -34,6 +34,17 @@ export interface LogRange {
   readonly marks: readonly string[];
   /** Takes the place of the smaller pieces that it covers. */
   readonly merged: boolean;
+  /**
+   * Where the stream comes from: its parent first, then the parent's parent. Said with a history file, whose content the vault
+   * can't read, or with the first piece of a stream. At most 64.
+   */
+  readonly ancestors?: readonly LogFork[];
+}
+
+/** A stream goes on from another one: what the two have in common ends at `position`. */
+export interface LogFork {
+  readonly parent: LogStream;
+  readonly position: LogPosition;
 }
 
 /** A part of the log that nobody has: no point within can be reached, and what comes after needs a new base. */

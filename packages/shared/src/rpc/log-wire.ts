@@ -1,104 +1,35 @@
-// Points in a log, from the wire and to it: one translation for agent and controller.
+// Points in a log on the wire: one translation for agent and controller. What also stands in records is in format/log-codec.ts.
 //
-// Hazard: what comes over the wire is another program's word. Every string has a bound, every number is one that a JS number
-// holds, and a range that ends before it begins is refused.
+// Hazard: what comes over the wire is another program's word; see there.
 
-import { HoldfastError } from '../base/errors.ts';
-import type {
-  DatabasePoint,
-  LogEnd,
-  LogGap,
-  LogPosition,
-  LogRange,
-  LogStatus,
-  LogStream,
-  RecoveryTarget,
-} from '../format/log-point.ts';
-import type {
-  DatabasePoint as WirePoint,
-  LogGap as WireGap,
-  LogPosition as WirePosition,
-  LogRange as WireRange,
-  LogStatus as WireStatus,
-  LogStream as WireStream,
-  RecoveryTarget as WireTarget,
-} from './gen/holdfast/v1/log.ts';
+import {
+  bounded,
+  exact,
+  exactMs,
+  LOG_REASON_MAX,
+  LOG_TEXT_MAX,
+  ms,
+  positionFromWire,
+  streamFromWire,
+  violation,
+  whole,
+} from '../format/log-codec.ts';
+import type { LogEnd, LogStatus, RecoveryTarget } from '../format/log-point.ts';
+import type { LogStatus as WireStatus, RecoveryTarget as WireTarget } from './gen/holdfast/v1/log.ts';
 import type { LogEnd as WireEnd } from './gen/holdfast/v1/vault.ts';
 
-const TEXT_MAX = 1024;
-const REASON_MAX = 4096;
-const MARKS_MAX = 64;
+export {
+  gapFromWire,
+  gapToWire,
+  pointFromWire,
+  pointToWire,
+  positionFromWire,
+  rangeFromWire,
+  rangeToWire,
+  streamFromWire,
+} from '../format/log-codec.ts';
 
 /** Each `…FromWire` throws PROTOCOL_VIOLATION for what no correct peer sends. */
-export function streamFromWire(wire: WireStream | undefined): LogStream {
-  if (wire === undefined) throw violation('a position without a stream');
-  return { systemIdentifier: bounded(wire.systemIdentifier, 128), timeline: wire.timeline };
-}
-
-export function positionFromWire(wire: WirePosition | undefined): LogPosition {
-  if (wire === undefined) throw violation('a range without a position');
-  return { order: wire.order, text: bounded(wire.text, 256) };
-}
-
-export function rangeFromWire(wire: WireRange | undefined): LogRange {
-  if (wire === undefined) throw violation('a segment without a range');
-  const start = positionFromWire(wire.start);
-  const end = positionFromWire(wire.end);
-  if (end.order < start.order) throw violation('a range that ends before it begins');
-  if (wire.marks.length > MARKS_MAX) throw violation('a range with too many marks');
-  if (!/^[\w.-]{0,64}$/.test(wire.file)) throw violation('a file name that is none');
-  return {
-    stream: streamFromWire(wire.stream),
-    start,
-    end,
-    file: wire.file,
-    firstCommitAtMs: optionalMs(wire.firstCommitAtMs),
-    lastCommitAtMs: optionalMs(wire.lastCommitAtMs),
-    completeToMs: exactMs(wire.completeToMs),
-    marks: wire.marks.map((mark) => bounded(mark, TEXT_MAX)),
-    merged: wire.merged,
-  };
-}
-
-export function rangeToWire(range: LogRange): WireRange {
-  return {
-    stream: { ...range.stream },
-    start: { ...range.start },
-    end: { ...range.end },
-    file: range.file,
-    ...(range.firstCommitAtMs === undefined ? {} : { firstCommitAtMs: ms(range.firstCommitAtMs) }),
-    ...(range.lastCommitAtMs === undefined ? {} : { lastCommitAtMs: ms(range.lastCommitAtMs) }),
-    completeToMs: ms(range.completeToMs),
-    marks: [...range.marks],
-    merged: range.merged,
-  };
-}
-
-export function gapFromWire(wire: WireGap): LogGap {
-  const start = positionFromWire(wire.start);
-  const end = positionFromWire(wire.end);
-  if (end.order < start.order) throw violation('a gap that ends before it begins');
-  return {
-    stream: streamFromWire(wire.stream),
-    start,
-    end,
-    fromMs: exactMs(wire.fromMs),
-    toMs: exactMs(wire.toMs),
-    reason: bounded(wire.reason, REASON_MAX),
-  };
-}
-
-export function gapToWire(gap: LogGap): WireGap {
-  return {
-    stream: { ...gap.stream },
-    start: { ...gap.start },
-    end: { ...gap.end },
-    fromMs: ms(gap.fromMs),
-    toMs: ms(gap.toMs),
-    reason: gap.reason.slice(0, REASON_MAX),
-  };
-}
-
 export function endFromWire(wire: WireEnd): LogEnd {
   return {
     stream: streamFromWire(wire.stream),
@@ -117,31 +48,6 @@ export function endToWire(end: LogEnd): WireEnd {
   };
 }
 
-export function pointFromWire(wire: WirePoint): DatabasePoint {
-  return {
-    stream: streamFromWire(wire.stream),
-    start: positionFromWire(wire.start),
-    end: positionFromWire(wire.end),
-    startAtMs: exactMs(wire.startAtMs),
-    endAtMs: exactMs(wire.endAtMs),
-    serverVersion: bounded(wire.serverVersion, 128),
-    suspect: wire.suspect,
-    hasLog: wire.hasLog,
-    gtid: bounded(wire.gtid, TEXT_MAX),
-  };
-}
-
-export function pointToWire(point: DatabasePoint): WirePoint {
-  return {
-    ...point,
-    stream: { ...point.stream },
-    start: { ...point.start },
-    end: { ...point.end },
-    startAtMs: ms(point.startAtMs),
-    endAtMs: ms(point.endAtMs),
-  };
-}
-
 export function targetFromWire(wire: WireTarget | undefined): RecoveryTarget {
   const kind = wire?.kind;
   switch (kind?.$case) {
@@ -156,8 +62,8 @@ export function targetFromWire(wire: WireTarget | undefined): RecoveryTarget {
       return { kind: 'position', text: bounded(kind.value, 256) };
     case 'name':
       return { kind: 'name', name: bounded(kind.value, 256) };
-    case 'gtid':
-      return { kind: 'gtid', gtid: bounded(kind.value, TEXT_MAX) };
+    default:
+      return { kind: 'gtid', gtid: bounded(kind.value, LOG_TEXT_MAX) };
   }
 }
 
@@ -173,7 +79,7 @@ export function targetToWire(target: RecoveryTarget): WireTarget {
       return { kind: { $case: 'position', value: target.text } };
     case 'name':
       return { kind: { $case: 'name', value: target.name } };
-    case 'gtid':
+    default:
       return { kind: { $case: 'gtid', value: target.gtid } };
   }
 }
@@ -197,7 +103,7 @@ export function statusFromWire(wire: WireStatus): LogStatus {
             keepBytes: exact(slot.keepBytes),
             safeBytes: slot.safeBytes === undefined ? undefined : exactMs(slot.safeBytes),
           },
-    note: bounded(wire.note, REASON_MAX),
+    note: bounded(wire.note, LOG_REASON_MAX),
   };
 }
 
@@ -220,7 +126,7 @@ export function statusToWire(status: LogStatus): WireStatus {
             keepBytes: whole(slot.keepBytes),
             ...(slot.safeBytes === undefined ? {} : { safeBytes: ms(slot.safeBytes) }),
           },
-    note: status.note.slice(0, REASON_MAX),
+    note: status.note.slice(0, LOG_REASON_MAX),
   };
 }
 
@@ -228,36 +134,4 @@ function oneOf<T extends string>(value: string, known: readonly T[]): T {
   const found = known.find((one) => one === value);
   if (found === undefined) throw violation('a state that is none');
   return found;
-}
-
-function bounded(text: string, most: number): string {
-  if (text.length > most || text.includes('\0')) throw violation('a text that is too long');
-  return text;
-}
-
-function ms(value: number): bigint {
-  return BigInt(Math.round(value));
-}
-
-function whole(value: number): bigint {
-  return ms(Math.max(0, value));
-}
-
-function optionalMs(value: bigint | undefined): number | undefined {
-  return value === undefined ? undefined : exactMs(value);
-}
-
-function exactMs(value: bigint): number {
-  const number = Number(value);
-  if (!Number.isSafeInteger(number)) throw violation('a number that is too large');
-  return number;
-}
-
-function exact(value: bigint): number {
-  if (value < 0n) throw violation('a negative number');
-  return exactMs(value);
-}
-
-function violation(what: string): HoldfastError {
-  return new HoldfastError('PROTOCOL_VIOLATION', `the other side sent ${what}`);
 }

@@ -43,6 +43,17 @@ export interface LogRange {
   marks: string[];
   /** takes the place of the smaller pieces that it covers */
   merged: boolean;
+  /**
+   * Where the stream comes from, its parent first, then the parent's parent (PostgreSQL's timelines). Said with a history file,
+   * whose content the vault can't read, or with the first piece of a stream.
+   */
+  ancestors: LogFork[];
+}
+
+/** A stream goes on from another one: what the two have in common ends at `position`. */
+export interface LogFork {
+  parent: LogStream | undefined;
+  position: LogPosition | undefined;
 }
 
 /** A part of the log that nobody has. No point in time within it can be reached, and what comes after needs a new base. */
@@ -296,6 +307,7 @@ function createBaseLogRange(): LogRange {
     completeToMs: 0n,
     marks: [],
     merged: false,
+    ancestors: [],
   };
 }
 
@@ -336,6 +348,9 @@ export const LogRange: MessageFns<LogRange> = {
     }
     if (message.merged !== false) {
       writer.uint32(72).bool(message.merged);
+    }
+    for (const v of message.ancestors) {
+      LogFork.encode(v!, writer.uint32(82).fork()).join();
     }
     return writer;
   },
@@ -425,6 +440,14 @@ export const LogRange: MessageFns<LogRange> = {
             message.merged = reader.bool();
             continue;
           }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.ancestors.push(LogFork.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -461,6 +484,78 @@ export const LogRange: MessageFns<LogRange> = {
       : 0n;
     message.marks = object.marks?.map((e) => e) || [];
     message.merged = object.merged ?? false;
+    message.ancestors = object.ancestors?.map((e) => LogFork.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseLogFork(): LogFork {
+  return { parent: undefined, position: undefined };
+}
+
+export const LogFork: MessageFns<LogFork> = {
+  encode(message: LogFork, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.parent !== undefined) {
+      LogStream.encode(message.parent, writer.uint32(10).fork()).join();
+    }
+    if (message.position !== undefined) {
+      LogPosition.encode(message.position, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): LogFork {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseLogFork();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.parent = LogStream.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.position = LogPosition.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<LogFork>): LogFork {
+    return LogFork.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<LogFork>): LogFork {
+    const message = createBaseLogFork();
+    message.parent = (object.parent !== undefined && object.parent !== null)
+      ? LogStream.fromPartial(object.parent)
+      : undefined;
+    message.position = (object.position !== undefined && object.position !== null)
+      ? LogPosition.fromPartial(object.position)
+      : undefined;
     return message;
   },
 };

@@ -50,8 +50,8 @@ export function endToWire(end: LogEnd): WireEnd {
 
 export function targetFromWire(wire: WireTarget | undefined): RecoveryTarget {
   const kind = wire?.kind;
-  switch (kind?.$case) {
-    case undefined:
+  if (kind === undefined) return { kind: 'latest' };
+  switch (kind.$case) {
     case 'latest':
       return { kind: 'latest' };
     case 'base':

@@ -7,7 +7,8 @@
 import type { Command } from 'commander';
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import type { Session } from './session/session.ts';
-import { sourceTitle } from './source.ts';
+import { SOURCE_TYPES } from './engine-options.ts';
+import { sourceTitle } from './words/sources.ts';
 
 const COMPLETION_MS = 1500;
 
@@ -91,7 +92,7 @@ async function argumentValues(session: Session, command: Command): Promise<strin
 async function optionValues(session: Session, long: string): Promise<string[]> {
   if (long === '--host' || long === '--on') return await names(session, 'hosts');
   if (long === '--to') return (await names(session, 'hosts')).map((host) => `${host}:/`);
-  if (long === '--type') return ['files'];
+  if (long === '--type') return [...SOURCE_TYPES];
   if (long === '--compression') return ['zstd', 'lz4', 'none'];
   if (long === '--role') return ['viewer', 'operator', 'approver', 'admin'];
   return [];

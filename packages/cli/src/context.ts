@@ -45,7 +45,7 @@ export function define(program: Command, session: Session): void {
 
 function known(contexts: Readonly<Record<string, Context>>, name: string): string {
   if (Object.hasOwn(contexts, name)) return name;
-  throw new HoldfastError('NOT_FOUND', `there is no context "${name}"`, { hint: 'See: holdfast context ls' });
+  throw unknownContext(name, file);
 }
 
 async function show(session: Session): Promise<void> {

@@ -4,7 +4,7 @@ import type { Command } from 'commander';
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import type { HostInfo } from '@holdfast/shared/rpc/gen/holdfast/v1/operator';
 import type { Session } from './session/session.ts';
-import { sourceFields, sourceTable } from './source.ts';
+import { sourceFields, sourceTable } from './words/sources.ts';
 import { formatFields, formatTable } from './words/tables.ts';
 import { formatAge, formatTime, isoTime } from './words/times.ts';
 

@@ -9,6 +9,7 @@ import type { Command } from 'commander';
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import type { AddSourceRequest, SetSourceRequest } from '@holdfast/shared/rpc/gen/holdfast/v1/operator';
 import { FilesSource, Hooks, SourceSpec } from '@holdfast/shared/rpc/gen/holdfast/v1/source';
+import { engineSource, SOURCE_TYPES } from './engine-options.ts';
 import { repeated } from './session/repeated-option.ts';
 import { parseRate } from './words/sizes.ts';
 
@@ -29,6 +30,9 @@ export interface AddOptions {
   readonly limit?: string;
   readonly compression: string;
   readonly level?: string;
+  readonly dsn?: string;
+  readonly run?: readonly string[];
+  readonly set?: readonly string[];
 }
 
 /** As `source add` has them; `false`: cleared. */
@@ -76,29 +80,16 @@ export function clearingOptions(command: Command): Command {
 
 /** Pure: the request behind the options. Throws USAGE. */
 export function addRequest(name: string, options: AddOptions): Pick<AddSourceRequest, 'host' | 'spec'> {
-  if (options.type !== 'files') {
-    throw new HoldfastError('USAGE', `there is no source type "${options.type}"`, { hint: 'Use --type files.' });
-  }
-  const paths = options.path ?? [];
-  checkPaths(paths);
   const hooks = options.before !== undefined || options.after !== undefined;
   return {
     host: options.host,
     spec: {
       sourceId: '',
       name,
-      type: {
-        $case: 'files',
-        value: {
-          paths: [...paths],
-          excludes: [...(options.exclude ?? [])],
-          includes: [...(options.include ?? [])],
-          oneFileSystem: options.oneFileSystem === true,
-          excludeCaches: options.excludeCaches === true,
-          continuous: options.continuous === true,
-          scanEverySeconds: wholeNumber(options.scanEvery, '--scan-every'),
-        },
-      },
+      type:
+        options.type === 'files'
+          ? { $case: 'files', value: filesSource(options) }
+          : { $case: 'engine', value: engineSource(options) },
       hooks: hooks
         ? {
             before: [...(options.before ?? [])],
@@ -110,6 +101,26 @@ export function addRequest(name: string, options: AddOptions): Pick<AddSourceReq
       limitBytesPerSecond: rateOrNone(options.limit),
       compression: compressionOf(options.compression, options.level),
     },
+  };
+}
+
+function filesSource(options: AddOptions): FilesSource {
+  const paths = options.path ?? [];
+  checkPaths(paths);
+  const alien = (['dsn', 'run', 'set'] as const).find((option) => options[option] !== undefined);
+  if (alien !== undefined) {
+    throw new HoldfastError('USAGE', `--${alien} is not for file trees`, {
+      hint: `Name the --type: ${SOURCE_TYPES.filter((type) => type !== 'files').join(', ')}.`,
+    });
+  }
+  return {
+    paths: [...paths],
+    excludes: [...(options.exclude ?? [])],
+    includes: [...(options.include ?? [])],
+    oneFileSystem: options.oneFileSystem === true,
+    excludeCaches: options.excludeCaches === true,
+    continuous: options.continuous === true,
+    scanEverySeconds: wholeNumber(options.scanEvery, '--scan-every'),
   };
 }
 

@@ -2,9 +2,9 @@
 
 import type { Command } from 'commander';
 import { HoldfastError } from '@holdfast/shared/base/errors';
-import type { SourceInfo } from '@holdfast/shared/rpc/gen/holdfast/v1/operator';
-import type { FilesSource } from '@holdfast/shared/rpc/gen/holdfast/v1/source';
-import { jobFields } from './job.ts';
+import { checkBefore, defineChecks } from './source-checks.ts';
+import { SOURCE_TYPES } from './engine-options.ts';
+import { repeated } from './session/repeated-option.ts';
 import { sourceName } from './session/selection.ts';
 import type { Session } from './session/session.ts';
 import {
@@ -15,11 +15,9 @@ import {
   type AddOptions,
   type SetOptions,
 } from './source-options.ts';
-import { snapshotFields } from './words/snapshots.ts';
-import { shortId } from './words/names.ts';
-import { formatCount, formatSize } from './words/sizes.ts';
-import { formatFields, formatTable } from './words/tables.ts';
-import { formatAge, formatTime } from './words/times.ts';
+import { findingFields, findingWords } from './words/findings.ts';
+import { formatCount } from './words/sizes.ts';
+import { sourceFields, sourceTable, sourceTitle, sourceWords } from './words/sources.ts';
 
 export function define(program: Command, session: Session): void {
   const source = program
@@ -31,16 +29,26 @@ export function define(program: Command, session: Session): void {
     .description('protect something on a host')
     .argument('<name>', 'what the source is called, unique on its host')
     .requiredOption('--host <host>', 'the host that it is on')
-    .option('--type <type>', 'files', 'files');
+    .option('--type <type>', SOURCE_TYPES.join(', '), 'files')
+    .option('--dsn <words>', 'a database: how to reach it, as "host=/run/postgresql user=holdfast"; never a password')
+    .option('--run <word>', 'a command: the program, absolute, and its arguments; one word each', repeated)
+    .option('--set <name=value>', 'a setting of the type; may be repeated', repeated)
+    .option('--no-check', 'add it without asking the host whether it could be backed up');
   settingOptions(add)
     .option('--compression <codec>', 'zstd, lz4 or none', 'zstd')
-    .action(async (name: string, options: AddOptions) => {
+    .action(async (name: string, options: AddOptions & { readonly check: boolean }) => {
       const request = { domain: await session.domain(), ...addRequest(name, options) };
+      // A file tree may come into being later; a database that can't be reached is a mistake now.
+      const findings = options.check && options.type !== 'files' ? await checkBefore(session, request) : [];
       const added = (await (await session.operator()).addSource(request)).source;
       if (added === undefined)
         throw new HoldfastError('PROTOCOL_VIOLATION', 'the controller answered without a source');
-      if (session.json) return await session.document({ source: sourceFields(added) });
-      await session.write(`Added ${sourceTitle(added)}. Back it up now with: holdfast backup ${sourceTitle(added)}\n`);
+      if (session.json) {
+        return await session.document({ source: sourceFields(added), findings: findings.map(findingFields) });
+      }
+      await session.write(
+        `${findingWords(findings)}Added ${sourceTitle(added)}. Back it up now with: holdfast backup ${sourceTitle(added)}\n`,
+      );
     });
   const set = source
     .command('set')
@@ -91,101 +99,17 @@ export function define(program: Command, session: Session): void {
       if (session.json) return await session.document({ source: name, snapshotsKept: Number(snapshotsKept) });
       await session.write(`${name} is no longer protected; ${formatCount(Number(snapshotsKept))} snapshots stay.\n`);
     });
-}
-
-/** "web-1/site" */
-export function sourceTitle(source: SourceInfo): string {
-  return source.name.includes('/') ? source.name : `${source.host}/${source.name}`;
-}
-
-/** @param width of the terminal; without one, as wide as it gets */
-export function sourceTable(sources: readonly SourceInfo[], nowMs: number, width?: number): string {
-  const rows = sources.map((source) => [
-    sourceTitle(source),
-    source.type,
-    source.latest === undefined ? 'never' : formatAge(Number(source.latest.committedAtMs), nowMs),
-    formatCount(Number(source.snapshots)),
-    source.latest === undefined ? '' : formatSize(Number(source.latest.stats?.bytesTotal ?? 0)),
-    source.watching,
-  ]);
-  return formatTable(
-    [
-      { title: 'SOURCE', cutTo: 24 },
-      { title: 'TYPE', spare: true },
-      { title: 'BACKED UP' },
-      { title: 'SNAPSHOTS', align: 'right' },
-      { title: 'SIZE', align: 'right' },
-      { title: 'WATCHING' },
-    ],
-    rows,
-    width,
-  );
-}
-
-/** The settings of a source that is a file tree. */
-function filesOf({ spec }: SourceInfo): FilesSource | undefined {
-  return spec?.type?.$case === 'files' ? spec.type.value : undefined;
-}
-
-export function sourceFields(source: SourceInfo) {
-  const files = filesOf(source);
-  return {
-    source: sourceTitle(source),
-    id: source.id,
-    host: source.host,
-    name: source.name,
-    type: source.type,
-    paths: files?.paths ?? [],
-    excludes: files?.excludes ?? [],
-    includes: files?.includes ?? [],
-    oneFileSystem: files?.oneFileSystem ?? false,
-    excludeCaches: files?.excludeCaches ?? false,
-    continuous: files?.continuous ?? false,
-    before: source.spec?.hooks?.before ?? [],
-    after: source.spec?.hooks?.after ?? [],
-    requireBefore: source.spec?.hooks?.requireBefore ?? false,
-    limitBytesPerSecond: Number(source.spec?.limitBytesPerSecond ?? 0),
-    snapshots: Number(source.snapshots),
-    latest: source.latest === undefined ? null : snapshotFields(source.latest),
-    watching: source.watching,
-    watchingNote: source.watchingNote,
-    lastJob: source.lastJob === undefined ? null : jobFields(source.lastJob),
-  };
+  defineChecks(source, session);
 }
 
 async function show(session: Session, name: string): Promise<void> {
   const { source } = await (await session.operator()).getSource({ domain: await session.domain(), source: name });
   if (source === undefined) throw new HoldfastError('NOT_FOUND', `there is no source ${name}`);
-  if (session.json) return await session.document({ source: sourceFields(source) });
-  const files = filesOf(source);
-  const limit = Number(source.spec?.limitBytesPerSecond ?? 0);
-  const { latest, lastJob } = source;
-  const hooks = source.spec?.hooks;
-  await session.write(
-    formatFields([
-      ['Source', sourceTitle(source)],
-      ['Type', source.type],
-      ['Paths', files?.paths.join(', ')],
-      ['Excludes', files?.excludes.join(', ')],
-      ['Includes', files?.includes.join(', ')],
-      ['Before', hookWords(hooks?.before, hooks?.requireBefore === true ? ' (must succeed)' : '')],
-      ['After', hookWords(hooks?.after)],
-      ['Limit', limit === 0 ? '' : `${formatSize(limit)}/s`],
-      ['Watching', source.watchingNote === '' ? source.watching : `${source.watching}: ${source.watchingNote}`],
-      ['Snapshots', formatCount(Number(source.snapshots))],
-      [
-        'Newest',
-        latest === undefined ? 'none yet' : `${shortId(latest.id)} of ${formatTime(Number(latest.committedAtMs))}`,
-      ],
-      ['Last job', lastJob === undefined ? '' : `${lastJob.kind} ${lastJob.state} (${lastJob.id})`],
-    ]),
-  );
-}
-
-/** A hook is started without a shell, so its words are shown apart where they hold blanks. */
-function hookWords(words: readonly string[] = [], note = ''): string {
-  if (words.length === 0) return '';
-  return words.map((word) => (/[\s"]|^$/.test(word) ? JSON.stringify(word) : word)).join(' ') + note;
+  if (!session.json) return await session.write(sourceWords(source, session.environment.now()));
+  const fields = sourceFields(source);
+  const { state, recoverable, log, slot, rpoSeconds } = fields;
+  // What is asked for most stands at the top as well.
+  await session.document({ source: fields, state, recoverable, log, slot, rpoSeconds });
 }
 
 const SET_HELP = `
@@ -202,5 +126,7 @@ const HELP = `
 Examples:
   holdfast source add site --host web-1 --type files --path /srv/site
   holdfast source add home --host web-1 --path /home --exclude '*/.cache/' --exclude-caches --continuous
+  holdfast source add db --host web-1 --type postgres --dsn 'host=/run/postgresql user=holdfast dbname=postgres'
+  holdfast source discover web-1
   holdfast source ls --host web-1
 `;

@@ -6,7 +6,7 @@ import { hostFields, hostTable } from './host.ts';
 import { jobFields } from './job.ts';
 import { EXIT_WARNINGS } from './jobs/summary.ts';
 import type { Session } from './session/session.ts';
-import { sourceFields, sourceTable } from './source.ts';
+import { sourceFields, sourceTable } from './words/sources.ts';
 import { formatCount, formatSize } from './words/sizes.ts';
 
 export function define(program: Command, session: Session): void {

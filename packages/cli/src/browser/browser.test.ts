@@ -14,6 +14,7 @@ function snapshot(byte: string): SnapshotInfo {
     partial: false,
     warnings: 0n,
     damaged: false,
+    point: undefined,
   };
 }
 

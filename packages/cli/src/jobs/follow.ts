@@ -13,6 +13,8 @@ import { ProgressLine } from './progress-line.ts';
 export interface FollowOptions {
   /** What SIGINT does first: cancel the job, or only stop following it. */
   readonly interrupt: 'cancel' | 'leave';
+  /** No events on standard output: the caller prints one document. */
+  readonly quiet?: boolean;
 }
 
 /** How long a lost connection is tried again. Counted from the loss: a slow job may have had nothing to say for hours. */
@@ -36,27 +38,33 @@ export async function followJob(session: Session, jobId: string, options: Follow
     cancel(session, jobId).catch((error: unknown) => session.remark(`holdfast: ${toHoldfastError(error).message}`));
   });
   try {
-    return await watch(session, jobId, leaving.signal, line);
+    return await watch(session, jobId, leaving.signal, {
+      line,
+      state: '',
+      events: session.json && options.quiet !== true,
+    });
   } finally {
     line?.clear();
     stopListening();
   }
 }
 
-async function watch(
-  session: Session,
-  jobId: string,
-  leaving: AbortSignal,
-  line: ProgressLine | undefined,
-): Promise<JobOutcome> {
+/** Where and what the user has been told. */
+interface Told {
+  readonly line: ProgressLine | undefined;
+  /** Events on standard output. */
+  readonly events: boolean;
+  state: string;
+}
+
+async function watch(session: Session, jobId: string, leaving: AbortSignal, told: Told): Promise<JobOutcome> {
   const operator = await session.operator();
   let lostAtMs: number | undefined;
-  const told = { state: '' };
   for (;;) {
     try {
       for await (const event of operator.watchJob({ jobId }, { signal: leaving })) {
         lostAtMs = undefined;
-        const outcome = await report(session, jobId, event, line, told);
+        const outcome = await report(session, jobId, event, told);
         if (outcome !== undefined) return outcome;
       }
       throw new HoldfastError('UNREACHABLE', `the controller ended the report of job ${jobId} without an outcome`, {
@@ -72,23 +80,17 @@ async function watch(
   }
 }
 
-async function report(
-  session: Session,
-  jobId: string,
-  event: JobEvent,
-  line: ProgressLine | undefined,
-  told: { state: string },
-): Promise<JobOutcome | undefined> {
+async function report(session: Session, jobId: string, event: JobEvent, told: Told): Promise<JobOutcome | undefined> {
   switch (event.kind?.$case) {
     case 'state':
       // The controller says it again while nothing changes, so that the connection is seen to live.
-      if (session.json && told.state !== event.kind.value.state)
+      if (told.events && told.state !== event.kind.value.state)
         await session.event({ event: 'job', job: jobId, state: event.kind.value.state });
       told.state = event.kind.value.state;
       return undefined;
     case 'progress':
-      line?.draw(event.kind.value);
-      if (session.json) await session.event(progressEvent(event.kind.value));
+      told.line?.draw(event.kind.value);
+      if (told.events) await session.event(progressEvent(event.kind.value));
       return undefined;
     case 'outcome':
       return event.kind.value;

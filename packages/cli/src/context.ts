@@ -2,7 +2,7 @@
 
 import type { Command } from 'commander';
 import { HoldfastError } from '@holdfast/shared/base/errors';
-import { readContextFile, writeContextFile, type Context } from './session/context-file.ts';
+import { readContextFile, unknownContext, writeContextFile, type Context } from './session/context-file.ts';
 import type { Session } from './session/session.ts';
 import { formatFields, formatTable } from './words/tables.ts';
 import { formatTime, isoTime } from './words/times.ts';
@@ -45,7 +45,7 @@ export function define(program: Command, session: Session): void {
 
 function known(contexts: Readonly<Record<string, Context>>, name: string): string {
   if (Object.hasOwn(contexts, name)) return name;
-  throw unknownContext(name, file);
+  throw unknownContext(name, contexts);
 }
 
 async function show(session: Session): Promise<void> {

@@ -313,6 +313,13 @@ describe('the verbs of the command line', () => {
     expect((await cli('source add site --host web-1 --path srv')).code).to.equal(2);
   });
 
+  it('a mistyped verb, option or context is met with what may have been meant', async () => {
+    expect((await cli('bakup web-1/site')).stderr).to.contain('Did you mean backup?');
+    expect((await cli('source ad x')).stderr).to.contain('Did you mean add?');
+    expect((await cli('backup --ful-read web-1/site')).stderr).to.contain('Did you mean --full-read?');
+    expect((await cli('status --context tets')).stderr).to.contain('Did you mean test?');
+  });
+
   it('source set sends only what was named, and clears with --no-…', async () => {
     const asked: SetSourceRequest[] = [];
     const other = await startFakeController({

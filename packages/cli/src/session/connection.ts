@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs';
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import { createRpcClient, openChannel } from '@holdfast/shared/rpc/channel';
 import { OperatorDefinition, type OperatorClient } from '@holdfast/shared/rpc/gen/holdfast/v1/operator';
-import { readContextFile, type Context } from './context-file.ts';
+import { readContextFile, unknownContext, type Context } from './context-file.ts';
 import type { Environment } from './environment.ts';
 import type { GlobalOptions } from './session.ts';
 
@@ -52,7 +52,7 @@ function chosenContext(environment: Environment, name: string | undefined): Cont
   const file = readContextFile(environment.contextFile);
   const context = file.contexts[name ?? file.current];
   if (name !== undefined && context === undefined) {
-    throw new HoldfastError('NOT_FOUND', `there is no context "${name}"`, { hint: 'See: holdfast context ls' });
+    throw unknownContext(name, file.contexts);
   }
   return context;
 }

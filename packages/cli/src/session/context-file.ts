@@ -6,6 +6,7 @@
 import { mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { HoldfastError } from '@holdfast/shared/base/errors';
+import { didYouMean, nearNames } from '@holdfast/shared/base/near-names';
 
 export interface Context {
   /** HOST:PORT */
@@ -44,6 +45,14 @@ export function readContextFile(path: string): ContextFile {
     throw error;
   }
   return parseContextFile(text, path);
+}
+
+/** For a name that no context has; near names are in the hint. */
+export function unknownContext(name: string, contexts: ContextFile['contexts']): HoldfastError {
+  const near = didYouMean(nearNames(name, Object.keys(contexts)));
+  return new HoldfastError('NOT_FOUND', `there is no context "${name}"`, {
+    hint: near || 'See: holdfast context ls',
+  });
 }
 
 export function writeContextFile(path: string, file: ContextFile): void {

@@ -1,4 +1,5 @@
 import { createRpcClient } from '@holdfast/shared/rpc/channel';
+import { HoldfastError } from '@holdfast/shared/base/errors';
 import { expect } from 'chai';
 import { HealthDefinition } from 'nice-grpc-server-health';
 
@@ -94,6 +95,20 @@ describe('a controller', () => {
     expect(await codeOf(test.owner.setSource({ source: 'web-5/none', spec: {}, fields: ['paths'] }))).to.equal(
       'NOT_FOUND',
     );
+  });
+
+  it('suggests the names of hosts and sources that may have been meant, of the same domain alone', async () => {
+    await test.enrolHost('mail-1');
+    await test.owner.addSource({ host: 'mail-1', spec: SPEC });
+    const hintOf = async (work: Promise<unknown>): Promise<unknown> =>
+      await work.then(
+        () => 'found',
+        (error: unknown) => (error instanceof HoldfastError ? error.hint : error),
+      );
+    expect(await hintOf(test.owner.getHost({ name: 'mial-1' }))).to.equal('Did you mean mail-1?');
+    expect(await hintOf(test.owner.getHost({ name: 'nothing-like-it' }))).to.equal('See: holdfast host ls');
+    expect(await hintOf(test.owner.startBackup({ source: 'mail-1/sit' }))).to.equal('Did you mean mail-1/site?');
+    expect(await hintOf(test.owner.getSource({ source: 'mail/site' }))).to.contain('mail-1/site');
   });
 
   it('4 takes no path and no hook that is not plain', () => {

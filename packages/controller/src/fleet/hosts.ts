@@ -7,6 +7,7 @@
 // error says which of these it is.
 
 import { HoldfastError } from '@holdfast/shared/base/errors';
+import { didYouMean, nearNames } from '@holdfast/shared/base/near-names';
 import type pg from 'pg';
 
 import { appendAudit } from './audit.ts';
@@ -50,14 +51,27 @@ export async function listHosts(client: Queryable, domainId: string): Promise<Ho
   return (await client.query<Host>(`${SELECT_HOST} where h.domain_id = $1 order by h.name`, [domainId])).rows;
 }
 
-/** Throws NOT_FOUND. */
+/** Throws NOT_FOUND, with near names of the same domain. */
 export async function findHost(client: Queryable, domainId: string, name: string): Promise<Host> {
   const { rows } = await client.query<Host>(`${SELECT_HOST} where h.domain_id = $1 and h.name = $2`, [domainId, name]);
   if (rows[0] === undefined) {
-    throw new HoldfastError('NOT_FOUND', `there is no host ${name}`, { hint: 'See: holdfast host ls' });
+    const names = await client.query<{ name: string }>('select name from host where domain_id = $1 limit $2', [
+      domainId,
+      NAMES_SEARCHED,
+    ]);
+    const near = didYouMean(
+      nearNames(
+        name,
+        names.rows.map((row) => row.name),
+      ),
+    );
+    throw new HoldfastError('NOT_FOUND', `there is no host ${name}`, { hint: near || 'See: holdfast host ls' });
   }
   return rows[0];
 }
+
+/** For a suggestion: not worth more. */
+export const NAMES_SEARCHED = 5_000;
 
 export async function listCertificates(client: Queryable, hostId: string): Promise<CertificateRow[]> {
   const { rows } = await client.query<CertificateRow>(

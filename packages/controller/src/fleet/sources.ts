@@ -6,7 +6,10 @@
 // Tested in api/controller.db.test.ts.
 
 import { HoldfastError } from '@holdfast/shared/base/errors';
+import { didYouMean, nearNames } from '@holdfast/shared/base/near-names';
 import type pg from 'pg';
+
+import { NAMES_SEARCHED } from './hosts.ts';
 
 type Queryable = pg.ClientBase | pg.Pool;
 
@@ -66,9 +69,25 @@ export async function findSource(
     [domainId, fullName.slice(0, slash), fullName.slice(slash + 1), removed],
   );
   if (rows[0] === undefined) {
-    throw new HoldfastError('NOT_FOUND', `there is no source ${fullName}`, { hint: 'See: holdfast source ls' });
+    throw new HoldfastError('NOT_FOUND', `there is no source ${fullName}`, {
+      hint: (await nearSources(client, domainId, fullName)) || 'See: holdfast source ls',
+    });
   }
   return rows[0];
+}
+
+async function nearSources(client: Queryable, domainId: string, fullName: string): Promise<string> {
+  const { rows } = await client.query<{ name: string }>(
+    `select h.name || '/' || s.name as name from source s join host h on h.id = s.host_id
+     where h.domain_id = $1 and s.removed_at is null limit $2`,
+    [domainId, NAMES_SEARCHED],
+  );
+  return didYouMean(
+    nearNames(
+      fullName,
+      rows.map((row) => row.name),
+    ),
+  );
 }
 
 /** Sources by id, removed ones too: snapshots outlive them. */

@@ -10,6 +10,7 @@ import { join } from 'node:path';
 
 import { deriveDomainKeys, SYSTEM_DOMAIN_ID } from '@holdfast/shared/format/keys';
 import { systemClock } from '@holdfast/shared/runtime/clock';
+import { collectLessOften } from '@holdfast/shared/runtime/collections';
 import type { Log } from '@holdfast/shared/runtime/log';
 
 import { serveHttp } from './api/http.ts';
@@ -79,6 +80,7 @@ export async function openFoundation(options: ControllerOptions, beside = false)
 
 export async function startController(options: ControllerOptions): Promise<Controller> {
   const { settings, log } = options;
+  collectLessOften();
   rmSync(join(settings.data, FILES.ready), { force: true });
   // In the order of starting; stopped from the end.
   const started: (() => Promise<void>)[] = [];

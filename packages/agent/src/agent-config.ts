@@ -1,8 +1,9 @@
 // The agent's configuration file: two lines after enrolment, a default for everything else.
 
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { readConfig } from '@holdfast/shared/runtime/config';
+import { makeDirectory } from '@holdfast/shared/runtime/make-directory';
 import { z } from 'zod';
 import { DEFAULT_WATCHES } from './sources/files/watch-budget.ts';
 
@@ -59,7 +60,7 @@ export function loadAgentConfig(places: ConfigPlaces): AgentConfig {
 export function writeFirstConfig(places: ConfigPlaces, stateDir: string, controllerAddress: string): boolean {
   const path = configFile(places);
   if (existsSync(path)) return false;
-  mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
+  makeDirectory(dirname(path), 0o755);
   // A JSON string is a YAML string.
   const lines = `controller: ${JSON.stringify(controllerAddress)}\nstate: ${JSON.stringify(resolve(stateDir))}\n`;
   writeFileSync(path, lines, { mode: 0o644, flag: 'wx' });

@@ -5,13 +5,14 @@
 //
 // Tested in api/controller.db.test.ts.
 
-import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { deriveDomainKeys, SYSTEM_DOMAIN_ID } from '@holdfast/shared/format/keys';
 import { systemClock } from '@holdfast/shared/runtime/clock';
 import { collectLessOften } from '@holdfast/shared/runtime/collections';
 import type { Log } from '@holdfast/shared/runtime/log';
+import { makeDirectory } from '@holdfast/shared/runtime/make-directory';
 
 import { serveHttp } from './api/http.ts';
 import { makeMetrics } from './api/metrics.ts';
@@ -59,7 +60,7 @@ export interface Foundation {
 /** Opens the catalog and what the first start makes. The caller closes the catalog. `beside`: another controller may run on it. */
 export async function openFoundation(options: ControllerOptions, beside = false): Promise<Foundation> {
   const { data } = options.settings;
-  mkdirSync(data, { recursive: true, mode: 0o755 });
+  makeDirectory(data, 0o755);
   const masterKey = masterKeyFrom(options.masterKey ?? readOrCreateMasterKey(join(data, FILES.masterKey)));
   const catalog = await openCatalog({
     directory: data,
@@ -147,7 +148,7 @@ export function vaultDirectory(settings: Settings): string {
 
 async function startVault(options: ControllerOptions, { catalog, masterKey }: Foundation): Promise<Vault> {
   const directory = vaultDirectory(options.settings);
-  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  makeDirectory(directory, 0o700);
   return await openVault({
     catalog,
     storage: await openLocalDirectory(directory),

@@ -8,9 +8,10 @@
 // its directory 0700; an identity never appears in a log or an error message.
 
 import { randomUUID } from 'node:crypto';
-import { chmodSync, mkdirSync, readFileSync } from 'node:fs';
+import { chmodSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { HoldfastError } from '@holdfast/shared/base/errors';
+import { makeDirectory } from '@holdfast/shared/runtime/make-directory';
 import { z } from 'zod';
 import { replaceFileDurably, systemFiles, type DurableFiles } from './durable-file.ts';
 
@@ -68,7 +69,7 @@ const pendingSchema = z.strictObject({
 
 /** Makes the state directory (0700), or takes away what others may do in it. */
 export function prepareStateDir(stateDir: string): void {
-  mkdirSync(stateDir, { recursive: true, mode: 0o700 });
+  makeDirectory(stateDir, 0o700);
   chmodSync(stateDir, 0o700);
 }
 

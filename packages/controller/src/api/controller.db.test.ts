@@ -56,13 +56,13 @@ describe('a controller', () => {
 
   it('changes what was named of a source: it stays the same source, the change is audited, and its agent hears of it', async () => {
     const host = await test.enrolHost('web-5');
+    const told = Promise.withResolvers<void>();
     const agent = test.control(host).connect(
       (async function* hello() {
         yield { kind: { $case: 'hello' as const, value: { protocolMin: 1, protocolMax: 1, processId: 'p' } } };
         await told.promise;
       })(),
     );
-    const told = Promise.withResolvers<void>();
     const lists: (readonly string[] | undefined)[] = [];
     const listening = (async () => {
       for await (const { kind } of agent) {

@@ -4,15 +4,13 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import type { ByteString } from '@holdfast/shared/base/byte-string';
 import { toHoldfastError } from '@holdfast/shared/base/errors';
-import { ObjectKind } from '@holdfast/shared/format/envelope';
-import { type EmittedNode, ManifestBuilder, type ManifestRoot } from '@holdfast/shared/format/manifest/builder';
+import { ManifestBuilder, type ManifestRoot } from '@holdfast/shared/format/manifest/builder';
 import { buildFromChanges } from '@holdfast/shared/format/manifest/changes';
 import type { NodeReference } from '@holdfast/shared/format/manifest/entry';
 import { readSync, streamSync } from '@holdfast/shared/format/manifest/node-store';
 import { PreviousManifest } from '@holdfast/shared/format/manifest/previous-manifest';
 import { leaves } from '@holdfast/shared/format/manifest/reader';
 import { ContentBuilder } from '@holdfast/shared/format/manifest/segment-tree';
-import { seal } from '@holdfast/shared/format/seal';
 import type { FilesSource } from '../jobs/job.ts';
 import { Warnings } from '../jobs/warnings.ts';
 import { ExcludeRules } from '../scan/exclude-rules.ts';
@@ -26,6 +24,7 @@ import { ContentReader } from './content-reader.ts';
 import { DeadBytes } from './dead-bytes.ts';
 import type { ProducerWorkerData, ScanMessage, ScanSettings } from './messages.ts';
 import { NodeCache } from './node-cache.ts';
+import { nodePorts, type SealedNodeReference } from './node-ports.ts';
 import { type PreviousCursor, SelectedPrevious } from './previous-cursor.ts';
 import { Pressure } from './pressure.ts';
 import { Scan, type ScanWarning } from './scan.ts';
@@ -39,10 +38,6 @@ const PROGRESS_MS = 100;
 /** Looking at the clock costs more than an unchanged entry. */
 const ENTRIES_BETWEEN_LOOKS = 256;
 const BYTES_BETWEEN_LOOKS = 4 * 1024 * 1024;
-
-interface SealedNodeReference extends NodeReference {
-  readonly envelope: Buffer<ArrayBuffer>;
-}
 
 function post(message: ScanMessage, transfer: ArrayBuffer[] = []): void {
   parentPort!.postMessage(message, transfer);
@@ -58,20 +53,7 @@ function run(changedPaths: readonly ByteString[] | undefined): void {
   const baseRoot =
     base === undefined ? undefined : { id: Buffer.from(base.root.id), proof: Buffer.from(base.root.proof) };
 
-  const ports = {
-    node: Buffer.from(keys.node),
-    sealNode(references: Buffer, payload: Buffer): SealedNodeReference {
-      const { id, proof, envelope } = seal(keys, ObjectKind.manifestNode, references, payload);
-      return { id, proof, envelope };
-    },
-    onNode(node: EmittedNode<SealedNodeReference>): void {
-      const { id, envelope } = node.sealed;
-      cache.append(id, node);
-      pressure.hold(envelope.length);
-      const { sealed: afterChunks } = lane;
-      post({ kind: 'node', id, envelope, referenceProofs: node.proofs, afterChunks }, [envelope.buffer]);
-    },
-  };
+  const ports = nodePorts(keys, cache, pressure, lane, post);
   const changes = changedPaths === undefined || baseRoot === undefined ? undefined : new ChangeList();
   const manifest = new ManifestBuilder<SealedNodeReference>(ports);
   const assembler = new Assembler(changes ?? manifest, new ContentBuilder<SealedNodeReference>(ports));

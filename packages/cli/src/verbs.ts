@@ -30,6 +30,11 @@ export const verbs: readonly Verb[] = [
   { name: 'restore', summary: 'bring a snapshot, or some paths of it, to a host', load: () => import('./restore.ts') },
   { name: 'verify', summary: 'read and check snapshots without writing anything', load: () => import('./verify.ts') },
   {
+    name: 'blueprint',
+    summary: 'what a server is, and what changed about it',
+    load: () => import('./blueprint.ts'),
+  },
+  {
     name: 'job',
     summary: 'list, watch and cancel backups, restores and verifications',
     load: () => import('./job.ts'),

@@ -9,16 +9,17 @@
 //   R3 content that the same path had before is neither compressed nor sent again;
 //   R4 a file whose reading fails leaves nothing behind in the next one.
 
-import { BUNDLE_FILE_LIMIT_BYTES, bundleCloses } from '@holdfast/shared/format/bundle';
-import { CHUNK_MAX_BYTES, Chunker, gearTable, NEED_MORE } from '@holdfast/shared/format/chunker';
+import { BUNDLE_FILE_LIMIT_BYTES } from '@holdfast/shared/format/bundle';
+import { CHUNK_MAX_BYTES } from '@holdfast/shared/format/chunker';
 import type { DomainKeys } from '@holdfast/shared/format/keys';
 import type { Content, PlacedChunk, PlacedNode } from '@holdfast/shared/format/manifest/entry';
 import type { SyncNodeStore } from '@holdfast/shared/format/manifest/node-store';
 import { statSize } from '@holdfast/shared/format/manifest/stat-record';
-import { tagOf } from '@holdfast/shared/format/tag';
 import type { Extent } from '../os/extents.ts';
 import type { OpenedFile } from '../scan/opened-file.ts';
-import type { ChunkSlot, OpenFile, PendingSegment } from './assembler.ts';
+import type { ChunkSlot, OpenFile } from './assembler.ts';
+import { Bundler } from './bundler.ts';
+import { ChunkCutter } from './chunk-cutter.ts';
 import type { DeadBytes } from './dead-bytes.ts';
 import { PreviousSegments } from './previous-segments.ts';
 import type { SealingLane } from './sealing-lane.ts';
@@ -56,14 +57,14 @@ export interface ContentRead {
 
 export class ContentReader {
   readonly #deps: ContentReaderDeps;
-  readonly #chunker: Chunker;
-  /** The slot that the files of the open bundle wait for; its bytes are the pending ones of `bundles`. */
-  #bundle: ChunkSlot | undefined;
+  readonly #cutter: ChunkCutter;
+  readonly #bundler: Bundler;
   #bytesRead = 0;
 
   constructor(deps: ContentReaderDeps) {
     this.#deps = deps;
-    this.#chunker = new Chunker(gearTable(deps.keys));
+    this.#cutter = new ChunkCutter(deps);
+    this.#bundler = new Bundler(deps);
   }
 
   get bytesRead(): number {
@@ -78,13 +79,14 @@ export class ContentReader {
       const extents = oneBlock ? undefined : file.extents();
       const dense = extents === undefined || (extents.length === 1 && extents[0]!.kind === 'data');
       const small = size < BUNDLE_FILE_LIMIT_BYTES && dense;
-      const room = small ? this.#deps.bundles.room(size) : undefined;
+      const room = small ? this.#bundler.room(size) : undefined;
       const length =
         room === undefined ? this.#readLarge(file, extents!, into, previous) : this.#readSmall(file, room, size);
       const same = file.stillTheSame() && length === size;
       const again = !same && reading < READINGS && (small || into.restart());
       if (again) continue;
-      const kept = room !== undefined && length > 0 && !this.#bundleUp(room.subarray(0, length), into, previous);
+      const bytes = room?.subarray(0, length);
+      const kept = bytes !== undefined && length > 0 && !this.#bundler.take(bytes, into, previous?.content);
       return { size: length, fuzzy: !same, kept };
     }
   }
@@ -99,37 +101,17 @@ export class ContentReader {
 
   /** Gives the open bundle to be sealed, whatever its length. */
   closeBundle(): void {
-    const { bundles, lane } = this.#deps;
-    if (this.#bundle === undefined) return;
-    lane.submit(bundles, bundles.lend(bundles.pending), this.#bundle);
-    this.#bundle = undefined;
+    this.#bundler.close();
   }
 
   get bundleOpen(): boolean {
-    return this.#bundle !== undefined;
+    return this.#bundler.open;
   }
 
   #readSmall(file: OpenedFile, room: Buffer, size: number): number {
     const length = readFully(file, room, size, 0);
     this.#bytesRead += length;
     return length;
-  }
-
-  /** `bytes` stand behind the open bundle's; they join it, unless the path had the same before: then false. */
-  #bundleUp(bytes: Buffer, into: OpenFile, previous: PreviousContent | undefined): boolean {
-    const { bundles, keys, dead } = this.#deps;
-    const { length } = bytes;
-    const tag = tagOf(keys, bytes);
-    const old = onlySegment(previous?.content);
-    if (old !== undefined && old.length === length && old.tag.equals(tag) && !dead.repacks(old.chunk)) {
-      into.add({ kind: 'data', slot: { reference: old.chunk }, offset: old.offset, length, tag });
-      return false;
-    }
-    this.#bundle ??= { reference: undefined };
-    into.add({ kind: 'data', slot: this.#bundle, offset: bundles.pending, length, tag });
-    bundles.filled(length);
-    if (bundleCloses(bundles.pending, tag)) this.closeBundle();
-    return true;
   }
 
   #readLarge(
@@ -166,7 +148,7 @@ export class ContentReader {
     let position = extent.offset;
     let end = extent.offset + extent.length;
     let cutAt = extent.offset;
-    this.#chunker.reset();
+    this.#cutter.reset();
     while (cutAt < end) {
       if (position < end && chunks.pending < CHUNK_MAX_BYTES) {
         const wanted = Math.min(READ_BYTES, end - position);
@@ -177,39 +159,14 @@ export class ContentReader {
         if (got < wanted) end = position;
         lane.throwIfCancelled();
       }
-      const pending = chunks.pendingBytes();
-      if (pending.length === 0) break;
-      const length = this.#chunker.cut(pending, 0, pending.length, position >= end);
-      if (length === NEED_MORE) continue;
-      into.add(this.#segmentOf(pending.subarray(0, length), cutAt, before));
-      cutAt += length;
+      if (chunks.pending === 0) break;
+      const segment = this.#cutter.cut(position >= end, cutAt, before);
+      if (segment === undefined) continue;
+      into.add(segment);
+      cutAt += segment.length;
     }
     return cutAt - extent.offset;
   }
-
-  /** Takes `piece`, the first bytes pending, out of the slab and says what it is. */
-  #segmentOf(piece: Buffer, offset: number, before: PreviousSegments | undefined): PendingSegment {
-    const { chunks, keys, lane } = this.#deps;
-    const { length } = piece;
-    if (this.#chunker.lastWasZeros) {
-      chunks.skip(length);
-      return { kind: 'zeros', length };
-    }
-    const tag = tagOf(keys, piece);
-    const old = before?.find(tag, length, offset);
-    if (old !== undefined && !this.#deps.dead.repacks(old.chunk)) {
-      chunks.skip(length);
-      return { kind: 'data', slot: { reference: old.chunk }, offset: old.offset, length, tag };
-    }
-    const slot = lane.submit(chunks, chunks.lend(length));
-    return { kind: 'data', slot, offset: 0, length, tag };
-  }
-}
-
-function onlySegment(content: Content<PlacedChunk, PlacedNode> | undefined) {
-  if (content?.kind !== 'segments' || content.segments.length !== 1) return undefined;
-  const segment = content.segments[0]!;
-  return segment.kind === 'data' ? segment : undefined;
 }
 
 function readFully(file: OpenedFile, buffer: Buffer, length: number, position: number): number {

@@ -87,7 +87,7 @@ class Copier {
         this.#options.onError(path, error);
       }
     }
-    this.#target.finish((path: string, error: HoldfastError) => {
+    this.#target.settle((path: string, error: HoldfastError) => {
       if (this.#options.onError === undefined) throw error;
       this.#options.onError(path, error);
     });

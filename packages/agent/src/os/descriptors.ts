@@ -89,6 +89,11 @@ export function syncFileSystem(fd: number): number {
   return answer(libc.syncfs(fd));
 }
 
+/** The same in another thread, so that this one goes on. Resolves when it is done; how it went is not said. */
+export function syncFileSystemLater(fd: number): Promise<void> {
+  return new Promise((resolve) => libc.syncfs.async(fd, () => resolve()));
+}
+
 /** Runs `use` with a descriptor that is closed afterwards, whatever happens. */
 export function withDescriptor<T>(fd: number, use: (fd: number) => T): T {
   try {

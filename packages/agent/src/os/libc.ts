@@ -8,7 +8,7 @@
 // x86-64 and arm64 Linux both conventions pass integers and pointers alike. The symbols come from the running process,
 // so it is the same C library that Node uses, whichever that is.
 
-import koffi from 'koffi';
+import koffi, { type KoffiFunc } from 'koffi';
 
 const library = koffi.load(null);
 
@@ -55,7 +55,7 @@ const fallocate: (fd: number, mode: number, offset: number, length: number) => n
   ['int', 'int', 'int64_t', 'int64_t'],
 );
 const fsync: (fd: number) => number = library.func('fsync', 'int', ['int']);
-const syncfs: (fd: number) => number = library.func('syncfs', 'int', ['int']);
+const syncfs: KoffiFunc<(fd: number) => number> = library.func('syncfs', 'int', ['int']);
 const ioctl: (fd: number, request: number, argument: Buffer) => number = library.func('ioctl', 'int', [
   'int',
   'uint64_t',

@@ -111,12 +111,14 @@ export type RestoreTask =
       readonly chunks: readonly PostedChunk[];
     }
   | { readonly kind: 'links'; readonly links: readonly PostedLink[] }
-  /** Keeps directories' metadata for `finish`. */
+  /** Keeps directories' metadata for `settle`. */
   | { readonly kind: 'directories'; readonly directories: readonly PostedDirectory[] }
   /** Removes from a directory what is not among `names`; in a dry run only counts it. */
   | { readonly kind: 'prune'; readonly directory: ByteString; readonly names: ReadonlySet<ByteString> }
-  /** The deferred directories, then everything durable. After all other tasks of all threads. */
-  | { readonly kind: 'finish' }
+  /** What had to wait for the end: directories' metadata, and flags. After all other tasks of all threads. */
+  | { readonly kind: 'settle' }
+  /** Makes durable what all threads wrote. After every `settle`. */
+  | { readonly kind: 'sync' }
   /** Gives up open files and closes the target. */
   | { readonly kind: 'close' };
 

@@ -100,8 +100,10 @@ export class RestoreThread {
         return this.#deferDirectories(task);
       case 'prune':
         return this.#prune(task);
-      case 'finish':
-        return this.#existingTarget().finish((path, error) => this.#result.warn('metadata', path, error.message));
+      case 'settle':
+        return this.#existingTarget().settle((path, error) => this.#result.warn('metadata', path, error.message));
+      case 'sync':
+        return this.#existingTarget().sync();
       case 'close':
         this.#large.closeAll();
         this.#target?.close();

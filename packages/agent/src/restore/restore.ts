@@ -39,6 +39,7 @@ import { Selection } from './selection.ts';
 import { prepareTarget } from './prepare-target.ts';
 import { WorkerPool } from './worker-pool.ts';
 import { WorkInFlight } from './work-in-flight.ts';
+import { WriteBack } from './write-back.ts';
 
 /** More threads would hold more opened chunks than the agent's memory allows, and the disk is the limit before. */
 const MAX_THREADS = 4;
@@ -124,6 +125,8 @@ async function writeAll(
     workerData: data,
     maxHeapMb: THREAD_HEAP_MB,
   });
+  const writeBack =
+    data.target !== undefined && (mode === 'write' || mode === 'delta') ? new WriteBack(data.target.path) : undefined;
   try {
     const run = new RestoreRun({
       snapshot,
@@ -137,7 +140,10 @@ async function writeAll(
       window,
       work,
       tally,
-      onAnswer: () => onProgress(tally.progress(phase, filesTotal, bytesTotal)),
+      onAnswer: () => {
+        writeBack?.wrote(tally.bytes);
+        onProgress(tally.progress(phase, filesTotal, bytesTotal));
+      },
     });
     await run.run();
     if (mode === 'write' || mode === 'delta') await finish(pool, tally);
@@ -149,6 +155,7 @@ async function writeAll(
   } finally {
     signal.removeEventListener('abort', cancel);
     await work.settle();
+    await writeBack?.close();
     await closeThreads(pool);
   }
 }
@@ -158,8 +165,12 @@ async function finish(pool: WorkerPool<RestoreTask, RestoreAnswer>, tally: Resto
   const threads = Array.from({ length: pool.size }, (_, thread) => thread).filter(
     (thread) => thread !== DIRECTORY_THREAD,
   );
-  const answers = await Promise.all(threads.map((thread) => pool.run(thread, { kind: 'finish' }, 0)));
-  for (const answer of [...answers, await pool.run(DIRECTORY_THREAD, { kind: 'finish' }, 0)]) tally.add(answer);
+  const runAll = (which: readonly number[], kind: 'settle' | 'sync'): Promise<RestoreAnswer[]> =>
+    Promise.all(which.map((thread) => pool.run(thread, { kind }, 0)));
+  const flags = await runAll(threads, 'settle');
+  const directories = await runAll([DIRECTORY_THREAD], 'settle');
+  const durable = await runAll([...threads, DIRECTORY_THREAD], 'sync');
+  for (const answer of [...flags, ...directories, ...durable]) tally.add(answer);
 }
 
 /** Each gives up the files it has open, so that nothing half-written keeps a name. */

@@ -134,9 +134,10 @@ describe('failing target (root alone)', () => {
     });
     write('mnt/a', 1);
     write('mnt/a', 2);
-    target.finish((path, error) => {
+    target.settle((path, error) => {
       throw new Error(path, { cause: error });
     });
+    target.sync();
     expect(lstatSync(`${dir}/a`).size).to.equal(2);
     expect(failure(() => target!.remove('mnt')).code).to.equal('FAILED_PRECONDITION');
     expect(failure(() => write('mnt', 1)).code).to.equal('FAILED_PRECONDITION');

@@ -97,9 +97,10 @@ describe('restore target', () => {
   }
 
   function finish(): void {
-    target.finish((path, error) => {
+    target.settle((path, error) => {
       throw new Error(path, { cause: error });
     });
+    target.sync();
   }
 
   /** Everything beneath `outside`: nothing there may ever change. */
@@ -337,7 +338,7 @@ describe('restore target', () => {
     target.deferDirectory('a', metadata(S_IFDIR | 0o755));
     target.deferDirectory('b', metadata(S_IFDIR | 0o755));
     const failed: string[] = [];
-    target.finish((path, error) => failed.push(`${path} ${error.code}`));
+    target.settle((path, error) => failed.push(`${path} ${error.code}`));
     expect(failed).to.deep.equal(['b NOT_FOUND']);
     expect(lstatSync(`${dir}/a`).mode & 0o777).to.equal(0o755);
   });

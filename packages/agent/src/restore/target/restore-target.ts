@@ -261,17 +261,21 @@ export class RestoreTarget {
     removeTree(directory.fd, name, path, directory.device);
   }
 
-  /** Keeps a directory's metadata until `finish`. The stat record is copied. */
+  /** Keeps a directory's metadata until `settle`. The stat record is copied. */
   deferDirectory(path: ByteString, metadata: EntryMetadata): void {
     this.#deferred.addDirectory(path, metadata);
   }
 
   /**
-   * Sets the metadata of the deferred directories, deepest first, and the inode flags that had to wait, then makes all of
-   * it durable. A directory that fails is given to `onError` and the rest goes on. Every thread must have written its last before.
+   * Sets the metadata of the deferred directories, deepest first, and the inode flags that had to wait. A directory that fails is
+   * given to `onError` and the rest goes on. Every thread must have written its last before.
    */
-  finish(onError: (path: ByteString, error: HoldfastError) => void): void {
+  settle(onError: (path: ByteString, error: HoldfastError) => void): void {
     this.#deferred.apply(this.#directories, this.#metadata, onError);
+  }
+
+  /** Makes durable what was written to the file systems met here, by any thread, since `open`. Throws what writing any of it back met. */
+  sync(): void {
     for (const fd of this.#directories.fileSystems()) succeed(syncFileSystem(fd), 'syncfs', 'make durable', '');
   }
 

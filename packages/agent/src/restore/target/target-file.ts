@@ -4,7 +4,7 @@
 // has no name of its own, or mode 0600, until `finish`; one that is there was only opened if it has a single name (threat 37).
 // Writing into it in place shows the new content to whoever holds it open: a new file that replaces it does not.
 //
-// Ranges that are never written stay holes. Nothing is synced here: `RestoreTarget.finish` makes all of it durable.
+// Ranges that are never written stay holes. Nothing is synced here: `RestoreTarget.sync` makes all of it durable.
 
 import type { ByteString } from '@holdfast/shared/base/byte-string';
 import { HoldfastError } from '@holdfast/shared/base/errors';

@@ -1,0 +1,242 @@
+// SnapshotWriter over the backup's seal threads: entries go to the sorter as soon as all of their chunks have ids.
+
+import type { ByteString } from '@holdfast/shared/base/byte-string';
+import { HoldfastError } from '@holdfast/shared/base/errors';
+import { BUNDLE_FILE_LIMIT_BYTES } from '@holdfast/shared/format/bundle';
+import { CHUNK_MAX_BYTES } from '@holdfast/shared/format/chunker';
+import { type Entry, newEntry } from '@holdfast/shared/format/manifest/entry';
+import type { SyncNodeStore } from '@holdfast/shared/format/manifest/node-store';
+import { checkPath } from '@holdfast/shared/format/manifest/paths';
+import {
+  encodeStat,
+  S_IFDIR,
+  S_IFLNK,
+  S_IFREG,
+  statSize,
+  statType,
+} from '@holdfast/shared/format/manifest/stat-record';
+import type { Warnings } from '../../jobs/warnings.ts';
+import type { Assembler, OpenFile } from '../assembler.ts';
+import type { Bundler } from '../bundler.ts';
+import type { ChunkCutter } from '../chunk-cutter.ts';
+import { PreviousSegments } from '../previous-segments.ts';
+import type { Slabs } from '../slabs.ts';
+import type { EntryMetadata, OpenStream, SnapshotWriter } from '../snapshot-writer.ts';
+import type { PreviousEntries } from './previous-entries.ts';
+import type { ProducerProgress } from './progress.ts';
+
+/** Entries that may wait for the open bundle before it is closed early. */
+const MOST_WAITING = 4_096;
+/** Bytes taken into the slab at once. */
+const PIECE_BYTES = CHUNK_MAX_BYTES;
+
+export interface EntryWriterDeps {
+  /** Entries of small files and of what has no content; and of files that are written as streams. */
+  readonly small: Assembler;
+  readonly large: Assembler;
+  readonly bundler: Bundler;
+  readonly cutter: ChunkCutter;
+  readonly chunks: Slabs;
+  readonly nodes: SyncNodeStore;
+  readonly previous: PreviousEntries;
+  readonly warnings: Warnings;
+  readonly progress: ProducerProgress;
+  readonly throwIfCancelled: () => void;
+}
+
+export class EntryWriter implements SnapshotWriter {
+  readonly #deps: EntryWriterDeps;
+  #open: ByteString | undefined;
+
+  constructor(deps: EntryWriterDeps) {
+    this.#deps = deps;
+  }
+
+  directory(path: ByteString, metadata: EntryMetadata): void {
+    this.#begin(path);
+    this.#deps.small.add(entryOf(path, S_IFDIR, metadata, 0), false);
+  }
+
+  symlink(path: ByteString, target: ByteString, metadata: EntryMetadata): void {
+    this.#begin(path);
+    const entry = entryOf(path, S_IFLNK, metadata, target.length);
+    this.#deps.small.add({ ...entry, linkTarget: target }, false);
+  }
+
+  smallFile(path: ByteString, metadata: EntryMetadata, bytes: Uint8Array): void {
+    this.#begin(path);
+    const { small, bundler, previous, progress } = this.#deps;
+    const { length } = bytes;
+    if (length > BUNDLE_FILE_LIMIT_BYTES) {
+      throw new HoldfastError('INVALID_ARGUMENT', `a small file has at most 256 KiB, not ${length} bytes`);
+    }
+    const file = small.openFile();
+    if (length > 0) {
+      const room = bundler.room(length).subarray(0, length);
+      room.set(bytes);
+      bundler.take(room, file, previous.find(path)?.content);
+    }
+    file.complete(entryOf(path, S_IFREG, metadata, length), false);
+    small.drain();
+    if (bundler.open && small.waiting > MOST_WAITING) bundler.close();
+    progress.content(path, length, length);
+    progress.file(path);
+  }
+
+  stream(path: ByteString): OpenStream {
+    this.#begin(path);
+    const { previous, nodes, cutter, chunks, large, progress, throwIfCancelled } = this.#deps;
+    const before = previous.find(path);
+    const isFile = before !== undefined && statType(before.stat) === 'file';
+    cutter.reset();
+    this.#open = path;
+    const writer = new StreamWriter(path, large.openFile(), {
+      cutter,
+      chunks,
+      before: isFile ? new PreviousSegments(nodes, before.content, statSize(before.stat)) : undefined,
+      progress,
+      throwIfCancelled,
+      onEnd: () => {
+        this.#open = undefined;
+        large.drain();
+      },
+    });
+    return writer;
+  }
+
+  pages(path: ByteString, _pageBytes: number): OpenStream {
+    return this.stream(path);
+  }
+
+  warn(code: string, path: ByteString, message: string): void {
+    this.#deps.warnings.add(code, path, message);
+  }
+
+  /** Nothing may be written afterwards. Throws INVALID_ARGUMENT while a file is open. */
+  finish(): void {
+    this.#mustBeClosed();
+    this.#deps.bundler.close();
+  }
+
+  #begin(path: ByteString): void {
+    this.#deps.throwIfCancelled();
+    this.#mustBeClosed();
+    checkPath(path);
+  }
+
+  #mustBeClosed(): void {
+    if (this.#open !== undefined) {
+      throw new HoldfastError('INVALID_ARGUMENT', `"${this.#open}" is still open: one file is written at a time`);
+    }
+  }
+}
+
+interface StreamDeps {
+  readonly cutter: ChunkCutter;
+  readonly chunks: Slabs;
+  readonly before: PreviousSegments | undefined;
+  readonly progress: ProducerProgress;
+  readonly throwIfCancelled: () => void;
+  readonly onEnd: () => void;
+}
+
+/** A file as content-defined chunks, its bytes in order. */
+class StreamWriter implements OpenStream {
+  readonly #path: ByteString;
+  readonly #file: OpenFile;
+  readonly #deps: StreamDeps;
+  #ended = false;
+  /** Where the first byte that is not yet cut stands. */
+  #cutAt = 0;
+  #length = 0;
+
+  constructor(path: ByteString, file: OpenFile, deps: StreamDeps) {
+    this.#path = path;
+    this.#file = file;
+    this.#deps = deps;
+  }
+
+  get length(): number {
+    return this.#length;
+  }
+
+  write(bytes: Uint8Array): void {
+    this.#check();
+    const { chunks, progress } = this.#deps;
+    for (let at = 0; at < bytes.length;) {
+      const part = bytes.subarray(at, at + PIECE_BYTES - chunks.pending);
+      chunks.room(part.length).set(part);
+      chunks.filled(part.length);
+      at += part.length;
+      this.#length += part.length;
+      progress.content(this.#path, part.length, part.length);
+      if (chunks.pending >= PIECE_BYTES) this.#cut(false);
+    }
+  }
+
+  skip(length: number, kind: 'hole' | 'zeros'): void {
+    this.#check();
+    if (length === 0) return;
+    this.#cut(true);
+    this.#deps.cutter.reset();
+    this.#file.add({ kind, length });
+    this.#length += length;
+    this.#cutAt += length;
+    this.#deps.progress.content(this.#path, length, 0);
+  }
+
+  end(metadata: EntryMetadata): void {
+    this.#check();
+    this.#cut(true);
+    this.#ended = true;
+    this.#file.complete(entryOf(this.#path, S_IFREG, metadata, this.#length), false);
+    this.#deps.progress.file(this.#path);
+    this.#deps.onEnd();
+  }
+
+  abandon(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#deps.chunks.skipAll();
+    this.#file.abandon();
+    this.#deps.onEnd();
+  }
+
+  #cut(atEnd: boolean): void {
+    const { cutter, before } = this.#deps;
+    for (;;) {
+      const segment = cutter.cut(atEnd, this.#cutAt, before);
+      if (segment === undefined) return;
+      this.#file.add(segment);
+      this.#cutAt += segment.length;
+    }
+  }
+
+  #check(): void {
+    this.#deps.throwIfCancelled();
+    if (this.#ended) throw new HoldfastError('INVALID_ARGUMENT', `"${this.#path}" has ended`);
+  }
+}
+
+function entryOf(path: ByteString, type: number, metadata: EntryMetadata, size: number): Entry {
+  const { mode, uid, gid, user, group, mtimeMs } = metadata;
+  const seconds = Math.floor(mtimeMs / 1000);
+  const ns = Math.round((mtimeMs - seconds * 1000) * 1e6) % 1e9;
+  const stat = encodeStat({
+    mode: type | (mode & PERMISSIONS),
+    uid,
+    gid,
+    nlink: 1,
+    size,
+    ino: 0n,
+    mtimeSeconds: seconds,
+    mtimeNs: ns,
+    ctimeSeconds: seconds,
+    ctimeNs: ns,
+    rdevMajor: 0,
+    rdevMinor: 0,
+  });
+  return newEntry(path, stat, { user, group });
+}
+
+const PERMISSIONS = 0o7777;

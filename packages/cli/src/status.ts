@@ -36,6 +36,9 @@ function statusFields(status: GetStatusResponse) {
       packs: Number(vault?.packs ?? 0),
       snapshots: Number(vault?.snapshots ?? 0),
       freeBytes: Number(vault?.freeBytes ?? 0),
+      reserveBytes: Number(vault?.reserveBytes ?? 0),
+      quotaBytes: Number(vault?.quotaBytes ?? 0),
+      trouble: vault?.trouble || null,
     },
   };
 }
@@ -52,9 +55,10 @@ function statusWords(status: GetStatusResponse, nowMs: number, width: number | u
     sections.push(status.running.map((job) => `${job.kind} of ${job.source} is ${job.state} (${job.id})\n`).join(''));
   }
   if (status.vault !== undefined) {
-    const { snapshots, storedBytes, packs, freeBytes } = status.vault;
+    const { snapshots, storedBytes, packs, freeBytes, quotaBytes } = status.vault;
+    const quota = quotaBytes === 0n ? '' : ` of ${formatSize(Number(quotaBytes))}`;
     sections.push(
-      `Vault: ${formatCount(Number(snapshots))} snapshots in ${formatSize(Number(storedBytes))} (${formatCount(Number(packs))} packs), ` +
+      `Vault: ${formatCount(Number(snapshots))} snapshots in ${formatSize(Number(storedBytes))}${quota} (${formatCount(Number(packs))} packs), ` +
         `${formatSize(Number(freeBytes))} free. Controller ${status.controllerVersion}.\n`,
     );
   }

@@ -8,6 +8,7 @@
 import { renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
+import { HoldfastError } from '@holdfast/shared/base/errors';
 import { deriveDomainKeys, SYSTEM_DOMAIN_ID } from '@holdfast/shared/format/keys';
 import { systemClock } from '@holdfast/shared/runtime/clock';
 import { collectLessOften } from '@holdfast/shared/runtime/collections';
@@ -25,7 +26,8 @@ import { openFleetEvents } from './fleet/fleet-events.ts';
 import { openJobNewsDesk } from './fleet/job-news.ts';
 import { masterKeyFrom, readOrCreateMasterKey, type MasterKey } from './fleet/master-key.ts';
 import { describeSource } from './api/source-identity.ts';
-import { parseEndpoint, type Settings } from './settings.ts';
+import { listDomains } from './fleet/domains.ts';
+import { parseEndpoint, quotaOf, type Settings } from './settings.ts';
 import type { Vault } from './vault/contract.ts';
 import { openLocalDirectory } from './vault/local-directory.ts';
 import { openVault } from './vault/vault.ts';
@@ -110,15 +112,21 @@ export async function startController(options: ControllerOptions): Promise<Contr
       news,
       hub,
       version: VERSION,
-      vaultDirectory: vaultDirectory(settings),
     });
     started.push(() => serving.stop());
     started.push(() => hub.stop());
     const { port, connections } = serving;
 
-    const registry = makeMetrics({ catalog: foundation.catalog, connections, connectedHosts: () => hub.count() });
+    const registry = makeMetrics({
+      catalog: foundation.catalog,
+      connections,
+      connectedHosts: () => hub.count(),
+      vaultState: () => vault.state(),
+    });
     const http = await serveHttp(parseEndpoint(settings.metrics), registry, async () => {
       await foundation.catalog.pool.query('select 1');
+      const { trouble } = vault.state();
+      if (trouble !== '') throw new HoldfastError('STORAGE_FAILED', trouble);
     });
     started.push(() => http.close());
     const ready = { pid: process.pid, port, metricsPort: http.port, caFingerprint: foundation.authority.fingerprint };
@@ -158,6 +166,11 @@ async function startVault(options: ControllerOptions, { catalog, masterKey }: Fo
     grantKey: masterKey.derive('grants'),
     describeSource: (sourceId) => describeSource(catalog.pool, sourceId),
     soleWriter: options.databaseUrl === undefined,
+    reserveBytes: options.settings.reserve,
+    quotaBytes: async (domainId) => {
+      const domain = (await listDomains(catalog.pool)).find(({ id }) => id === domainId);
+      return domain === undefined ? 0 : quotaOf(options.settings, domain.name);
+    },
   });
 }
 

@@ -6,6 +6,9 @@
 //   names: [backup.example.net]       further names of the server's certificate
 //   metrics: 127.0.0.1:7401           /metrics and /healthz; port 0: any free one
 //   vault: /srv/holdfast              the packs, when they are to stand elsewhere
+//   reserve: 20GiB                    kept free on their disk: below it uploads are refused (default: 1 GiB, or a fiftieth of the disk if that is less)
+//   quota: 2TiB                       what a domain may store, and
+//   quotas: { customer-a: 500GiB }    what this one may
 //   log: { level: info, file: /var/log/holdfast/controller.log }
 
 import { z } from 'zod';
@@ -16,6 +19,17 @@ const endpoint = z
   .refine((text) => Number(text.slice(text.lastIndexOf(':') + 1)) < 65_536, 'the port must be below 65536');
 const directory = z.string().regex(/^\//, 'must be an absolute path');
 
+const FACTORS = { '': 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, TiB: 2 ** 40 } as const;
+const SIZE = /^(\d{1,15}(?:\.\d{1,3})?) ?(|KiB|MiB|GiB|TiB)$/;
+const size = z
+  .union([z.number().int().min(0), z.string().regex(SIZE, 'must be a size, as 500GiB')])
+  .transform((given) => {
+    if (typeof given === 'number') return given;
+    const [, digits, unit] = SIZE.exec(given) ?? [];
+    return Math.round(Number(digits) * FACTORS[unit as keyof typeof FACTORS]);
+  })
+  .refine(Number.isSafeInteger, 'must be below 8 PiB');
+
 export const settingsSchema = z.strictObject({
   data: directory.default('/var/lib/holdfast'),
   listen: endpoint.default('0.0.0.0:7400'),
@@ -23,6 +37,9 @@ export const settingsSchema = z.strictObject({
   names: z.array(z.string().min(1).max(253)).max(50).default([]),
   metrics: endpoint.default('127.0.0.1:0'),
   vault: directory.optional(),
+  reserve: size.optional(),
+  quota: size.optional(),
+  quotas: z.record(z.string(), size).default({}),
   log: z
     .strictObject({
       level: z.enum(['error', 'warn', 'info', 'debug']).default('info'),
@@ -32,6 +49,12 @@ export const settingsSchema = z.strictObject({
 });
 
 export type Settings = z.output<typeof settingsSchema>;
+
+/** What a domain may store in bytes; 0: no bound. */
+export function quotaOf(settings: Pick<Settings, 'quota' | 'quotas'>, domainName: string): number {
+  const own = Object.hasOwn(settings.quotas, domainName) ? settings.quotas[domainName] : undefined;
+  return own ?? settings.quota ?? 0;
+}
 
 export interface Endpoint {
   readonly host: string;

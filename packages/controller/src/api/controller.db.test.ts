@@ -22,7 +22,9 @@ describe('a controller', () => {
       return [answer.status, await answer.text()];
     };
     expect(await get('/healthz')).to.deep.equal([200, 'ok\n']);
-    expect((await get('/metrics'))[1]).to.contain('holdfast_control_streams 0');
+    expect((await get('/metrics'))[1])
+      .to.contain('holdfast_control_streams 0')
+      .and.contain('holdfast_vault_serving 1');
     expect((await get('/../../etc/passwd'))[0]).to.equal(404);
     expect((await get('/metrics', 'POST'))[0]).to.equal(405);
   });

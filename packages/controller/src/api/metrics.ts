@@ -3,11 +3,13 @@
 import { collectDefaultMetrics, Gauge, Registry } from 'prom-client';
 
 import type { Catalog } from '../catalog/catalog.ts';
+import type { VaultState } from '../vault/contract.ts';
 
 export interface MetricsDeps {
   readonly catalog: Catalog;
   readonly connections: () => { anonymous: number; hosts: number };
   readonly connectedHosts: () => number;
+  readonly vaultState: () => VaultState;
 }
 
 /** A registry whose values are looked up when they are asked for. */
@@ -56,6 +58,17 @@ export function makeMetrics(deps: MetricsDeps): Registry {
       'source',
     ),
   );
+  gauge('vault_serving', '1 while the vault takes uploads, 0 while its disk is full or does not answer', [], (metric) =>
+    metric.set(deps.vaultState().trouble === '' ? 1 : 0),
+  );
+  gauge('vault_free_bytes', 'Free on the disk of the vault, when last seen', [], (metric) => {
+    const { space } = deps.vaultState();
+    if (space !== undefined) metric.set(space.freeBytes);
+  });
+  gauge('vault_reserve_bytes', 'Uploads are refused while less than this is free', [], (metric) => {
+    const { space } = deps.vaultState();
+    if (space !== undefined) metric.set(space.reserveBytes);
+  });
   return registry;
 }
 

@@ -8,12 +8,12 @@ import type { LoginLimiter } from '../fleet/login-limiter.ts';
 import type { Vault } from '../vault/contract.ts';
 
 export interface OperatorDeps extends EnrolmentDeps {
-  readonly vault: Pick<Vault, 'grant' | 'verify' | 'readObject'>;
+  readonly vault: Pick<Vault, 'grant' | 'verify' | 'readObject' | 'state'>;
   readonly news: JobNewsDesk;
   readonly limiter: LoginLimiter;
   readonly browser: (domain: Domain) => Promise<Browser>;
   readonly version: string;
-  /** Free bytes of the disk that the packs are on. */
-  readonly freeBytes: () => Promise<number>;
+  /** What a domain may store; 0: no bound. */
+  readonly quotaBytes: (domainName: string) => number;
   readonly nowMs: () => number;
 }

@@ -40,12 +40,12 @@ export function domainCalls(deps: OperatorDeps): Calls {
         await audit(client, context, domain.id, 'domain.add', `${domain.name}${domain.managed ? '' : ' (sealed)'}`);
         return domain;
       });
-      return { domain: { ...domainToWire(added), hosts: 0, snapshots: 0n, storedBytes: 0n } };
+      return { domain: { ...domainToWire(deps, added), hosts: 0, snapshots: 0n, storedBytes: 0n } };
     },
     async listDomains(_request, context) {
       const { domains } = context.scope();
       const figures = await domainFigures(pool, domains);
-      return { domains: domains.map((domain) => ({ ...domainToWire(domain), ...figures.get(domain.id) })) };
+      return { domains: domains.map((domain) => ({ ...domainToWire(deps, domain), ...figures.get(domain.id) })) };
     },
   };
 }
@@ -58,8 +58,9 @@ async function adminsOfAll(client: pg.ClientBase, domains: readonly Domain[]): P
   return rows.map((row) => row.id);
 }
 
-function domainToWire(domain: Domain): DeepPartial<DomainInfo> {
-  return { id: domain.id, name: domain.name, sealed: !domain.managed };
+function domainToWire(deps: OperatorDeps, domain: Domain): DeepPartial<DomainInfo> {
+  const quotaBytes = BigInt(deps.quotaBytes(domain.name));
+  return { id: domain.id, name: domain.name, sealed: !domain.managed, quotaBytes };
 }
 
 async function domainFigures(

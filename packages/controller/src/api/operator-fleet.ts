@@ -26,6 +26,8 @@ import {
   respecifySource,
   type Source,
 } from '../fleet/sources.ts';
+import type { VaultState } from '../vault/contract.ts';
+import { quotaWarning, spaceWarning } from '../vault/room.ts';
 import { audit } from './operator-accounts.ts';
 import type { OperatorDeps } from './operator-deps.ts';
 import { fullName, hostToWire, jobToWire, msOf, sourceToWire } from './operator-wire.ts';
@@ -152,24 +154,36 @@ async function describeSources(deps: OperatorDeps, sources: readonly Source[]): 
 
 async function status(deps: OperatorDeps, domain: Domain): ReturnType<Calls['getStatus']> {
   const { pool } = deps.catalog;
-  const [hosts, sources, running, totals, freeBytes] = await Promise.all([
+  const [hosts, sources, running, totals] = await Promise.all([
     listHosts(pool, domain.id),
     listSources(pool, domain.id),
     listJobs(pool, { domainId: domain.id, running: true, limit: 100 }),
     vaultTotals(deps, domain.id),
-    deps.freeBytes(),
   ]);
   const newest = await latestSnapshots(
     pool,
     sources.map((source) => source.id),
   );
+  const state = deps.vault.state();
+  const quotaBytes = deps.quotaBytes(domain.name);
   return {
     controllerVersion: deps.version,
     hosts: hosts.map(hostToWire),
     sources: await describeSources(deps, sources),
-    vault: { ...totals, freeBytes: BigInt(freeBytes) },
+    vault: {
+      ...totals,
+      freeBytes: BigInt(state.space?.freeBytes ?? 0),
+      reserveBytes: BigInt(state.space?.reserveBytes ?? 0),
+      quotaBytes: BigInt(quotaBytes),
+      trouble: state.trouble,
+    },
     running: running.map(jobToWire),
-    attention: attentionFor(hosts, sources, newest, freeBytes),
+    attention: attentionFor({
+      hosts,
+      sources,
+      newest,
+      vault: vaultAttention(state, Number(totals.storedBytes), quotaBytes),
+    }),
   };
 }
 
@@ -193,16 +207,35 @@ async function vaultTotals(
   };
 }
 
-const LITTLE_SPACE_BYTES = 5 * 2 ** 30;
+function vaultAttention(
+  { trouble, space }: VaultState,
+  storedBytes: number,
+  quotaBytes: number,
+): DeepPartial<Attention>[] {
+  const found: DeepPartial<Attention>[] = [];
+  const warning = space && spaceWarning(space, space.reserveBytes);
+  const hint = 'Make room, or move the vault to a larger disk.';
+  if (warning !== undefined) found.push({ subject: 'vault', hint, ...warning });
+  else if (trouble !== '') {
+    const look = 'Look at the disk of the controller: backups and restores wait for it.';
+    found.push({ level: 'critical', subject: 'vault', message: trouble, hint: look });
+  }
+  const quota = quotaWarning(storedBytes, quotaBytes);
+  if (quota !== undefined)
+    found.push({ subject: 'vault', hint: 'Raise the quota in the settings of the controller.', ...quota });
+  return found;
+}
+
+interface Looked {
+  readonly hosts: readonly Host[];
+  readonly sources: readonly Source[];
+  readonly newest: ReadonlyMap<string, { latest: Snapshot }>;
+  readonly vault: readonly DeepPartial<Attention>[];
+}
 
 /** What a person should look at, worst first. */
-function attentionFor(
-  hosts: readonly Host[],
-  sources: readonly Source[],
-  newest: ReadonlyMap<string, { latest: Snapshot }>,
-  freeBytes: number,
-): DeepPartial<Attention>[] {
-  const attention: DeepPartial<Attention>[] = [];
+function attentionFor({ hosts, sources, newest, vault }: Looked): DeepPartial<Attention>[] {
+  const attention: DeepPartial<Attention>[] = [...vault];
   const say = (level: 'critical' | 'warning', subject: string, message: string, hint: string): void => {
     attention.push({ level, subject, message, hint });
   };
@@ -221,9 +254,6 @@ function attentionFor(
     if (latest === undefined) say('warning', name, 'it was never backed up', `holdfast backup ${name}`);
     else if (latest.damaged) say('critical', name, 'its newest snapshot is damaged', `holdfast verify ${name}`);
     else if (latest.partial) say('warning', name, 'its newest snapshot is partial', `holdfast snapshot show ${name}`);
-  }
-  if (freeBytes < LITTLE_SPACE_BYTES) {
-    say('critical', 'vault', 'the disk of the vault is nearly full', 'Make room, or move the vault to a larger disk.');
   }
   return attention.toSorted((a, b) => Number(b.level === 'critical') - Number(a.level === 'critical'));
 }

@@ -5,7 +5,6 @@
 //
 // Tested in controller.db.test.ts and permissions.db.test.ts.
 
-import { statfs } from 'node:fs/promises';
 import { hostname } from 'node:os';
 
 import { ControlDefinition } from '@holdfast/shared/rpc/gen/holdfast/v1/control';
@@ -27,7 +26,7 @@ import type { FleetEvents } from '../fleet/fleet-events.ts';
 import type { JobNewsDesk } from '../fleet/job-news.ts';
 import { makeLoginLimiter } from '../fleet/login-limiter.ts';
 import type { MasterKey } from '../fleet/master-key.ts';
-import { parseEndpoint, type Settings } from '../settings.ts';
+import { parseEndpoint, quotaOf, type Settings } from '../settings.ts';
 import type { DescribeFiles, Vault } from '../vault/contract.ts';
 import { authenticate } from './authenticate.ts';
 import { makeControlService } from './control-service.ts';
@@ -40,6 +39,7 @@ import { completeVerify } from './verify-outcome.ts';
 
 const RENEW_SERVER_CERTIFICATE_MS = 86_400_000;
 const SHUTDOWN_MS = 5_000;
+const HEALTH_MS = 2_000;
 
 export interface ServeDeps {
   readonly settings: Settings;
@@ -52,8 +52,6 @@ export interface ServeDeps {
   readonly news: JobNewsDesk;
   readonly hub: ControlHub;
   readonly version: string;
-  /** Where the packs are: how much room is left is told from there. */
-  readonly vaultDirectory: string;
 }
 
 export interface Serving {
@@ -112,7 +110,7 @@ export async function serve(parts: ServeDeps): Promise<Serving> {
       news: parts.news,
       browser: (domain) => openBrowser(manifests, domain),
       version: parts.version,
-      freeBytes: () => freeBytes(parts.vaultDirectory),
+      quotaBytes: (domainName) => quotaOf(settings, domainName),
     }),
   );
   server.add(HealthDefinition, HealthServiceImpl(health));
@@ -122,7 +120,10 @@ export async function serve(parts: ServeDeps): Promise<Serving> {
     if (event.kind === 'revoked') endRevoked(rpc, event.fingerprints, log);
   });
   port = await rpc.listen(server, settings.listen);
-  health.setStatus('healthy');
+  const showHealth = (): void => health.setStatus(parts.vault.state().trouble === '' ? 'healthy' : 'unhealthy');
+  showHealth();
+  const watching = setInterval(showHealth, HEALTH_MS);
+  watching.unref();
   const renewal = setInterval(() => {
     authority.issueServer(names, new Date()).then(
       (made) => rpc.renewCertificate(made.chainPem, made.keyPem),
@@ -135,6 +136,7 @@ export async function serve(parts: ServeDeps): Promise<Serving> {
     connections: () => rpc.connections.count(),
     async stop() {
       clearInterval(renewal);
+      clearInterval(watching);
       health.setStatus('unhealthy');
       await shutDown(server);
     },
@@ -169,9 +171,4 @@ function defaultAddress(settings: Settings, port: number): string {
 
 function isWildcard(host: string): boolean {
   return host === '0.0.0.0' || host === '::';
-}
-
-async function freeBytes(directory: string): Promise<number> {
-  const { bavail, bsize } = await statfs(directory);
-  return bavail * bsize;
 }

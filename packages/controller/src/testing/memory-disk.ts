@@ -4,7 +4,7 @@
 import { HoldfastError } from '@holdfast/shared/base/errors';
 
 import type { Faults } from './faults.ts';
-import type { AppendFile, VaultStorage } from '../vault/storage.ts';
+import type { AppendFile, Space, VaultStorage } from '../vault/storage.ts';
 
 interface Inode {
   bytes: Buffer;
@@ -14,6 +14,10 @@ interface Inode {
 export class MemoryDisk {
   #names = new Map<string, Inode>();
   #durableNames = new Map<string, Inode>();
+  freeBytes = 2 ** 50;
+  totalBytes = 2 ** 50;
+  /** Every call waits for it before it does anything; see `hang`. */
+  hung: Promise<void> = Promise.resolve();
 
   /** The disk through the vault's port; every call that can fail asks `faults` first. A failing write is torn. */
   mount(faults: Faults): VaultStorage {
@@ -40,6 +44,16 @@ export class MemoryDisk {
   /** After SIGKILL of the process alone: all that was written is there. */
   afterKill(): MemoryDisk {
     return this.afterPowerCut(1);
+  }
+
+  /** From now on no call returns (threat 7), until the returned function is called: then they take effect, in their order. */
+  hang(): () => void {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.hung = promise;
+    return () => {
+      this.hung = Promise.resolve();
+      resolve();
+    };
   }
 
   names(): string[] {
@@ -103,7 +117,7 @@ class MountedDisk implements VaultStorage {
 
   async create(name: string): Promise<AppendFile> {
     await this.#step('create');
-    return new MemoryFile(this.#disk.add(name), this.#faults);
+    return new MemoryFile(this.#disk.add(name), this.#faults, this.#disk);
   }
 
   async syncDirectoryOf(name: string): Promise<void> {
@@ -136,12 +150,17 @@ class MountedDisk implements VaultStorage {
     return this.#disk.names();
   }
 
+  async space(): Promise<Space> {
+    await this.#disk.hung;
+    return { freeBytes: this.#disk.freeBytes, totalBytes: this.#disk.totalBytes };
+  }
+
   close(): Promise<void> {
     return Promise.resolve();
   }
 
   async #step(call: string): Promise<void> {
-    await Promise.resolve();
+    await this.#disk.hung;
     const error = this.#faults.next(call);
     if (error !== undefined) throw error;
   }
@@ -150,14 +169,16 @@ class MountedDisk implements VaultStorage {
 class MemoryFile implements AppendFile {
   readonly #inode: Inode;
   readonly #faults: Faults;
+  readonly #disk: MemoryDisk;
 
-  constructor(inode: Inode, faults: Faults) {
+  constructor(inode: Inode, faults: Faults, disk: MemoryDisk) {
     this.#inode = inode;
+    this.#disk = disk;
     this.#faults = faults;
   }
 
   async append(parts: readonly Uint8Array[], position: number): Promise<void> {
-    await Promise.resolve();
+    await this.#disk.hung;
     const bytes = Buffer.concat(parts);
     const wasDead = this.#faults.dead;
     const error = this.#faults.next('write');
@@ -167,14 +188,14 @@ class MemoryFile implements AppendFile {
   }
 
   async sync(): Promise<void> {
-    await Promise.resolve();
+    await this.#disk.hung;
     const error = this.#faults.next('sync');
     if (error !== undefined) throw error;
     this.#inode.durable = Buffer.from(this.#inode.bytes);
   }
 
   async truncate(length: number): Promise<void> {
-    await Promise.resolve();
+    await this.#disk.hung;
     const error = this.#faults.next('truncate');
     if (error !== undefined) throw error;
     this.#inode.bytes = Buffer.from(this.#inode.bytes.subarray(0, length));

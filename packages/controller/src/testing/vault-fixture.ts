@@ -54,10 +54,20 @@ export interface TestVaultOptions {
   readonly soleWriter?: boolean;
   readonly clock?: Clock;
   readonly events?: string[];
+  readonly quotaBytes?: number;
 }
 
 export function openTestVault(options: TestVaultOptions): Promise<Vault> {
-  const { catalog, storage, hosts, limits = {}, soleWriter = true, clock = systemClock, events } = options;
+  const {
+    catalog,
+    storage,
+    hosts,
+    limits = {},
+    soleWriter = true,
+    clock = systemClock,
+    events,
+    quotaBytes = 0,
+  } = options;
   return openVault({
     catalog,
     storage,
@@ -66,6 +76,7 @@ export function openTestVault(options: TestVaultOptions): Promise<Vault> {
     systemKeys,
     grantKey,
     soleWriter,
+    quotaBytes: () => Promise.resolve(quotaBytes),
     limits: { packTargetBytes: 8 * 1024, ...limits },
     describeSource: (sourceId) => {
       const host = hosts.find((one) => one.sourceId === sourceId);

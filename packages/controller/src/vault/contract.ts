@@ -169,6 +169,15 @@ export interface DamagedFile {
 
 export interface DamagedFiles {
   readonly named: readonly DamagedFile[];
+export interface VaultState {
+  /** Why it takes no uploads now, in words; empty: it does. */
+  readonly trouble: string;
+  /** Undefined before the first look, and while the target does not answer. */
+  readonly space:
+    | { readonly freeBytes: number; readonly totalBytes: number; readonly reserveBytes: number }
+    | undefined;
+}
+
   /** Whether there may be more: the search has a bound. */
   readonly more: boolean;
 }
@@ -203,3 +212,5 @@ export interface Vault {
   /** Lets streams end, seals what is open. No call may follow. */
   stop(): Promise<void>;
 }
+  /** How the target stands, from what was seen last: asking costs nothing and never waits. */
+  state(): VaultState;

@@ -27,6 +27,8 @@ export interface VaultLimits {
   readonly grantTtlMs: number;
 }
 
+  /** A call of the target that has not returned by then is given up, and the target counts as hung. */
+  readonly storageStallMs: number;
 export const DEFAULT_LIMITS: VaultLimits = {
   streamsPerHost: 8,
   sessionsPerHost: 64,
@@ -45,6 +47,7 @@ export const DEFAULT_LIMITS: VaultLimits = {
 };
 
 /** Bytes that all streams share. Whole objects are reserved at once, so two half-received ones never wait for each other. */
+  storageStallMs: 30_000,
 export class ByteBudget {
   #freeBytes: number;
   readonly #waiting: { readonly bytes: number; readonly grant: () => void }[] = [];

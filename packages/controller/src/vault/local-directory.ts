@@ -7,12 +7,12 @@
 // Tested in storage-conformance.test.ts, together with the double that other tests stand on.
 
 import { constants } from 'node:fs';
-import { mkdir, open, readdir, rename, stat, unlink, type FileHandle } from 'node:fs/promises';
+import { mkdir, open, readdir, rename, stat, statfs, unlink, type FileHandle } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 
 import { HoldfastError } from '@holdfast/shared/base/errors';
 
-import type { AppendFile, VaultStorage } from './storage.ts';
+import type { AppendFile, Space, VaultStorage } from './storage.ts';
 
 /** Files kept open for reading; the least recently used is closed first. */
 const OPEN_FILES_MAX = 64;
@@ -76,6 +76,11 @@ class LocalDirectory implements VaultStorage {
       .filter((entry) => entry.isFile())
       .map((entry) => join(entry.parentPath, entry.name).slice(prefix))
       .toSorted();
+  }
+
+  async space(): Promise<Space> {
+    const { bavail, blocks, bsize } = await wrapped('statfs', '.', () => statfs(this.#root));
+    return { freeBytes: bavail * bsize, totalBytes: blocks * bsize };
   }
 
   async close(): Promise<void> {

@@ -197,3 +197,12 @@ export async function markAbsent(
     );
   }
 }
+
+/** What a domain has in packs. */
+export async function storedBytes(queries: Queries, domainId: string): Promise<number> {
+  const { rows } = await queries.query<{ bytes: number }>(
+    'select coalesce(sum(acknowledged_bytes), 0)::bigint as bytes from pack where domain_id = $1',
+    [domainId],
+  );
+  return rows[0]?.bytes ?? 0;
+}

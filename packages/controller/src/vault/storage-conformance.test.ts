@@ -45,6 +45,11 @@ describe('storage targets', () => {
         await storage.syncDirectoryOf(name);
       };
 
+      it('says how much room there is', async () => {
+        const { freeBytes, totalBytes } = await storage.space();
+        expect(freeBytes).to.be.within(1, totalBytes);
+      });
+
       it('reads ranges of what was appended, shorter at the end', async () => {
         const parts = Array.from({ length: 3000 }, (_, index) => `part ${index};`);
         await write('d/aa/x.pack', ...parts, '');

@@ -17,6 +17,11 @@ export interface AppendFile {
   close(): Promise<void>;
 }
 
+export interface Space {
+  readonly freeBytes: number;
+  readonly totalBytes: number;
+}
+
 export interface VaultStorage {
   /** Creates a file that must not exist, and the directories above it, synced. Its own name is durable after `syncDirectoryOf`. */
   create(name: string): Promise<AppendFile>;
@@ -31,6 +36,8 @@ export interface VaultStorage {
   remove(name: string): Promise<void>;
   /** Every file of the target, sorted by name. */
   list(): Promise<string[]>;
+  /** Of the file system that the target is on, for this user. */
+  space(): Promise<Space>;
   /** Lets go of whatever is held open. */
   close(): Promise<void>;
 }

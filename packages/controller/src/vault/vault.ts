@@ -16,7 +16,7 @@ import type { Clock, Timer } from '@holdfast/shared/runtime/clock';
 
 import type { Catalog } from '../catalog/catalog.ts';
 import { ByteLru } from './byte-lru.ts';
-import type { BackupStream, BeginBackup, Caller, ReadStream, Vault, VerifyReport } from './contract.ts';
+import type { BackupStream, BeginBackup, Caller, ReadStream, Vault, VaultState, VerifyReport } from './contract.ts';
 import { DomainWriter } from './domain-writer.ts';
 import { checkGrant, makeGrant } from './grant.ts';
 import { ByteBudget, DEFAULT_LIMITS, type VaultLimits } from './ingest-limits.ts';
@@ -30,6 +30,7 @@ import {
   beginSession,
   forgetOldSessions,
   latestSnapshot,
+import { Room } from './room.ts';
   renewSession,
   resumeSession,
   type Session,
@@ -41,6 +42,7 @@ import { verifyPacks, type VerifyOptions, type VerifyScope } from './verify.ts';
 import { buryDeadWriters, registerWriter, removeWriter, renewWriter } from './writer-lease.ts';
 
 export interface VaultDeps {
+import { WatchedStorage } from './watched-storage.ts';
   readonly catalog: Pick<Catalog, 'pool' | 'transaction'>;
   readonly storage: VaultStorage;
   readonly clock: Clock;
@@ -54,8 +56,10 @@ export interface VaultDeps {
   /** True when no other controller can be using this catalog (it is the embedded one): what a killed process left is finished at once. */
   readonly soleWriter: boolean;
   readonly limits?: Partial<VaultLimits>;
-  /** Throws LIMIT_EXCEEDED when the host may not store so many more bytes. */
-  readonly quota?: (caller: Caller, bytes: number) => void;
+  /** Kept free on the target; undefined: the default (room.ts). */
+  readonly reserveBytes?: number | undefined;
+  /** What a domain may store; 0: no bound. */
+  readonly quotaBytes?: (domainId: string) => Promise<number>;
   readonly randomBytes?: (size: number) => Buffer;
 }
 
@@ -82,6 +86,8 @@ class LocalVault implements Vault {
   #stopped = false;
 
   constructor(deps: VaultDeps) {
+  readonly #storage: WatchedStorage;
+  readonly #room: Room;
     this.#deps = deps;
     this.#limits = { ...DEFAULT_LIMITS, ...deps.limits };
     this.#budget = new ByteBudget(Math.max(this.#limits.bufferedBytes, this.#limits.objectBytes));
@@ -123,6 +129,7 @@ class LocalVault implements Vault {
     }
     const stream: IngestStream = new IngestStream(began, session, {
       ...this.#ingestDeps(caller, session),
+    await this.#room.enter(caller.domainId);
       closed: () => streams.delete(stream),
     });
     streams.add(stream);
@@ -165,7 +172,7 @@ class LocalVault implements Vault {
       grantKey: this.#deps.grantKey,
       readAheadBytes: this.#limits.readAheadBytes,
       locate: (ids) => locateObjects(pool, domainId, ids),
-      readRange: (range) => readRange(this.#deps.storage, domainId, range),
+      readRange: (range) => readRange(this.#storage, domainId, range),
       referencesOf: (id) => this.#referencesOf(domainId, id),
       remember: (id, references) => this.#references.set(domainId + id.toString('hex'), references),
       damaged: (object) => this.#foundDamaged(domainId, object, open.recordId),
@@ -179,7 +186,7 @@ class LocalVault implements Vault {
     const place = (await locateObjects(this.#deps.catalog.pool, domainId, [key])).get(key.toString('hex'));
     if (place === undefined)
       throw new HoldfastError('NOT_FOUND', `the vault does not have object ${key.toString('hex')}`);
-    const [outcome] = await readRange(this.#deps.storage, domainId, [{ id: key, place }]);
+    const [outcome] = await readRange(this.#storage, domainId, [{ id: key, place }]);
     if (outcome!.ok) return outcome!.envelope;
     await this.#foundDamaged(domainId, { id: key, place }, undefined);
     throw new HoldfastError('DAMAGED', `object ${key.toString('hex')}: ${outcome!.message}`);
@@ -197,7 +204,7 @@ class LocalVault implements Vault {
     for (const streams of this.#streams.values()) for (const stream of streams) stream.close();
     await Promise.all([...this.#writers.values()].map(({ writer }) => writer.stop()));
     await removeWriter(this.#deps.catalog.pool, this.#writerId);
-    await this.#deps.storage.close();
+    await this.#storage.close();
   }
 
   #ingestDeps(caller: Caller, session: Session): Omit<ConstructorParameters<typeof IngestStream>[2], 'closed'> {
@@ -213,7 +220,7 @@ class LocalVault implements Vault {
       renew: () => renewSession(catalog.pool, session, this.#limits.sessionLeaseMs),
       admit: (bytes) => {
         this.#touch(domainId);
-        quota?.(caller, bytes);
+        this.#room.admit(domainId, bytes);
       },
       commit: (commit) =>
         commitSnapshot(writer, caller, session, commit, {
@@ -231,7 +238,7 @@ class LocalVault implements Vault {
     const writer = new DomainWriter(domainId, {
       catalog,
       pool: catalog.pool,
-      storage,
+      storage: this.#storage,
       log,
       randomBytes: (size) => this.#random(size),
       randomUuid: randomUUID,
@@ -314,7 +321,9 @@ class LocalVault implements Vault {
       await registerWriter(pool, this.#writerId, this.#limits.writerLeaseMs);
       this.#deps.log('vault.writer_replaced', { previous, writer: this.#writerId });
     }
-    await this.#recover(false);
+    await this.#room.sample();
+    // A target that does not answer is left alone: what is to be finished waits for it.
+    if (this.#storage.trouble === '') await this.#recover(false);
     await forgetOldSessions(pool);
     const now = this.#deps.clock.monotonicMs();
     for (const { writer, usedAtMs } of this.#writers.values()) {
@@ -330,3 +339,4 @@ class LocalVault implements Vault {
     if (this.#stopped) throw new HoldfastError('UNREACHABLE', 'the controller is stopping');
   }
 }
+    const storage = this.#storage;

@@ -1,0 +1,45 @@
+// A clock that a test moves: nothing is due before `advance` comes to it.
+
+import type { Clock, Timer } from '../runtime/clock.ts';
+
+export class ManualClock implements Clock {
+  #nowMs = 0;
+  #wallOffsetMs: number;
+  readonly #timers = new Set<{ readonly dueMs: number; readonly callback: () => void }>();
+
+  constructor(wallMs = 0) {
+    this.#wallOffsetMs = wallMs;
+  }
+
+  monotonicMs(): number {
+    return this.#nowMs;
+  }
+
+  wallMs(): number {
+    return this.#nowMs + this.#wallOffsetMs;
+  }
+
+  /** Somebody sets the machine's clock: durations go on as they were. */
+  setWall(wallMs: number): void {
+    this.#wallOffsetMs = wallMs - this.#nowMs;
+  }
+
+  after(delayMs: number, callback: () => void): Timer {
+    const timer = { dueMs: this.#nowMs + Math.max(0, delayMs), callback };
+    this.#timers.add(timer);
+    return { cancel: () => void this.#timers.delete(timer) };
+  }
+
+  /** Calls back what becomes due, in order. */
+  advance(ms: number): void {
+    const untilMs = this.#nowMs + ms;
+    for (;;) {
+      const next = [...this.#timers].filter(({ dueMs }) => dueMs <= untilMs).toSorted((a, b) => a.dueMs - b.dueMs)[0];
+      if (next === undefined) break;
+      this.#timers.delete(next);
+      this.#nowMs = Math.max(this.#nowMs, next.dueMs);
+      next.callback();
+    }
+    this.#nowMs = untilMs;
+  }
+}

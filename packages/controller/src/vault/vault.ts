@@ -21,16 +21,16 @@ import { DomainWriter } from './domain-writer.ts';
 import { checkGrant, makeGrant } from './grant.ts';
 import { ByteBudget, DEFAULT_LIMITS, type VaultLimits } from './ingest-limits.ts';
 import { IngestStream } from './ingest-stream.ts';
-import { locateObjects, markAbsent, pinPresent } from './object-index.ts';
+import { locateObjects, markAbsent, pinPresent, storedBytes } from './object-index.ts';
 import { readRange, type PlacedObject } from './object-reader.ts';
 import { recoverPacks } from './pack-recovery.ts';
 import { findHurtSnapshots, flagSnapshots } from './reachability.ts';
 import { GrantedReadStream } from './read-stream.ts';
+import { Room } from './room.ts';
 import {
   beginSession,
   forgetOldSessions,
   latestSnapshot,
-import { Room } from './room.ts';
   renewSession,
   resumeSession,
   type Session,
@@ -38,11 +38,11 @@ import { Room } from './room.ts';
 import { commitSnapshot, type SourceIdentity } from './snapshot-commit.ts';
 import type { VaultStorage } from './storage.ts';
 import { checkTarget } from './target-identity.ts';
+import { WatchedStorage } from './watched-storage.ts';
 import { verifyPacks, type VerifyOptions, type VerifyScope } from './verify.ts';
 import { buryDeadWriters, registerWriter, removeWriter, renewWriter } from './writer-lease.ts';
 
 export interface VaultDeps {
-import { WatchedStorage } from './watched-storage.ts';
   readonly catalog: Pick<Catalog, 'pool' | 'transaction'>;
   readonly storage: VaultStorage;
   readonly clock: Clock;
@@ -80,22 +80,32 @@ class LocalVault implements Vault {
   readonly #writers = new Map<string, { writer: DomainWriter; usedAtMs: number }>();
   readonly #streams = new Map<string, Set<BackupStream>>();
   readonly #references = new ByteLru(REFERENCE_CACHE_BYTES);
+  readonly #storage: WatchedStorage;
+  readonly #room: Room;
   #writerId: string = randomUUID();
   #housekeeping: Timer | undefined;
   #working: Promise<void> = Promise.resolve();
   #stopped = false;
 
   constructor(deps: VaultDeps) {
-  readonly #storage: WatchedStorage;
-  readonly #room: Room;
     this.#deps = deps;
     this.#limits = { ...DEFAULT_LIMITS, ...deps.limits };
     this.#budget = new ByteBudget(Math.max(this.#limits.bufferedBytes, this.#limits.objectBytes));
+    const { clock, log, catalog, reserveBytes, quotaBytes } = deps;
+    this.#storage = new WatchedStorage(deps.storage, { clock, log, stallMs: this.#limits.storageStallMs });
+    this.#room = new Room({
+      clock,
+      reserveBytes,
+      space: () => this.#storage.space(),
+      quotaBytes: quotaBytes ?? (() => Promise.resolve(0)),
+      storedBytes: (domainId) => storedBytes(catalog.pool, domainId),
+    });
   }
 
   async start(): Promise<void> {
-    const { catalog, storage, soleWriter } = this.#deps;
-    await checkTarget(catalog.pool, storage);
+    const { catalog, soleWriter } = this.#deps;
+    await checkTarget(catalog.pool, this.#storage);
+    await this.#room.sample();
     await registerWriter(catalog.pool, this.#writerId, this.#limits.writerLeaseMs);
     await this.#recover(soleWriter);
     this.#keepHouse();
@@ -113,6 +123,7 @@ class LocalVault implements Vault {
     if (streams.size >= this.#limits.streamsPerHost) {
       throw new HoldfastError('LIMIT_EXCEEDED', `this host has ${streams.size} backup streams open`);
     }
+    await this.#room.enter(caller.domainId);
     const { sessionLeaseMs: leaseMs, sessionsPerHost: hostSessionsMax } = this.#limits;
     const session =
       begin.sessionId === ''
@@ -129,7 +140,6 @@ class LocalVault implements Vault {
     }
     const stream: IngestStream = new IngestStream(began, session, {
       ...this.#ingestDeps(caller, session),
-    await this.#room.enter(caller.domainId);
       closed: () => streams.delete(stream),
     });
     streams.add(stream);
@@ -193,8 +203,13 @@ class LocalVault implements Vault {
   }
 
   verify(scope: VerifyScope, options: VerifyOptions = {}): Promise<VerifyReport> {
-    const { catalog, storage } = this.#deps;
-    return verifyPacks(scope, options, { pool: catalog.pool, storage });
+    return verifyPacks(scope, options, { pool: this.#deps.catalog.pool, storage: this.#storage });
+  }
+
+  state(): VaultState {
+    const { space } = this.#room;
+    const full = space !== undefined && space.freeBytes < space.reserveBytes;
+    return { trouble: this.#storage.trouble || (full ? 'the disk of the vault is full' : ''), space };
   }
 
   async stop(): Promise<void> {
@@ -208,7 +223,7 @@ class LocalVault implements Vault {
   }
 
   #ingestDeps(caller: Caller, session: Session): Omit<ConstructorParameters<typeof IngestStream>[2], 'closed'> {
-    const { catalog, clock, quota, systemKeys, describeSource } = this.#deps;
+    const { catalog, clock, systemKeys, describeSource } = this.#deps;
     const { domainId } = caller;
     const writer = this.#writerOf(domainId);
     return {
@@ -234,7 +249,7 @@ class LocalVault implements Vault {
   #writerOf(domainId: string): DomainWriter {
     const known = this.#writers.get(domainId);
     if (known !== undefined) return known.writer;
-    const { catalog, storage, log } = this.#deps;
+    const { catalog, log } = this.#deps;
     const writer = new DomainWriter(domainId, {
       catalog,
       pool: catalog.pool,
@@ -283,8 +298,9 @@ class LocalVault implements Vault {
   }
 
   async #recover(soleWriter: boolean): Promise<void> {
-    const { catalog, storage, log } = this.#deps;
+    const { catalog, log } = this.#deps;
     const { pool } = catalog;
+    const storage = this.#storage;
     await buryDeadWriters(pool, this.#writerId, soleWriter);
     const lost = await recoverPacks({ pool, storage, writerId: this.#writerId, log });
     for (const [domainId, ids] of lost) {
@@ -339,4 +355,3 @@ class LocalVault implements Vault {
     if (this.#stopped) throw new HoldfastError('UNREACHABLE', 'the controller is stopping');
   }
 }
-    const storage = this.#storage;

@@ -143,6 +143,15 @@ export interface Damage {
   readonly objectIds: readonly string[];
 }
 
+export interface VaultState {
+  /** Why it takes no uploads now, in words; empty: it does. */
+  readonly trouble: string;
+  /** Undefined before the first look, and while the target does not answer. */
+  readonly space:
+    | { readonly freeBytes: number; readonly totalBytes: number; readonly reserveBytes: number }
+    | undefined;
+}
+
 export interface VerifyReport {
   readonly packsChecked: number;
   readonly objectsChecked: number;
@@ -169,15 +178,6 @@ export interface DamagedFile {
 
 export interface DamagedFiles {
   readonly named: readonly DamagedFile[];
-export interface VaultState {
-  /** Why it takes no uploads now, in words; empty: it does. */
-  readonly trouble: string;
-  /** Undefined before the first look, and while the target does not answer. */
-  readonly space:
-    | { readonly freeBytes: number; readonly totalBytes: number; readonly reserveBytes: number }
-    | undefined;
-}
-
   /** Whether there may be more: the search has a bound. */
   readonly more: boolean;
 }
@@ -209,8 +209,8 @@ export interface Vault {
       signal?: AbortSignal;
     },
   ): Promise<VerifyReport>;
+  /** How the target stands, from what was seen last: asking costs nothing and never waits. */
+  state(): VaultState;
   /** Lets streams end, seals what is open. No call may follow. */
   stop(): Promise<void>;
 }
-  /** How the target stands, from what was seen last: asking costs nothing and never waits. */
-  state(): VaultState;

@@ -25,10 +25,10 @@ export interface VaultLimits {
   /** Bytes that a reading stream may hold read ahead. */
   readonly readAheadBytes: number;
   readonly grantTtlMs: number;
-}
-
   /** A call of the target that has not returned by then is given up, and the target counts as hung. */
   readonly storageStallMs: number;
+}
+
 export const DEFAULT_LIMITS: VaultLimits = {
   streamsPerHost: 8,
   sessionsPerHost: 64,
@@ -44,10 +44,10 @@ export const DEFAULT_LIMITS: VaultLimits = {
   packTargetBytes: 64 * 1024 * 1024,
   readAheadBytes: 16 * 1024 * 1024,
   grantTtlMs: 24 * 60 * 60_000,
+  storageStallMs: 30_000,
 };
 
 /** Bytes that all streams share. Whole objects are reserved at once, so two half-received ones never wait for each other. */
-  storageStallMs: 30_000,
 export class ByteBudget {
   #freeBytes: number;
   readonly #waiting: { readonly bytes: number; readonly grant: () => void }[] = [];

@@ -142,7 +142,7 @@ export class PostgresServer {
         await this.query('select 1');
         return;
       } catch (error) {
-        if (!this.running || performance.now() > end) throw new Error(`no start: ${String(error)}\n${this.log}`);
+        if (!this.running || performance.now() > end) throw new Error(`no start:\n${this.log}`, { cause: error });
         await wait(50);
       }
     }

@@ -20,6 +20,7 @@ import {
   type VaultServiceImplementation,
   type Want as WireWant,
 } from '@holdfast/shared/rpc/gen/holdfast/v1/vault';
+import { pointFromWire } from '@holdfast/shared/rpc/log-wire';
 import { freeMemory } from '@holdfast/shared/base/free-memory';
 import type { Clock } from '@holdfast/shared/runtime/clock';
 import type { CallContext } from 'nice-grpc-common';
@@ -37,6 +38,7 @@ import type {
   Want,
 } from '../vault/contract.ts';
 import { requireHost, type CallerContext } from './caller.ts';
+import { storeLog } from './log-service.ts';
 
 export interface VaultServiceDeps {
   readonly vault: Vault;
@@ -56,6 +58,7 @@ export function vaultService(deps: VaultServiceDeps): VaultServiceImplementation
     backup: (requests, context) => backup(deps.vault, requests, callerOf(context)),
     read: (requests, context) => read(deps, requests, callerOf(context), context.signal),
     grantOwn: (request, context) => grantOwn(deps.vault, request, callerOf(context)),
+    storeLog: (requests, context) => storeLog(deps.vault, requests, callerOf(context)),
   };
 }
 
@@ -133,6 +136,7 @@ function commitOf(wire: WireCommit): CommitBackup {
     sequence: exact(wire.sequence),
     warningsTotal: exact(wire.warningsTotal),
     startedAtMs: exact(wire.startedAtMs),
+    ...(wire.point === undefined ? {} : { point: pointFromWire(wire.point) }),
     stats: {
       entries: exact(stats.entries),
       files: exact(stats.files),

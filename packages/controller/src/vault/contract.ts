@@ -3,6 +3,7 @@
 // The caller is a host known by its certificate; whoever builds a Caller has checked that.
 
 import type { ByteString } from '@holdfast/shared/base/byte-string';
+import type { DatabasePoint, LogEnd, LogGap, LogRange } from '@holdfast/shared/format/log-point';
 
 /** Ids of rows are UUIDs in text; ids of objects are 32 bytes. */
 export interface Caller {
@@ -61,6 +62,8 @@ export interface CommitBackup {
   readonly warningsTotal: number;
   /** The agent's clock: shown, never compared. */
   readonly startedAtMs: number;
+  /** Where a database's base stands in its log. */
+  readonly point?: DatabasePoint;
 }
 
 export interface BackupCommitted {
@@ -87,6 +90,29 @@ export interface BackupStream {
   /** Ends after `committed`, or by throwing what ended the stream. */
   readonly answers: AsyncIterable<BackupAnswer>;
   /** Ends the stream, `answers` with `reason`, and gives back what it holds; the session lives on until its lease ends. Safe to call twice. */
+  close(reason?: unknown): void;
+}
+
+export interface LogStoreBegan {
+  /** The newest run of every stream, the newest stream first. */
+  readonly ends: readonly LogEnd[];
+  readonly windowBytes: number;
+  /** No whole committed base from which the newest stream can be replayed to its end. */
+  readonly baseNeeded: boolean;
+}
+
+/** One stream that stores a source's log. Calls as for BackupStream; what was acknowledged stays, whatever ends the stream. */
+export interface LogStoreStream {
+  readonly began: LogStoreBegan;
+  /** A piece of a log segment (kind 4), without references. */
+  part(part: ObjectPart): Promise<void>;
+  /** After its last piece: what it holds. */
+  segment(id: Uint8Array, range: LogRange): Promise<void>;
+  gap(gap: LogGap): Promise<void>;
+  /** Nothing to store: the stream is told that both sides live. */
+  alive(): Promise<void>;
+  /** How many segments and gaps, in the order sent, are durable and indexed. Ends by throwing what ended the stream. */
+  readonly answers: AsyncIterable<{ readonly count: number }>;
   close(reason?: unknown): void;
 }
 
@@ -198,6 +224,8 @@ export interface Vault {
   grantOwn(caller: Caller, sourceId: string, snapshotId: Uint8Array): Promise<{ grant: Buffer; snapshotId: Buffer }>;
   /** Throws NOT_ALLOWED when the grant is forged, expired or another host's. */
   openRead(caller: Caller, grant: Uint8Array): Promise<ReadStream>;
+  /** Stores the log of one of the caller's sources; an older stream of it ends. Throws NOT_FOUND, LIMIT_EXCEEDED. */
+  beginLog(caller: Caller, sourceId: string): Promise<LogStoreStream>;
   /** One object's envelope, checked against its id, for whoever holds the domain's key (browsing). Throws NOT_FOUND, DAMAGED. */
   readObject(domainId: string, id: Uint8Array): Promise<Buffer>;
   /** Reads every byte of the packs that some snapshots (or the domain, or everything) need. */

@@ -46,6 +46,9 @@ export interface WriterDeps extends PackDeps {
   readonly log: (event: string, fields: Record<string, string | number>) => void;
 }
 
+/** Ids must be distinct, and none in the domain already. */
+export type AppendObjects = (objects: readonly StorableObject[], epoch: number) => Promise<void>;
+
 interface Pending {
   readonly object: ReceivedObject;
   readonly resolve: (outcome: StoredOutcome) => void;
@@ -91,12 +94,10 @@ export class DomainWriter {
   }
 
   /**
-   * Runs one transaction of the caller's with the domain's node pack at its disposal, between batches. `append` makes a
-   * record durable and indexes it in that very transaction, so the record stays in the pack only if the transaction commits.
+   * Runs one transaction of the caller's with the domain's packs at its disposal, between batches. `append` makes objects
+   * durable, with one sync a pack, and indexes them in that very transaction, so they stay in the packs only if it commits.
    */
-  turn<T>(
-    work: (client: Queries, append: (object: StorableObject, epoch: number) => Promise<void>) => Promise<T>,
-  ): Promise<T> {
+  turn<T>(work: (client: Queries, append: AppendObjects) => Promise<T>): Promise<T> {
     return new Promise((resolve, reject) => {
       this.#turns.push(() => this.#takeTurn(work).then(resolve, reject));
       this.#wake();
@@ -231,7 +232,7 @@ export class DomainWriter {
   }
 
   /** Appends and syncs. `touched` holds the packs also when it throws. */
-  async #write(objects: readonly ReceivedObject[], epoch: number, touched: Set<OpenPack>): Promise<NewObject[]> {
+  async #write(objects: readonly StorableObject[], epoch: number, touched: Set<OpenPack>): Promise<NewObject[]> {
     const rows: NewObject[] = [];
     for (const packClass of ['content', 'nodes'] as const) {
       const own = objects.filter((object) => classOf(object.kind) === packClass);
@@ -318,15 +319,13 @@ export class DomainWriter {
     for (const [packClass, open] of this.#packs) if (open.hasFailed) this.#packs.delete(packClass);
   }
 
-  async #takeTurn<T>(
-    work: (client: Queries, append: (object: StorableObject, epoch: number) => Promise<void>) => Promise<T>,
-  ): Promise<T> {
+  async #takeTurn<T>(work: (client: Queries, append: AppendObjects) => Promise<T>): Promise<T> {
     if (this.#stopped) throw new HoldfastError('UNREACHABLE', 'the controller is stopping');
     const touched = new Set<OpenPack>();
     let finished = false;
     try {
       const result = await this.#deps.catalog.transaction(async (client) => {
-        const value = await work(client, (object, epoch) => this.#appendIn(client, object, epoch, touched));
+        const value = await work(client, (objects, epoch) => this.#appendIn(client, objects, epoch, touched));
         finished = true;
         return value;
       });
@@ -340,22 +339,19 @@ export class DomainWriter {
     }
   }
 
-  async #appendIn(client: Queries, object: StorableObject, epoch: number, touched: Set<OpenPack>): Promise<void> {
-    const packClass = classOf(object.kind);
-    const write = async (): Promise<{ pack: OpenPack; rows: NewObject[] }> => {
-      const pack = await this.#packFor(packClass, object.envelope.length);
-      touched.add(pack);
-      const rows = await pack.append([{ ...object, epoch }]);
-      await pack.sync();
-      return { pack, rows };
-    };
-    const { pack, rows } = await write().catch(async (error: unknown) => {
+  async #appendIn(
+    client: Queries,
+    objects: readonly StorableObject[],
+    epoch: number,
+    touched: Set<OpenPack>,
+  ): Promise<void> {
+    const rows = await this.#write(objects, epoch, touched).catch(async (error: unknown) => {
       await this.#giveUp(touched, error);
       touched.clear();
-      return write();
+      return this.#write(objects, epoch, touched);
     });
     await insertObjects(client, this.#domainId, rows);
-    await pack.acknowledgeIn(client);
+    for (const pack of touched) await pack.acknowledgeIn(client);
   }
 }
 

@@ -5,6 +5,8 @@ import { MAX_ENVELOPE_BYTES, MAX_REFERENCES } from '@holdfast/shared/format/enve
 export interface VaultLimits {
   /** Backup streams of one host at a time; an agent runs one a source. */
   readonly streamsPerHost: number;
+  /** Sources of one host whose logs are stored at a time. */
+  readonly logsPerHost: number;
   /** Live sessions of one host in the catalog, streams or not. */
   readonly sessionsPerHost: number;
   readonly objectBytes: number;
@@ -31,6 +33,7 @@ export interface VaultLimits {
 
 export const DEFAULT_LIMITS: VaultLimits = {
   streamsPerHost: 8,
+  logsPerHost: 64,
   sessionsPerHost: 64,
   objectBytes: MAX_ENVELOPE_BYTES,
   objectReferences: MAX_REFERENCES,

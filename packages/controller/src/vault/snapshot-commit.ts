@@ -12,11 +12,13 @@
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import { encodeControllerRecord, type CommitRecord } from '@holdfast/shared/format/controller-record';
 import { HEADER_BYTES, ID_BYTES, ObjectKind, referencesOf } from '@holdfast/shared/format/envelope';
+import type { DatabasePoint } from '@holdfast/shared/format/log-point';
 import type { DomainKeys } from '@holdfast/shared/format/keys';
 import { seal } from '@holdfast/shared/format/seal';
 
 import type { BackupCommitted, Caller, CommitBackup } from './contract.ts';
 import type { DomainWriter } from './domain-writer.ts';
+import { assertLogStored } from './log-bases.ts';
 import { pinPresent, type Queries } from './object-index.ts';
 import { closeSession, latestSnapshot, lockSession, type Session } from './sessions.ts';
 
@@ -78,10 +80,11 @@ export async function commitSnapshot(
     if (same.length > 0) throw new HoldfastError('ALREADY_EXISTS', 'this snapshot record was committed before');
 
     await checkComplete(client, caller, session, recordId, deps);
+    if (commit.point !== undefined) await assertLogStored(client, session.sourceId, commit.point);
     const committedAtMs = await catalogTimeMs(client);
     const record = commitRecord(caller, session, commit, source, committedAtMs);
     const sealed = seal(deps.systemKeys, ObjectKind.controllerRecord, [], encodeControllerRecord(record));
-    await append({ ...sealed, kind: ObjectKind.controllerRecord }, session.epoch);
+    await append([{ ...sealed, kind: ObjectKind.controllerRecord }], session.epoch);
     await insertSnapshot(client, record, {
       commitRecordId: sealed.id,
       previousId: latest?.snapshotId,
@@ -175,6 +178,7 @@ function commitRecord(
     domainManaged: source.domainManaged,
     domainKeyEpoch: source.domainKeyEpoch,
     sourceSpec: source.sourceSpec,
+    ...(commit.point === undefined ? {} : { point: commit.point }),
   };
 }
 
@@ -188,8 +192,10 @@ export async function insertSnapshot(
   await client.query(
     `insert into snapshot (domain_id, id, host_id, source_id, sequence, previous_id, session_id, commit_record_id, committed_at,
        started_at_ms, entries, files, bytes_total, bytes_read, bytes_new, bytes_stored, duration_ms, partial, warnings_total,
-       highest_pack_sequence)
+       system_identifier, timeline, start_order, start_text, end_order, end_text, start_at_ms, end_at_ms, server_version,
+       suspect, has_log, gtid, highest_pack_sequence)
      values ($1::text, $2, $3, $4, $5, $6, $7, $8, to_timestamp($9::numeric / 1000), $10, $11, $12, $13, $14, $15, $16, $17, $18, $19,
+       $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31,
        (select coalesce(max(sequence), 0) from pack where domain_id = $1::text::uuid))`,
     [
       record.domainId,
@@ -211,6 +217,16 @@ export async function insertSnapshot(
       stats.durationMs,
       record.partial,
       record.warningsTotal,
+      ...pointColumns(record.point),
     ],
   );
+}
+
+function pointColumns(point: DatabasePoint | undefined): readonly unknown[] {
+  if (point === undefined) return [null, null, null, null, null, null, null, null, null, false, false, null];
+  const { stream, start, end, startAtMs, endAtMs, serverVersion, suspect, hasLog, gtid } = point;
+  return [
+    ...[stream.systemIdentifier, stream.timeline, start.order, start.text, end.order, end.text],
+    ...[startAtMs, endAtMs, serverVersion, suspect, hasLog, gtid],
+  ];
 }

@@ -16,11 +16,24 @@ import type { Clock, Timer } from '@holdfast/shared/runtime/clock';
 
 import type { Catalog } from '../catalog/catalog.ts';
 import { ByteLru } from './byte-lru.ts';
-import type { BackupStream, BeginBackup, Caller, ReadStream, Vault, VaultState, VerifyReport } from './contract.ts';
+import type {
+  BackupStream,
+  BeginBackup,
+  Caller,
+  LogStoreStream,
+  ReadStream,
+  Vault,
+  VaultState,
+  VerifyReport,
+} from './contract.ts';
 import { DomainWriter } from './domain-writer.ts';
 import { checkGrant, makeGrant } from './grant.ts';
 import { ByteBudget, DEFAULT_LIMITS, type VaultLimits } from './ingest-limits.ts';
 import { IngestStream } from './ingest-stream.ts';
+import { appendToLog, overtaken } from './log-append.ts';
+import { isBaseNeeded } from './log-bases.ts';
+import { headsOf, loadRuns, takeLogWriter } from './log-rows.ts';
+import { LogStore } from './log-store.ts';
 import { locateObjects, markAbsent, pinPresent, storedBytes } from './object-index.ts';
 import { readRange, type PlacedObject } from './object-reader.ts';
 import { recoverPacks } from './pack-recovery.ts';
@@ -79,6 +92,8 @@ class LocalVault implements Vault {
   readonly #budget: ByteBudget;
   readonly #writers = new Map<string, { writer: DomainWriter; usedAtMs: number }>();
   readonly #streams = new Map<string, Set<BackupStream>>();
+  /** By source. */
+  readonly #logs = new Map<string, { readonly hostId: string; readonly log: LogStoreStream }>();
   readonly #references = new ByteLru(REFERENCE_CACHE_BYTES);
   readonly #storage: WatchedStorage;
   readonly #room: Room;
@@ -144,6 +159,48 @@ class LocalVault implements Vault {
     });
     streams.add(stream);
     return stream;
+  }
+
+  async beginLog(caller: Caller, sourceId: string): Promise<LogStoreStream> {
+    this.#assertRunning();
+    const { pool } = this.#deps.catalog;
+    const source = await this.#deps.describeSource(sourceId);
+    if (source === undefined || source.hostId !== caller.hostId || source.domainId !== caller.domainId) {
+      throw new HoldfastError('NOT_FOUND', 'this host has no such source');
+    }
+    const others = [...this.#logs].filter(([id, { hostId }]) => hostId === caller.hostId && id !== sourceId);
+    if (others.length >= this.#limits.logsPerHost) {
+      throw new HoldfastError('LIMIT_EXCEEDED', `this host stores ${others.length} logs`);
+    }
+    await this.#room.enter(caller.domainId);
+    // First the right to store, which ends whoever had it; then what is stored, which nobody else can add to any more.
+    const number = await takeLogWriter(pool, sourceId);
+    this.#logs.get(sourceId)?.log.close(overtaken());
+    const runs = await loadRuns(pool, sourceId);
+    const baseNeeded = await isBaseNeeded(pool, sourceId);
+    this.#assertRunning();
+    this.#logs.get(sourceId)?.log.close(overtaken());
+    const owner = { ...caller, sourceId };
+    const began = { ends: headsOf(runs), windowBytes: this.#limits.windowBytes, baseNeeded };
+    const log: LogStoreStream = new LogStore(began, {
+      budget: this.#budget,
+      limits: this.#limits,
+      clock: this.#deps.clock,
+      admit: (bytes) => {
+        this.#touch(caller.domainId);
+        this.#room.admit(caller.domainId, bytes);
+      },
+      append: (items) =>
+        appendToLog(owner, number, items, {
+          writer: this.#writerOf(caller.domainId),
+          systemKeys: this.#deps.systemKeys,
+        }),
+      closed: () => {
+        if (this.#logs.get(sourceId)?.log === log) this.#logs.delete(sourceId);
+      },
+    });
+    this.#logs.set(sourceId, { hostId: caller.hostId, log });
+    return log;
   }
 
   async grant(to: Caller, snapshotId: Uint8Array, ttlMs = this.#limits.grantTtlMs): Promise<Buffer> {
@@ -217,6 +274,8 @@ class LocalVault implements Vault {
     this.#housekeeping?.cancel();
     await this.#working;
     for (const streams of this.#streams.values()) for (const stream of streams) stream.close();
+    for (const { log } of this.#logs.values())
+      log.close(new HoldfastError('UNREACHABLE', 'the controller is stopping'));
     await Promise.all([...this.#writers.values()].map(({ writer }) => writer.stop()));
     await removeWriter(this.#deps.catalog.pool, this.#writerId);
     await this.#storage.close();

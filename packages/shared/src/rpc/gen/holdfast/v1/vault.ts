@@ -208,7 +208,13 @@ export interface StoreLogRequest {
     /** after its last part: what it holds */
     { $case: "segment"; value: StoreLogSegment }
     | { $case: "gap"; value: LogGap }
+    | //
+    /** answered with `stored`: both sides live, though the database writes nothing */
+    { $case: "alive"; value: StoreLogAlive }
     | undefined;
+}
+
+export interface StoreLogAlive {
 }
 
 export interface StoreLogBegin {
@@ -2375,6 +2381,9 @@ export const StoreLogRequest: MessageFns<StoreLogRequest> = {
       case "gap":
         LogGap.encode(message.kind.value, writer.uint32(34).fork()).join();
         break;
+      case "alive":
+        StoreLogAlive.encode(message.kind.value, writer.uint32(42).fork()).join();
+        break;
     }
     return writer;
   },
@@ -2424,6 +2433,14 @@ export const StoreLogRequest: MessageFns<StoreLogRequest> = {
             message.kind = { $case: "gap", value: LogGap.decode(reader, reader.uint32()) };
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.kind = { $case: "alive", value: StoreLogAlive.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2466,7 +2483,56 @@ export const StoreLogRequest: MessageFns<StoreLogRequest> = {
         }
         break;
       }
+      case "alive": {
+        if (object.kind?.value !== undefined && object.kind?.value !== null) {
+          message.kind = { $case: "alive", value: StoreLogAlive.fromPartial(object.kind.value) };
+        }
+        break;
+      }
     }
+    return message;
+  },
+};
+
+function createBaseStoreLogAlive(): StoreLogAlive {
+  return {};
+}
+
+export const StoreLogAlive: MessageFns<StoreLogAlive> = {
+  encode(_: StoreLogAlive, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StoreLogAlive {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStoreLogAlive();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<StoreLogAlive>): StoreLogAlive {
+    return StoreLogAlive.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<StoreLogAlive>): StoreLogAlive {
+    const message = createBaseStoreLogAlive();
     return message;
   },
 };

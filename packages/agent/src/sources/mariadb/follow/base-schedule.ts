@@ -1,0 +1,94 @@
+// When a log's base is taken: at once when there is none from which it could be replayed, and every so often, so that a replay
+// stays short. One at a time; a failed one is tried again with backoff.
+
+import type { Clock, Timer } from '@holdfast/shared/runtime/clock';
+import type { Log } from '@holdfast/shared/runtime/log';
+import { backoffMs } from '@holdfast/shared/runtime/retry';
+import type { BackupJob, EngineSpec, JobOutcome } from '../../../jobs/job.ts';
+
+export interface BaseScheduleDeps {
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly log: Log;
+  runBackup(job: BackupJob): Promise<JobOutcome>;
+  /** `note` changed. */
+  onNote(): void;
+}
+
+const RETRY = { firstMs: 15_000, capMs: 900_000 };
+
+export class BaseSchedule {
+  readonly #source: EngineSpec;
+  readonly #everyMs: number;
+  readonly #deps: BaseScheduleDeps;
+  #timer: Timer | undefined;
+  #running = false;
+  #again = false;
+  #failures = 0;
+  #stopped = false;
+  #note = '';
+
+  /** @param everyMs 0: only when needed */
+  constructor(source: EngineSpec, everyMs: number, deps: BaseScheduleDeps) {
+    this.#source = source;
+    this.#everyMs = everyMs;
+    this.#deps = deps;
+  }
+
+  /** In words, why the newest base could not be taken; '' when it could. */
+  get note(): string {
+    return this.#note;
+  }
+
+  /** The log is followed. @param now it can't be replayed from any base */
+  need(now: boolean): void {
+    if (this.#stopped) return;
+    if (now && this.#running) this.#again = true;
+    else if (now) this.#after(0);
+    else if (this.#timer === undefined && !this.#running && this.#everyMs > 0) this.#after(this.#everyMs);
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#timer?.cancel();
+    this.#timer = undefined;
+  }
+
+  #after(delayMs: number): void {
+    this.#timer?.cancel();
+    this.#timer = this.#deps.clock.after(delayMs, () => {
+      this.#timer = undefined;
+      void this.#take();
+    });
+  }
+
+  async #take(): Promise<void> {
+    if (this.#running || this.#stopped) return;
+    this.#running = true;
+    this.#again = false;
+    const { failure } = await this.#deps.runBackup({
+      kind: 'backup',
+      jobId: '',
+      source: this.#source,
+      fullRead: false,
+    });
+    this.#running = false;
+    if (this.#stopped) return;
+    this.#failures = failure === undefined ? 0 : this.#failures + 1;
+    const note = failure === undefined ? '' : `the last base failed: ${failure.message}`;
+    if (failure !== undefined) {
+      this.#deps.log.warn('mariadb.base-failed', {
+        sourceId: this.#source.sourceId,
+        code: failure.code,
+        error: failure.message,
+      });
+    }
+    if (note !== this.#note) {
+      this.#note = note;
+      this.#deps.onNote();
+    }
+    if (this.#failures > 0) this.#after(RETRY.firstMs / 2 + backoffMs(RETRY, this.#failures, this.#deps.random()));
+    else if (this.#again) this.#after(0);
+    else if (this.#everyMs > 0) this.#after(this.#everyMs);
+  }
+}

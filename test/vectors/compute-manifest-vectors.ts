@@ -7,13 +7,21 @@ import { createHash } from 'node:crypto';
 import { toBytes } from '@holdfast/shared/base/byte-string';
 import { BoundaryHash } from '@holdfast/shared/format/manifest/boundary';
 import { type BuilderPorts, type EmittedNode, ManifestBuilder } from '@holdfast/shared/format/manifest/builder';
-import { type Entry, newEntry, type NodeReference, type Segment } from '@holdfast/shared/format/manifest/entry';
+import {
+  type Entry,
+  newEntry,
+  type NodeReference,
+  type PageTagsReference,
+  type Segment,
+} from '@holdfast/shared/format/manifest/entry';
 import { ContentBuilder } from '@holdfast/shared/format/manifest/segment-tree';
+import { encodePageTags } from '@holdfast/shared/format/page-map';
 import { everyKindOfEntry } from '@holdfast/shared/testing/manifest-entries';
 import {
   chunkOf,
   dataSegment,
   directory,
+  pagedChunkOf,
   sha256,
   statOf,
   TEST_NODE_KEY,
@@ -49,8 +57,23 @@ export interface EntryVector {
   content: SegmentVector[] | { root: string; proof: string; segments: number };
 }
 
+/** Where the tags of a chunk's pages stand. */
+interface PageTagsVector {
+  node: string;
+  proof: string;
+  list: number;
+}
+
 export type SegmentVector =
-  | { chunk: string; proof: string; plainLength: number; offset: number; length: number; tag: string }
+  | {
+      chunk: string;
+      proof: string;
+      plainLength: number;
+      pageTags?: PageTagsVector;
+      offset: number;
+      length: number;
+      tag: string;
+    }
   | { zeros: number }
   | { hole: number };
 
@@ -85,10 +108,15 @@ function describedSegment(segment: Segment): SegmentVector {
     chunk: hex(chunk.id),
     proof: hex(chunk.proof),
     plainLength: chunk.plainLength,
+    ...(chunk.pageTags === undefined ? {} : { pageTags: describedPageTags(chunk.pageTags) }),
     offset,
     length,
     tag: hex(tag),
   };
+}
+
+function describedPageTags({ node, list }: PageTagsReference): PageTagsVector {
+  return { node: hex(node.id), proof: hex(node.proof), list };
 }
 
 /** Everything that test/vectors/manifest.json holds. */
@@ -112,6 +140,15 @@ export function manifestVectors() {
     for (let i = 0; i < 5000; i++) builder.add(dataSegment(`${i}`, 4096, chunkOf(`${i % 7}`), 0));
     builder.finish();
   });
+  const pagedTree = nodesOf((ports) => {
+    const builder = new ContentBuilder(ports);
+    for (let i = 0; i < 3000; i++) {
+      const chunk = pagedChunkOf(`${i % 90}`, `tags ${(i % 90) % 4}`, i % 90);
+      builder.add(dataSegment(`${i}`, 8192, chunk, (i % 128) * 8192));
+    }
+    builder.finish();
+  });
+  const pageTagLists = [sha256('list 0'), Buffer.concat([sha256('list 1'), sha256('more of it')])];
   const summary = ({ kind, payload, references, proofs }: EmittedNode<NodeReference>) => ({
     kind,
     bytes: payload.length,
@@ -152,6 +189,15 @@ export function manifestVectors() {
     segmentTree: {
       note: '5,000 segments of 4,096 bytes; segment i: chunk id SHA-256("chunk" + (i mod 7)), proof SHA-256("proof" + id)[0..16], plain length 1 MiB, offset 0, tag SHA-256("tag" + i)[0..16]',
       nodes: tree.map(summary),
+    },
+    pagedSegmentTree: {
+      note: '3,000 segments of 8,192 bytes at offset 8,192 × (i mod 128); c = i mod 90; chunk, proof and tag as in `segmentTree` with c in place of i mod 7; its tags are list c of the page-tag node with the id SHA-256("chunk" + "tags " + (c mod 4)), and a proof as for a chunk',
+      nodes: pagedTree.map(summary),
+    },
+    pageTags: {
+      pageBytes: 8192,
+      lists: pageTagLists.map(hex),
+      payload: hex(encodePageTags({ pageBytes: 8192, lists: pageTagLists })),
     },
   };
 }

@@ -10,7 +10,6 @@ import type { CodecName } from '@holdfast/shared/format/codec';
 import { encodeControllerRecord, type ControllerRecord } from '@holdfast/shared/format/controller-record';
 import { ObjectKind, objectId } from '@holdfast/shared/format/envelope';
 import { deriveDomainKeys, SYSTEM_DOMAIN_ID, type DomainKeys } from '@holdfast/shared/format/keys';
-import { encodePageTags } from '@holdfast/shared/format/page-map';
 import { seal } from '@holdfast/shared/format/seal';
 import { encodeSnapshotRecord, rawPublicKey, type SnapshotRecord } from '@holdfast/shared/format/snapshot-record';
 import { tagOf } from '@holdfast/shared/format/tag';
@@ -273,10 +272,6 @@ function recordVectors() {
       },
     },
   ];
-  const pageTags = {
-    pageBytes: 8_192,
-    tagsByReference: [seededBytes('page tags', 48), seededBytes('more page tags', 16)],
-  };
   return {
     snapshot: {
       signingKeySeed: hex(seededBytes('record key', 32)),
@@ -288,11 +283,6 @@ function recordVectors() {
       payload: hex(encodeSnapshotRecord(snapshot, root, signing)),
     },
     controller: controller.map((record) => ({ kind: record.kind, payload: hex(encodeControllerRecord(record)) })),
-    pageTags: {
-      pageBytes: pageTags.pageBytes,
-      tags: pageTags.tagsByReference.map(hex),
-      payload: hex(encodePageTags(pageTags)),
-    },
   };
 }
 

@@ -88,8 +88,25 @@ function segmentReader(leaf: LeafNode, references: Buffer): (last: boolean, rest
     const tag = columns.tags.subarray(data * 16, (data + 1) * 16).toString('hex');
     data++;
     const plainLength = leaf.references!.plainLength[place]!;
-    return { ...referenceAt(leaf, references, place, 'chunk'), plainLength, offset, length, tag };
+    const pageTags = readPageTagsLink(leaf, references, place);
+    return { ...referenceAt(leaf, references, place, 'chunk'), plainLength, ...pageTags, offset, length, tag };
   };
+}
+
+function readPageTagsLink(leaf: LeafNode, references: Buffer, place: number) {
+  const { paged, pageTagNode, pageTagList } = leaf.references!;
+  const at = paged.indexOf(place);
+  if (at === -1) return {};
+  return { pageTags: { ...referenceAt(leaf, references, pageTagNode[at]!, 'node'), list: pageTagList[at]! } };
+}
+
+/** The lists of a page-tag node. */
+export function readPageTags(payload: Uint8Array): { pageBytes: number; lists: string[] } {
+  const { node } = ManifestNode.decode(payload);
+  if (node?.$case !== 'pageTags') throw new TypeError('no page tags');
+  const { pageBytes, pageCounts, tags } = node.value;
+  let at = 0;
+  return { pageBytes, lists: pageCounts.map((count) => tags.toString('hex', at, (at += count * 16))) };
 }
 
 function readSegments(count: number, size: number, next: ReturnType<typeof segmentReader>): SegmentVector[] {

@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { expect } from 'chai';
 import { manifestVectors } from './compute-manifest-vectors.ts';
-import { boundaryHash, readLeaf } from './independent-manifest-reader.ts';
+import { boundaryHash, readLeaf, readPageTags } from './independent-manifest-reader.ts';
 
 function published(): ReturnType<typeof manifestVectors> {
   const directory = import.meta.url.includes('/test/dist/') ? '../../vectors/' : './';
@@ -21,6 +21,11 @@ describe('published test vectors of manifest nodes', () => {
     const { leaf } = published();
     const read = readLeaf(Buffer.from(leaf.payload, 'hex'), Buffer.from(leaf.references, 'hex'));
     expect(read).to.deep.equal(leaf.entries);
+  });
+
+  it('it reads page tags, too', () => {
+    const { payload, ...rest } = published().pageTags;
+    expect(readPageTags(Buffer.from(payload, 'hex'))).to.deep.equal(rest);
   });
 
   it('boundary hashes are HMAC-SHA-256, written out or not', () => {

@@ -4,7 +4,6 @@
 import { readFileSync } from 'node:fs';
 import { decodeControllerRecord } from '@holdfast/shared/format/controller-record';
 import { deriveDomainKeys } from '@holdfast/shared/format/keys';
-import { decodePageTags } from '@holdfast/shared/format/page-map';
 import { open } from '@holdfast/shared/format/seal';
 import { verifySnapshotRecord } from '@holdfast/shared/format/snapshot-record';
 import { seededBytes } from '@holdfast/shared/testing/seeded-bytes';
@@ -63,13 +62,12 @@ describe('published test vectors', () => {
   });
 
   it('records decode, with the signature that was made', () => {
-    const { snapshot, controller, pageTags } = published('records.json');
+    const { snapshot, controller } = published('records.json');
     const references = Buffer.concat(snapshot.references.map(bytes));
     const { record } = verifySnapshotRecord(bytes(snapshot.payload), references, bytes(snapshot.publicKey));
     expect([record.domainId, record.hostId, record.sourceId]).to.deep.equal(['vectors', 'host-1', 'source-1']);
     expect(record.warnings[0]?.path).to.equal('caf\xe9/\xff');
     for (const { kind, payload } of controller) expect(decodeControllerRecord(bytes(payload)).kind).to.equal(kind);
-    expect(decodePageTags(bytes(pageTags.payload), 2).tagsByReference).to.have.length(2);
   });
 });
 

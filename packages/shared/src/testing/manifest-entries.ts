@@ -1,7 +1,7 @@
 // Entries with everything that is hard to keep, for the tests of leaves and the published vectors.
 
 import { type Entry, newEntry, type Xattr } from '../format/manifest/entry.ts';
-import { chunkOf, dataSegment, sha256, statOf } from './manifest-trees.ts';
+import { chunkOf, dataSegment, pagedChunkOf, sha256, statOf } from './manifest-trees.ts';
 
 export const someSegmentTree = { id: sha256('tree'), proof: sha256('tree proof').subarray(0, 16) };
 
@@ -15,6 +15,8 @@ export function everyKindOfEntry(): Entry[] {
   ];
   const bundle = chunkOf('bundle');
   const large = chunkOf('large', 4096);
+  const pages = pagedChunkOf('pages', 'tags', 0, 3 * 8192);
+  const morePages = pagedChunkOf('more pages', 'tags', 1, 8192);
   return [
     newEntry('', statOf(0o041777, { uid: 2 ** 32 - 2, gid: 2 ** 32 - 1, mtimeSeconds: -(2 ** 31) }), {
       user: 'a',
@@ -45,6 +47,16 @@ export function everyKindOfEntry(): Entry[] {
     ),
     newEntry('hole', statOf(0o100000, { size: 2 ** 36 }), {
       content: { kind: 'segments', segments: [{ kind: 'hole', length: 2 ** 36 }] },
+    }),
+    newEntry('paged', statOf(0o100600, { size: 3 * 8192 }), {
+      content: {
+        kind: 'segments',
+        segments: [
+          dataSegment('second page', 8192, pages, 8192),
+          dataSegment('other page', 8192, morePages),
+          dataSegment('first page', 8192, pages),
+        ],
+      },
     }),
     newEntry('same-xattrs', statOf(0o100000), { xattrs: { kind: 'inline', list: xattrs } }),
     newEntry('socket', statOf(0o140755), { hardLinkGroup: 1 }),

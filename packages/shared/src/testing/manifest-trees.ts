@@ -107,6 +107,12 @@ export function chunkOf(label: string, plainLength = 1 << 20): ChunkReference {
   return { id, proof: sha256('proof', id).subarray(0, 16), plainLength };
 }
 
+/** A chunk written page by page, whose tags are list `list` of the page-tag node `tags`. */
+export function pagedChunkOf(label: string, tags: string, list: number, plainLength = 1 << 20): ChunkReference {
+  const { id, proof } = chunkOf(tags);
+  return { ...chunkOf(label, plainLength), pageTags: { node: { id, proof }, list } };
+}
+
 export function dataSegment(label: string, length: number, chunk: ChunkReference, offset = 0): Segment {
   return { kind: 'data', chunk, offset, length, tag: sha256('tag', label).subarray(0, 16) };
 }

@@ -24,7 +24,7 @@ import { CLOSED_BY_END, CLOSED_BY_LIMIT, CLOSED_BY_RULE, type Closing } from './
 import { Ancestors, ascends, pathFault, sharedLength, shortPath } from './paths.ts';
 import { S_IFDIR, S_IFMT, STAT_BYTES, statMode } from './stat-record.ts';
 
-export type NodeKind = 'leaf' | 'inner' | 'segments' | 'segments-inner';
+export type NodeKind = 'leaf' | 'inner' | 'segments' | 'segments-inner' | 'page-tags';
 
 /** A node that was just sealed. */
 export interface EmittedNode<S extends NodeReference> {

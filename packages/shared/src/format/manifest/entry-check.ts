@@ -82,7 +82,6 @@ function isByteString(text: string): boolean {
  * `rest`: bytes of its path that front coding doesn't share.
  */
 export function entryWeight(entry: Entry, rest: number): number {
-  const segments = entry.content.kind === 'tree' ? 1 : entry.content.segments.length;
   return (
     128 +
     rest +
@@ -90,6 +89,15 @@ export function entryWeight(entry: Entry, rest: number): number {
     entry.user.length +
     entry.group.length +
     xattrsWeight(entry.xattrs) +
-    64 * segments
+    contentWeight(entry.content)
   );
 }
+
+function contentWeight(content: Content): number {
+  if (content.kind === 'tree') return SEGMENT_WEIGHT;
+  const paged = content.segments.filter((segment) => segment.kind === 'data' && segment.chunk.pageTags !== undefined);
+  return SEGMENT_WEIGHT * content.segments.length + PAGE_TAGS_WEIGHT * paged.length;
+}
+
+const SEGMENT_WEIGHT = 64;
+const PAGE_TAGS_WEIGHT = 32;

@@ -19,10 +19,19 @@ export interface ChunkReference {
   readonly proof: Buffer;
   /** Bytes, 1 to 16 MiB. */
   readonly plainLength: number;
+  /** Of a chunk that was written page by page: where the tags of its pages stand. */
+  readonly pageTags?: PageTagsReference;
+}
+
+/** List `list` of a page-tag node (page-map.ts). */
+export interface PageTagsReference<N extends NodeReference = NodeReference> {
+  readonly node: N;
+  readonly list: number;
 }
 
 /** A chunk as a decoded node refers to it: `index` is its place among the node's references, which a read must name. */
 export interface PlacedChunk extends ChunkReference {
+  readonly pageTags?: PageTagsReference<PlacedNode>;
   /** Id of the node (leaf or segment-tree node) whose reference this is. */
   readonly node: Buffer;
   readonly index: number;
@@ -52,7 +61,7 @@ export interface NodeReference {
   readonly proof: Buffer;
 }
 
-/** Root of a segment tree as a decoded leaf refers to it. */
+/** Root of a segment tree, or a page-tag node, as a decoded node refers to it. */
 export interface PlacedNode extends NodeReference {
   readonly node: Buffer;
   readonly index: number;

@@ -20,8 +20,8 @@ import { encodeXattrSet } from './xattrs.ts';
 /** Content byte of a file with a segment tree. */
 export const TREE_CONTENT = MAX_INLINE_SEGMENTS + 1;
 
-/** An entry refers to at most 8 chunks, and one with its xattrs. */
-const REFERENCES_PER_ENTRY = MAX_INLINE_SEGMENTS + 1;
+/** An entry refers to at most 8 chunks with a page-tag node each, and one with its xattrs. */
+const REFERENCES_PER_ENTRY = 2 * MAX_INLINE_SEGMENTS + 1;
 
 /** What a leaf holds until it is sealed. Entries are well formed and in order: the builder checked them. */
 export class LeafWriter {

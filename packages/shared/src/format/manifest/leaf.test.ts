@@ -75,7 +75,8 @@ describe('manifest leaf', () => {
     expect(value.linkTarget.map((target) => target.toString('latin1'))).to.deep.equal([leaf.entry(1).linkTarget]);
     expect(value.xattrSets).to.have.length(2);
     expect(value.treeSegments).to.deep.equal([2n ** 33n]);
-    expect(value.references?.plainLength).to.deep.equal([1 << 20, 4096, 0, 5000]);
+    expect(value.references?.plainLength).to.deep.equal([1 << 20, 4096, 3 * 8192, 0, 8192, 0, 5000]);
+    expect(value.references).to.deep.include({ paged: [2, 4], pageTagNode: [3, 3], pageTagList: [0, 1] });
   });
 
   it('tells the latest ctime and the bytes of its files', () => {

@@ -59,6 +59,10 @@ export const MAX_OWNER_NAME_BYTES = 1024;
 export const MAX_INLINE_XATTR_BYTES = 4096;
 export const MAX_XATTR_NAME_BYTES = 255;
 export const MAX_XATTRS = 4096;
+/** Pages whose tags stand in one page-tag node: 256 KiB of tags. */
+export const MAX_TAGGED_PAGES = 16_384;
+/** Chunks whose pages have tags in one page-tag node. */
+export const MAX_PAGE_TAG_LISTS = 4096;
 /** More segments than this go to a segment tree. */
 export const MAX_INLINE_SEGMENTS = 8;
 /** The plain length of any object (repository format, Objects). */

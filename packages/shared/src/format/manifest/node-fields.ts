@@ -7,7 +7,7 @@ export const CLOSED_BY_END = 3;
 
 export type Closing = typeof CLOSED_BY_RULE | typeof CLOSED_BY_LIMIT | typeof CLOSED_BY_END;
 
-export const NODE_FIELD = { leaf: 1, inner: 2, segments: 3, segmentsInner: 4 } as const;
+export const NODE_FIELD = { leaf: 1, inner: 2, segments: 3, segmentsInner: 4, pageTags: 5 } as const;
 
 export const LEAF_FIELD = {
   count: 1,
@@ -42,3 +42,7 @@ export const SEGMENT_INNER_FIELD = {
   lengths: 5,
   proofs: 6,
 } as const;
+
+export const REFERENCES_FIELD = { plainLength: 1, proofs: 2, paged: 3, pageTagNode: 4, pageTagList: 5 } as const;
+
+export const PAGE_TAGS_FIELD = { pageBytes: 1, pageCounts: 2, tags: 3 } as const;

@@ -1,17 +1,21 @@
 import { expect } from 'chai';
 import fc from 'fast-check';
 import { HoldfastError } from '../../base/errors.ts';
-import { ManifestNode } from '../../rpc/gen/holdfast/v1/manifest.ts';
+import { ManifestNode, ReferenceColumns } from '../../rpc/gen/holdfast/v1/manifest.ts';
 import { expectError } from '../../testing/expect-error.ts';
-import { chunkOf, dataSegment, MemoryNodes, randomNumbers } from '../../testing/manifest-trees.ts';
+import { chunkOf, dataSegment, MemoryNodes, pagedChunkOf, randomNumbers } from '../../testing/manifest-trees.ts';
 import type { Content, PlacedChunk, PlacedNode, Segment } from './entry.ts';
 import { MAX_TREE_SEGMENTS } from './limits.ts';
 import { streamSync } from './node-store.ts';
+import { ReferenceTable } from './references.ts';
 import { ContentBuilder, readSegments } from './segment-tree.ts';
+import { WireReader } from './wire.ts';
 
 function someSegments(seed: number, count: number): Segment[] {
   const random = randomNumbers(seed);
-  const chunks = Array.from({ length: 50 }, (_, i) => chunkOf(`c${i}`));
+  const chunks = Array.from({ length: 50 }, (_, i) =>
+    i % 3 === 0 ? chunkOf(`c${i}`) : pagedChunkOf(`c${i}`, `tags ${i % 4}`, i),
+  );
   return Array.from({ length: count }, (_, i): Segment => {
     // Neighbours of one kind would become one segment.
     if (i % 5 === 4) return { kind: i % 2 === 0 ? 'zeros' : 'hole', length: 1 + random(2 ** 30) };
@@ -29,9 +33,15 @@ function build(nodes: MemoryNodes, segments: readonly Segment[]): Content<Placed
 /** As the leaf gives it back. */
 function placed(content: Content): Content<PlacedChunk, PlacedNode> {
   if (content.kind === 'tree') return { ...content, root: { ...content.root, node: Buffer.alloc(32), index: 0 } };
-  const place = (segment: Segment): Segment<PlacedChunk> =>
-    segment.kind === 'data' ? { ...segment, chunk: { ...segment.chunk, node: Buffer.alloc(32), index: 0 } } : segment;
-  return { kind: 'segments', segments: content.segments.map(place) };
+  return { kind: 'segments', segments: content.segments.map(placedSegment) };
+}
+
+function placedSegment(segment: Segment): Segment<PlacedChunk> {
+  if (segment.kind !== 'data') return segment;
+  const at = { node: Buffer.alloc(32), index: 0 };
+  const { pageTags, ...chunk } = segment.chunk;
+  const placedTags = pageTags === undefined ? {} : { pageTags: { ...pageTags, node: { ...pageTags.node, ...at } } };
+  return { ...segment, chunk: { ...chunk, ...at, ...placedTags } };
 }
 
 function total(segments: readonly Segment[]): number {
@@ -48,6 +58,8 @@ function plain(segments: Iterable<Segment>): unknown[] {
           segment.offset,
           segment.length,
           segment.tag.toString('hex'),
+          segment.chunk.pageTags?.node.id.toString('hex'),
+          segment.chunk.pageTags?.list,
         ]
       : [segment.kind, segment.length],
   );
@@ -172,6 +184,45 @@ describe('content of a file', () => {
       { numRuns: 500 },
     );
   });
+
+  it('of page files: a page-tag node stands once in each node whose chunks have tags there', () => {
+    const nodes = new MemoryNodes();
+    const segments = Array.from({ length: 2_000 }, (_, i) =>
+      dataSegment(`${i}`, 8192, pagedChunkOf(`c${i}`, `tags ${Math.floor(i / 500)}`, i % 500)),
+    );
+    build(nodes, segments);
+    const leavesOfTree = nodes.emitted.filter(({ kind }) => kind === 'segments');
+    const chunks = leavesOfTree.reduce((sum, { references }) => sum + references.length / 32, 0);
+    expect(chunks).to.be.within(2_004, 2_004 + leavesOfTree.length);
+  });
+
+  for (const [what, columns] of [
+    ['for what is no chunk', { paged: [1], pageTagNode: [1], pageTagList: [0] }],
+    ['out of order', { paged: [2, 0], pageTagNode: [1, 1], pageTagList: [0, 0] }],
+    ['in what is no node', { paged: [0], pageTagNode: [2], pageTagList: [0] }],
+    ['beyond the references', { paged: [0], pageTagNode: [3], pageTagList: [0] }],
+    ['without a list', { paged: [0], pageTagNode: [1], pageTagList: [] }],
+    ['in a list beyond the limit', { paged: [0], pageTagNode: [1], pageTagList: [4096] }],
+  ] as const) {
+    it(`41: page tags ${what} are refused`, () => {
+      const ids = Buffer.concat(['a', 'tags', 'b'].map((label) => chunkOf(label).id));
+      const wire = { plainLength: [8192, 0, 8192], proofs: Buffer.alloc(48) };
+      const table = (rest: Partial<ReferenceColumns>) =>
+        new ReferenceTable(
+          ids.subarray(0, 32),
+          ids,
+          new WireReader(
+            Buffer.from(
+              ReferenceColumns.encode({ ...wire, paged: [], pageTagNode: [], pageTagList: [], ...rest }).finish(),
+            ),
+          ),
+        );
+      expect(table({ paged: [2], pageTagNode: [1], pageTagList: [7] }).chunk(2).pageTags).to.include({ list: 7 });
+      const { paged, pageTagNode, pageTagList } = columns;
+      const refused = { paged: [...paged], pageTagNode: [...pageTagNode], pageTagList: [...pageTagList] };
+      expectError(() => table(refused), 'DAMAGED');
+    });
+  }
 
   it('refuses a segment that is empty or beyond its chunk', () => {
     const builder = new ContentBuilder(new MemoryNodes().ports);

@@ -86,6 +86,10 @@ function xattrListFault(list: readonly Xattr[]): string | undefined {
 export function dataSegmentFault({ chunk, offset, length, tag }: DataSegment): string | undefined {
   if (chunk.id.length !== ID_BYTES || chunk.proof.length !== PROOF_BYTES)
     return 'refers to a chunk with a malformed id or proof';
+  const { pageTags } = chunk;
+  if (pageTags !== undefined && (pageTags.node.id.length !== ID_BYTES || pageTags.node.proof.length !== PROOF_BYTES)) {
+    return 'refers to page tags with a malformed id or proof';
+  }
   if (!(Number.isInteger(chunk.plainLength) && chunk.plainLength > 0 && chunk.plainLength <= MAX_CHUNK_BYTES)) {
     return `refers to a chunk of ${chunk.plainLength} bytes`;
   }

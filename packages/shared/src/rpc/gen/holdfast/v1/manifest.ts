@@ -9,7 +9,7 @@ export const protobufPackage = "holdfast.v1";
 export const protobufFileName = "holdfast/v1/manifest.proto";
 
 /**
- * Payloads of manifest nodes (object kind 2): leaf, inner node, segment-tree node.
+ * Payloads of manifest nodes (object kind 2): leaf, inner node, segment-tree node, page tags.
  *
  * Entries stand in columns, not in one message each: an incremental backup compares 200,000 stat records by merging
  * two byte columns, which a message for each entry would make twenty times as slow.
@@ -47,6 +47,7 @@ export interface ManifestNode {
     | { $case: "inner"; value: InnerNode }
     | { $case: "segments"; value: SegmentNode }
     | { $case: "segmentsInner"; value: SegmentInnerNode }
+    | { $case: "pageTags"; value: PageTagNode }
     | undefined;
 }
 
@@ -137,6 +138,13 @@ export interface ReferenceColumns {
   plainLength: number[];
   /** 16 bytes each. */
   proofs: Buffer;
+  /**
+   * Sparse: chunks that were written page by page. For each its place among the references, ascending; the place of the
+   * node with its page tags, a reference of plain length 0; and which list of that node is its.
+   */
+  paged: number[];
+  pageTagNode: number[];
+  pageTagList: number[];
 }
 
 /** References are the children, in order. */
@@ -172,6 +180,19 @@ export interface SegmentInnerNode {
   proofs: Buffer;
 }
 
+/**
+ * The tags of the pages of some chunks, as they were when those chunks were written. It refers to nothing: it must not keep a
+ * chunk alive. Who refers to a chunk and wants to compare its pages refers to this node, too.
+ */
+export interface PageTagNode {
+  /** A power of two, 512 to 65,536. */
+  pageBytes: number;
+  /** Pages of each list. */
+  pageCounts: number[];
+  /** 16 bytes for each page, list after list. */
+  tags: Buffer;
+}
+
 function createBaseManifestNode(): ManifestNode {
   return { node: undefined };
 }
@@ -190,6 +211,9 @@ export const ManifestNode: MessageFns<ManifestNode> = {
         break;
       case "segmentsInner":
         SegmentInnerNode.encode(message.node.value, writer.uint32(34).fork()).join();
+        break;
+      case "pageTags":
+        PageTagNode.encode(message.node.value, writer.uint32(42).fork()).join();
         break;
     }
     return writer;
@@ -240,6 +264,14 @@ export const ManifestNode: MessageFns<ManifestNode> = {
             message.node = { $case: "segmentsInner", value: SegmentInnerNode.decode(reader, reader.uint32()) };
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.node = { $case: "pageTags", value: PageTagNode.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -279,6 +311,12 @@ export const ManifestNode: MessageFns<ManifestNode> = {
       case "segmentsInner": {
         if (object.node?.value !== undefined && object.node?.value !== null) {
           message.node = { $case: "segmentsInner", value: SegmentInnerNode.fromPartial(object.node.value) };
+        }
+        break;
+      }
+      case "pageTags": {
+        if (object.node?.value !== undefined && object.node?.value !== null) {
+          message.node = { $case: "pageTags", value: PageTagNode.fromPartial(object.node.value) };
         }
         break;
       }
@@ -1179,7 +1217,7 @@ export const SegmentColumns: MessageFns<SegmentColumns> = {
 };
 
 function createBaseReferenceColumns(): ReferenceColumns {
-  return { plainLength: [], proofs: Buffer.alloc(0) };
+  return { plainLength: [], proofs: Buffer.alloc(0), paged: [], pageTagNode: [], pageTagList: [] };
 }
 
 export const ReferenceColumns: MessageFns<ReferenceColumns> = {
@@ -1193,6 +1231,27 @@ export const ReferenceColumns: MessageFns<ReferenceColumns> = {
     }
     if (message.proofs.length !== 0) {
       writer.uint32(18).bytes(message.proofs);
+    }
+    if (message.paged.length !== 0) {
+      writer.uint32(26).fork();
+      for (const v of message.paged) {
+        writer.uint32(v);
+      }
+      writer.join();
+    }
+    if (message.pageTagNode.length !== 0) {
+      writer.uint32(34).fork();
+      for (const v of message.pageTagNode) {
+        writer.uint32(v);
+      }
+      writer.join();
+    }
+    if (message.pageTagList.length !== 0) {
+      writer.uint32(42).fork();
+      for (const v of message.pageTagList) {
+        writer.uint32(v);
+      }
+      writer.join();
     }
     return writer;
   },
@@ -1236,6 +1295,60 @@ export const ReferenceColumns: MessageFns<ReferenceColumns> = {
             message.proofs = Buffer.from(reader.bytes());
             continue;
           }
+          case 3: {
+            if (tag === 24) {
+              message.paged.push(reader.uint32());
+
+              continue;
+            }
+
+            if (tag === 26) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.paged.push(reader.uint32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 4: {
+            if (tag === 32) {
+              message.pageTagNode.push(reader.uint32());
+
+              continue;
+            }
+
+            if (tag === 34) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.pageTagNode.push(reader.uint32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 5: {
+            if (tag === 40) {
+              message.pageTagList.push(reader.uint32());
+
+              continue;
+            }
+
+            if (tag === 42) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.pageTagList.push(reader.uint32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1255,6 +1368,9 @@ export const ReferenceColumns: MessageFns<ReferenceColumns> = {
     const message = createBaseReferenceColumns();
     message.plainLength = object.plainLength?.map((e) => e) || [];
     message.proofs = object.proofs ?? Buffer.alloc(0);
+    message.paged = object.paged?.map((e) => e) || [];
+    message.pageTagNode = object.pageTagNode?.map((e) => e) || [];
+    message.pageTagList = object.pageTagList?.map((e) => e) || [];
     return message;
   },
 };
@@ -1650,6 +1766,99 @@ export const SegmentInnerNode: MessageFns<SegmentInnerNode> = {
     message.segmentCounts = object.segmentCounts?.map((e) => BigInt(e)) || [];
     message.lengths = object.lengths?.map((e) => BigInt(e)) || [];
     message.proofs = object.proofs ?? Buffer.alloc(0);
+    return message;
+  },
+};
+
+function createBasePageTagNode(): PageTagNode {
+  return { pageBytes: 0, pageCounts: [], tags: Buffer.alloc(0) };
+}
+
+export const PageTagNode: MessageFns<PageTagNode> = {
+  encode(message: PageTagNode, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.pageBytes !== 0) {
+      writer.uint32(8).uint32(message.pageBytes);
+    }
+    if (message.pageCounts.length !== 0) {
+      writer.uint32(18).fork();
+      for (const v of message.pageCounts) {
+        writer.uint32(v);
+      }
+      writer.join();
+    }
+    if (message.tags.length !== 0) {
+      writer.uint32(26).bytes(message.tags);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PageTagNode {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePageTagNode();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.pageBytes = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag === 16) {
+              message.pageCounts.push(reader.uint32());
+
+              continue;
+            }
+
+            if (tag === 18) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.pageCounts.push(reader.uint32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.tags = Buffer.from(reader.bytes());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<PageTagNode>): PageTagNode {
+    return PageTagNode.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<PageTagNode>): PageTagNode {
+    const message = createBasePageTagNode();
+    message.pageBytes = object.pageBytes ?? 0;
+    message.pageCounts = object.pageCounts?.map((e) => e) || [];
+    message.tags = object.tags ?? Buffer.alloc(0);
     return message;
   },
 };

@@ -129,15 +129,6 @@ export interface LogSegmentRecord {
   storedAtMs: bigint;
 }
 
-/** The tags of the pages of chunks, in an object of kind 2 whose references are those chunks, in order. */
-export interface PageTags {
-  pageBytes: number;
-  /** one for each reference */
-  pageCounts: number[];
-  /** 16 × the sum of page_counts */
-  tags: Buffer;
-}
-
 function createBaseSnapshotRecord(): SnapshotRecord {
   return { body: Buffer.alloc(0), signature: Buffer.alloc(0) };
 }
@@ -1483,99 +1474,6 @@ export const LogSegmentRecord: MessageFns<LogSegmentRecord> = {
     message.storedAtMs = (object.storedAtMs !== undefined && object.storedAtMs !== null)
       ? BigInt(object.storedAtMs)
       : 0n;
-    return message;
-  },
-};
-
-function createBasePageTags(): PageTags {
-  return { pageBytes: 0, pageCounts: [], tags: Buffer.alloc(0) };
-}
-
-export const PageTags: MessageFns<PageTags> = {
-  encode(message: PageTags, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.pageBytes !== 0) {
-      writer.uint32(8).uint32(message.pageBytes);
-    }
-    if (message.pageCounts.length !== 0) {
-      writer.uint32(18).fork();
-      for (const v of message.pageCounts) {
-        writer.uint32(v);
-      }
-      writer.join();
-    }
-    if (message.tags.length !== 0) {
-      writer.uint32(26).bytes(message.tags);
-    }
-    return writer;
-  },
-
-  decode(input: BinaryReader | Uint8Array, length?: number): PageTags {
-    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
-    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
-    if (previousRecursionDepth >= 100) {
-      throw new globalThis.Error("protobuf decode recursion limit exceeded");
-    }
-    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
-    try {
-      const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBasePageTags();
-      while (reader.pos < end) {
-        const tag = reader.uint32();
-        switch (tag >>> 3) {
-          case 1: {
-            if (tag !== 8) {
-              break;
-            }
-
-            message.pageBytes = reader.uint32();
-            continue;
-          }
-          case 2: {
-            if (tag === 16) {
-              message.pageCounts.push(reader.uint32());
-
-              continue;
-            }
-
-            if (tag === 18) {
-              const end2 = reader.uint32() + reader.pos;
-              while (reader.pos < end2) {
-                message.pageCounts.push(reader.uint32());
-              }
-
-              continue;
-            }
-
-            break;
-          }
-          case 3: {
-            if (tag !== 26) {
-              break;
-            }
-
-            message.tags = Buffer.from(reader.bytes());
-            continue;
-          }
-        }
-        if ((tag & 7) === 4 || tag === 0) {
-          break;
-        }
-        reader.skip(tag & 7);
-      }
-      return message;
-    } finally {
-      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
-    }
-  },
-
-  create(base?: DeepPartial<PageTags>): PageTags {
-    return PageTags.fromPartial(base ?? {});
-  },
-  fromPartial(object: DeepPartial<PageTags>): PageTags {
-    const message = createBasePageTags();
-    message.pageBytes = object.pageBytes ?? 0;
-    message.pageCounts = object.pageCounts?.map((e) => e) || [];
-    message.tags = object.tags ?? Buffer.alloc(0);
     return message;
   },
 };

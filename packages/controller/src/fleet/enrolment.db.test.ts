@@ -1,3 +1,5 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+
 import { createRpcClient } from '@holdfast/shared/rpc/channel';
 import { decodeEnrolmentToken } from '@holdfast/shared/rpc/enrolment-token';
 import { EnrolmentDefinition, type EnrolmentClient } from '@holdfast/shared/rpc/gen/holdfast/v1/enrolment';
@@ -53,6 +55,28 @@ describe('enrolment', () => {
     const secret = await newToken('web-1');
     const codes = await Promise.all([use(secret), use(secret), use(secret)]);
     expect(codes.toSorted()).to.deep.equal(['NOT_ALLOWED', 'NOT_ALLOWED', 'none']);
+  });
+
+  it('EN4 21 two machines that use two tokens of one host at once: one gets in, the other is refused', async () => {
+    const secrets = [await newToken('web-1'), await newToken('web-1')];
+    const holder = await pool.connect();
+    try {
+      // Both come as far as the host's row before either goes on.
+      await holder.query(`begin`);
+      await holder.query(`select 1 from host where name = 'web-1' for update`);
+      const using = secrets.map((secret) => use(secret));
+      for (let waiting = 0; waiting < 2;) {
+        const { rows } = await pool.query<{ n: number }>(
+          `select count(*)::int as n from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`,
+        );
+        waiting = rows[0]?.n ?? 0;
+        await sleep(5);
+      }
+      await holder.query('commit');
+      expect((await Promise.all(using)).toSorted()).to.deep.equal(['NOT_ALLOWED', 'none']);
+    } finally {
+      holder.release();
+    }
   });
 
   it('EN1 keeps no secret: neither tokens nor the domain’s key are in the catalog as they are', async () => {

@@ -7,7 +7,8 @@
 //       used it may ask again with the very same key until then, because an answer can be lost;
 //   EN2 a wrong, used or expired token gets one and the same answer and changes nothing;
 //   EN3 replacing a host revokes what its name was certified with before, and ends every other token of it, in the same
-//       transaction: else who used an older one could ask again, and be certified as the host that took its place.
+//       transaction: else who used an older one could ask again, and be certified as the host that took its place;
+//   EN4 of two tokens of one host that are used at once one gets in, and the other is refused.
 
 import { createHash, randomBytes, randomUUID, X509Certificate } from 'node:crypto';
 
@@ -138,14 +139,23 @@ export async function enrol(deps: EnrolmentDeps, request: EnrolRequest): Promise
   });
 }
 
-/** The token's row, locked. The lookup is by a hash, so its timing says nothing about the secret. */
+/**
+ * The token's row, locked, and its host's. The lookup is by a hash, so its timing says nothing about the secret.
+ *
+ * The host first, as in everything that changes tokens: two tokens of one host that are used at once would otherwise each hold its own,
+ * and the one that gets the host would wait for the other's, which waits for the host.
+ */
 async function takeToken(client: pg.ClientBase, secret: Uint8Array): Promise<TokenRow> {
   if (secret.length !== 32) throw badToken();
+  await client.query(
+    'select 1 from host where id = (select host_id from enrolment_token where secret_hash = $1) for update',
+    [sha256(secret)],
+  );
   const { rows } = await client.query<TokenRow>(
     `select t.secret_hash, t.host_id, t.replace, t.used_at, t.used_key_hash, h.name as host_name, h.domain_id,
        d.name as domain_name, d.key_epoch
      from enrolment_token t join host h on h.id = t.host_id join domain d on d.id = h.domain_id
-     where t.secret_hash = $1 and t.expires_at > now() for update of t, h`,
+     where t.secret_hash = $1 and t.expires_at > now() for update of t`,
     [sha256(secret)],
   );
   if (rows[0] === undefined) throw badToken();

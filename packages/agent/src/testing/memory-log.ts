@@ -71,13 +71,15 @@ export class MemoryLog {
     const same = own.find(
       ({ range: stored }) => stored.file === range.file && covers(range, stored) && covers(stored, range),
     );
-    if (same?.id.equals(id) === true) return;
+    // Empty pieces at one place differ in the time that they tell alone.
+    const tellsMore = range.start.order === range.end.order && range.completeToMs !== same?.range.completeToMs;
+    if (same?.id.equals(id) === true && !tellsMore) return;
     if (range.file !== '') {
       this.segments = this.segments.filter((one) => !own.includes(one) || one.range.file !== range.file);
     } else if (range.merged) {
       const covered = own
         .filter(({ range: stored }) => stored.file === '' && covers(range, stored))
-        .toSorted((a, b) => (a.range.start.order < b.range.start.order ? -1 : 1));
+        .toSorted((a, b) => Number(a.range.start.order - b.range.start.order || a.range.end.order - b.range.end.order));
       checkMerge(
         range,
         covered.map((one) => ({ start: one.range.start.order, end: one.range.end.order })),

@@ -27,8 +27,8 @@ export interface ServerSight {
 export interface Limits {
   /** Further behind than this, what lies between is let go. */
   readonly keepBytes: number;
-  /** The server said that the log from here on is not there any more. */
-  readonly removed: { readonly stream: LogStream; readonly from: bigint; readonly reason: string } | undefined;
+  /** Of the log before this something is gone: the server said so, or it was let go. */
+  readonly removed: { readonly before: bigint; readonly reason: string } | undefined;
 }
 
 export type StartPlan =
@@ -91,7 +91,7 @@ function goOn(server: ServerSight, here: LogEnd, limits: Limits): StartPlan {
         : `the server's log ends at ${positionOf(server.end).text}, before ${end.text}, which is stored: it was brought back to an earlier state. Its log is followed again from ${end.text} on; give it a new timeline (recovery with a target) to follow it now`,
     };
   }
-  const reason = whyNot(server, here, server.end, limits);
+  const reason = whyNot(server, here, limits);
   if (reason === undefined)
     return { kind: 'follow', stream, from: end.order, gap: undefined, baseNeeded: false, note: '' };
   const from = freshPosition(server);
@@ -108,7 +108,7 @@ function goOnFromAncestor(server: ServerSight, ancestor: LogEnd, limits: Limits)
   const next = { systemIdentifier: stream.systemIdentifier, timeline: successor };
   const from = fileStart(fork.switchpoint, server.fileBytes);
   const note = `the server was promoted: timeline ${stream.timeline} ended at ${positionOf(fork.switchpoint).text}`;
-  const reason = whyNot(server, ancestor, server.end, limits);
+  const reason = whyNot(server, ancestor, limits);
   if (reason === undefined) {
     // What was stored past the fork is another history than this server's; the new timeline begins at the fork.
     if (end.order < fork.switchpoint)
@@ -120,12 +120,11 @@ function goOnFromAncestor(server: ServerSight, ancestor: LogEnd, limits: Limits)
 }
 
 /** Why the log from the stored end on can't, or shan't, be read. */
-function whyNot(server: ServerSight, { stream, end }: LogEnd, serverEnd: bigint, limits: Limits): string | undefined {
-  const { removed, keepBytes } = limits;
-  if (removed !== undefined && removed.stream.timeline === stream.timeline && removed.from >= end.order)
-    return removed.reason;
-  if (serverEnd - end.order > BigInt(keepBytes) && freshPosition(server) > end.order) {
-    return `the server wrote ${bytesInWords(Number(serverEnd - end.order))} of log since ${end.text}, and walKeep is ${bytesInWords(keepBytes)}`;
+function whyNot(server: ServerSight, { end }: LogEnd, { removed, keepBytes }: Limits): string | undefined {
+  if (removed !== undefined && end.order < removed.before) return removed.reason;
+  const behindBytes = Number(server.end - end.order);
+  if (behindBytes > keepBytes && freshPosition(server) > end.order) {
+    return `the server wrote ${bytesInWords(behindBytes)} of log since ${end.text}, and walKeep is ${bytesInWords(keepBytes)}`;
   }
   return undefined;
 }

@@ -174,6 +174,47 @@ describe('sessions and commit', () => {
     expect(await readSnapshot(vault, host, recordId)).to.deep.equal(plainOf(host, objects));
   });
 
+  it('threat 21 a host that crashes again and again goes on: a new session ends the dead ones of its source, and no other', async () => {
+    await vault.stop();
+    vault = await open(new Faults(), { sessionsPerHost: 3 });
+    const crashed: string[] = [];
+    for (let times = 0; times < 8; times++) {
+      const stream = await sent(vault, host);
+      crashed.push(stream.began.sessionId);
+      stream.close();
+    }
+    const live = async (): Promise<string[]> =>
+      (
+        await catalog.pool.query<{ id: string }>(
+          `select id from vault_session where state = 'live' and expires_at > now()`,
+        )
+      ).rows.map(({ id }) => id);
+    expect(await live()).to.deep.equal([crashed.at(-1)]);
+    expect(await codeOf(beginOn(vault, host, { sessionId: crashed[0]! }))).to.equal('SESSION_ENDED');
+    const carried = await beginOn(vault, host);
+    await beginOn(vault, host);
+    expect(await live(), 'one that has a stream is not dead').to.include(carried.began.sessionId);
+  });
+
+  it('I6 what dead sessions were answered stays pinned for the one that ends them, for some collections and no more', async () => {
+    const epochOf = async (stream: BackupStream): Promise<number> => {
+      const { rows } = await catalog.pool.query<{ epoch: number }>('select epoch from vault_session where id = $1', [
+        stream.began.sessionId,
+      ]);
+      return rows[0]!.epoch;
+    };
+    const epochs: number[] = [];
+    for (let collections = 0; collections < 6; collections++) {
+      const stream = await beginOn(vault, host);
+      epochs.push(await epochOf(stream));
+      stream.close();
+      await catalog.pool.query('update vault_collection set epoch = epoch + 1');
+    }
+    expect(epochs).to.deep.equal([1, 1, 1, 1, 2, 3]);
+    const unrelated = await beginOn(vault, other);
+    expect(await epochOf(unrelated)).to.equal(7);
+  });
+
   it('I4 of two sessions of one source the second to commit is told to start anew', async () => {
     const rival = [...objects.slice(0, -1), record(host, objects.at(-2)!, 'rival')];
     const [one, two] = [await sent(vault, host), await sent(vault, host, rival)];

@@ -4,6 +4,10 @@
 // expired one never commits); a session of another host, or one that has done its work, is used again (threat 44); an old
 // stream that was thought dead writes beside the one that replaced it (so streams are counted, and only the newest goes on).
 //
+// A source is backed up by one session at a time. So a new one ends what crashed ones of its source left, which would otherwise count
+// against the host until their leases run out (a host that crashes again and again would lock itself out). What those had been
+// answered stays safe: the new session takes over their epoch, as far back as EPOCHS_INHERITED collections.
+//
 // All times are the catalog's (I7). Tested in commit.db.test.ts.
 
 import { HoldfastError } from '@holdfast/shared/base/errors';
@@ -25,12 +29,23 @@ export interface LatestSnapshot {
   readonly sequence: number;
 }
 
+export interface NewSession {
+  readonly id: string;
+  readonly leaseMs: number;
+  readonly hostSessionsMax: number;
+  /** Sessions that have a stream here: they are not dead. */
+  readonly carried: readonly string[];
+}
+
+/** A host that crashes all day must not hold back collection for ever. */
+const EPOCHS_INHERITED = 3;
+
 /** Begins a session. Throws LIMIT_EXCEEDED when the host has too many alive, NOT_FOUND for a base that is not the source's. */
 export async function beginSession(
   queries: Queries,
   caller: Caller,
   begin: BeginBackup,
-  options: { readonly id: string; readonly leaseMs: number; readonly hostSessionsMax: number },
+  options: NewSession,
 ): Promise<Session> {
   const base = Buffer.from(begin.baseSnapshotId);
   if (base.length > 0) {
@@ -42,9 +57,15 @@ export async function beginSession(
     if (rows.length === 0) throw new HoldfastError('NOT_FOUND', 'the base is no snapshot of this source');
   }
   const { rows } = await queries.query<{ epoch: number }>(
-    `insert into vault_session (id, domain_id, host_id, source_id, job_id, state, epoch, base_snapshot_id, expires_at)
-     select $1, $2, $3, $4, $5, 'live', epoch, $6, now() + $7 * interval '1 millisecond' from vault_collection
-     where (select count(*) from vault_session where host_id = $3 and state = 'live' and expires_at > now()) < $8
+    `with dead as (
+       update vault_session set expires_at = now()
+       where domain_id = $2 and host_id = $3 and source_id = $4 and state = 'live' and expires_at > now() and id <> all($9)
+       returning epoch)
+     insert into vault_session (id, domain_id, host_id, source_id, job_id, state, epoch, base_snapshot_id, expires_at)
+     select $1, $2, $3, $4, $5, 'live', greatest(least(epoch, (select min(epoch) from dead)), epoch - $10), $6,
+       now() + $7 * interval '1 millisecond' from vault_collection
+     where (select count(*) from vault_session where host_id = $3 and state = 'live' and expires_at > now())
+       - (select count(*) from dead) < $8
      returning epoch`,
     [
       options.id,
@@ -55,6 +76,8 @@ export async function beginSession(
       base.length > 0 ? base : null,
       options.leaseMs,
       options.hostSessionsMax,
+      options.carried,
+      EPOCHS_INHERITED,
     ],
   );
   const row = rows[0];

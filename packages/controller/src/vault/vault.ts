@@ -142,7 +142,12 @@ class LocalVault implements Vault {
     const { sessionLeaseMs: leaseMs, sessionsPerHost: hostSessionsMax } = this.#limits;
     const session =
       begin.sessionId === ''
-        ? await beginSession(pool, caller, begin, { id: randomUUID(), leaseMs, hostSessionsMax })
+        ? await beginSession(pool, caller, begin, {
+            id: randomUUID(),
+            leaseMs,
+            hostSessionsMax,
+            carried: carriedBy(streams),
+          })
         : await resumeSession(pool, caller, begin, leaseMs);
     const latest = await latestSnapshot(pool, begin.sourceId);
     const baseDamaged = await this.#isDamaged(caller.domainId, begin.baseSnapshotId);
@@ -413,4 +418,8 @@ class LocalVault implements Vault {
   #assertRunning(): void {
     if (this.#stopped) throw new HoldfastError('UNREACHABLE', 'the controller is stopping');
   }
+}
+
+function carriedBy(streams: ReadonlySet<BackupStream>): string[] {
+  return [...streams].map(({ began }) => began.sessionId);
 }

@@ -116,7 +116,10 @@ class LogBatch {
     if (!this.#isNew(range) && (await findSame(this.#client, this.#owner.sourceId, object.id, range))) return;
     if (range.file !== '') await this.#replaceFile(range);
     else if (range.merged) await this.#replacePieces(range);
-    else this.#grow(headAfterSegment(this.#head(range), range));
+    else {
+      this.#grow(headAfterSegment(this.#head(range), range));
+      if (range.start.order === range.end.order) await this.#replaceEmpty(range);
+    }
     const recordId = this.#record({ kind: 'segment', segmentId: object.id, range });
     this.#objects.set(object.id.toString('hex'), object);
     this.#segments.push({
@@ -191,6 +194,12 @@ class LogBatch {
       this.#client,
       copies.map((copy) => copy.sequence),
     );
+  }
+
+  /** Of the empty pieces at one place, by which a quiet database says up to when its log is complete, the newest is enough. */
+  async #replaceEmpty(range: LogRange): Promise<void> {
+    await insertSegments(this.#client, this.#owner, this.#segments.splice(0));
+    await this.#replaceFile(range);
   }
 
   async #replacePieces(range: LogRange): Promise<void> {

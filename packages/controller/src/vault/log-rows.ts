@@ -341,7 +341,8 @@ export async function hasGapWithin(
 export async function findSame(client: Queries, sourceId: string, objectId: Buffer, range: LogRange): Promise<boolean> {
   const { rows } = await client.query(
     `select 1 from log_segment where source_id = $1 and system_identifier = $2 and timeline = $3 and file = $4
-       and start_order = $5 and end_order = $6 and object_id = $7 and superseded_at is null`,
+       and start_order = $5 and end_order = $6 and object_id = $7 and superseded_at is null
+       and (start_order < end_order or complete_to_ms >= $8)`,
     [
       sourceId,
       range.stream.systemIdentifier,
@@ -350,6 +351,7 @@ export async function findSame(client: Queries, sourceId: string, objectId: Buff
       range.start.order,
       range.end.order,
       objectId,
+      range.completeToMs,
     ],
   );
   return rows.length > 0;

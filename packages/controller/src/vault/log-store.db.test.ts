@@ -90,6 +90,15 @@ describe('a stored log', () => {
     expect(await ends()).to.deep.equal(['1: 0/100-0/200']);
   });
 
+  it('takes an empty piece at the same place again when it tells a later time, in the place of the one before', async () => {
+    await storeLog(vault, host, piece(0x100, 0x180, { completeToMs: 5 }));
+    for (const completeToMs of [7, 9, 9]) await storeLog(vault, host, piece(0x180, 0x180, { completeToMs }));
+    expect(await live()).to.deep.equal(['0/100-0/180', '0/180-0/180']);
+    const log = await openLog(vault, host);
+    log.stream.close();
+    expect(log.stream.began.ends.map(({ completeToMs }) => completeToMs)).to.deep.equal([9]);
+  });
+
   it('refuses a piece that leaves something out, and one that is stored, and says from where to go on', async () => {
     await storeLog(vault, host, piece(0x100, 0x180));
     const log = await openLog(vault, host);
@@ -198,10 +207,10 @@ describe('a stored log', () => {
         await catalog.pool.query('truncate pack, object, log_segment, log_run, log_gap, log_writer, vault_writer');
         await catalog.pool.query('update vault_collection set target_id = null');
         const run = new Faults(kind === 'die' ? { kind, at } : { kind, at, lasting: false, errno: 'EIO' });
-        const disk = new MemoryDisk();
-        const stored = await tryToStore(disk, run);
+        const target = new MemoryDisk();
+        const stored = await tryToStore(target, run);
         if (run.hit) hits++;
-        const again = await openTestVault({ catalog, storage: disk.mount(new Faults()), hosts: [host] });
+        const again = await openTestVault({ catalog, storage: target.mount(new Faults()), hosts: [host] });
         const { rows } = await catalog.pool.query<{ object_id: Buffer; record_id: Buffer }>(
           'select object_id, record_id from log_segment order by sequence',
         );

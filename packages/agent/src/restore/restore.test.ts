@@ -91,6 +91,21 @@ describe('restore', function () {
     expect(statSync(join(target, 'one')).nlink).to.equal(1);
   });
 
+  it('22, 26 names that share a number of inodes of other natures have their own, and the restore goes on', async () => {
+    const stat = { nlink: 2, ino: 78n };
+    const reused = new SnapshotBuilder({ chunkBytes: 256 * KIB }).build([
+      { path: 'a', type: 'symlink', linkTarget: 'x', stat, hardLinkGroup: 1 },
+      { path: 'b', type: 'symlink', linkTarget: 'y', stat, hardLinkGroup: 1 },
+      { path: 'c', type: 'file', content: Buffer.from('file'), stat, hardLinkGroup: 1 },
+      { path: 'd', type: 'symlink', linkTarget: 'x', stat, hardLinkGroup: 1 },
+    ]);
+    const report = await restore({}, {}, reused);
+    expect(report.warnings).to.deep.equal([]);
+    expect(['a', 'b', 'd'].map((name) => readlinkSync(join(target, name)))).to.deep.equal(['x', 'y', 'x']);
+    expect(readFileSync(join(target, 'c'), 'utf8')).to.equal('file');
+    expect(lstatSync(join(target, 'a')).ino).to.equal(lstatSync(join(target, 'd')).ino);
+  });
+
   it('brings back the whole tree: content, metadata, links, holes, names that are not UTF-8', async () => {
     const report = await restore();
     expect(report.warnings).to.deep.equal([]);

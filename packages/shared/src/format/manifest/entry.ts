@@ -99,7 +99,7 @@ export interface Entry<C extends ChunkReference = ChunkReference, N extends Node
   /**
    * 0 for an entry whose inode has no other name in the manifest. Otherwise a number from 1 to 2^53 − 1 that tells file
    * systems within the source apart (1 + a stable ordinal of the file system will do): the names of one inode are the
-   * entries with the same `hardLinkKey`, which is (hardLinkGroup, inode). Each of them carries the whole content, so
+   * entries with the same `hardLinkKey` (tree-validator.ts). Each of them carries the whole content, so
    * that any one can be restored alone.
    */
   readonly hardLinkGroup: number;

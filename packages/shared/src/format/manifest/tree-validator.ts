@@ -1,10 +1,10 @@
 // TreeValidator: what a restoring agent holds every entry against before it touches the disk (threat 40).
 //
-// Hazard: entries come from a controller that may be hostile. A name '..', two entries of one name, a file below a symlink
-// that an earlier entry planted, or a "hard link" to a symlink would make a restore write outside its target.
+// Hazard: entries come from a controller that may be hostile. A name '..', two entries of one name, or a file below a symlink
+// that an earlier entry planted would make a restore write outside its target. So would a "hard link" to a symlink: but names are
+// of one group only while they agree on what they are (hardLinkKey), so there is no such link to make.
 //
-// Memory: the lengths of the paths above the current one, and a short string for each hard-linked inode. None is forgotten
-// once `nlink` names came: a link count from a manifest proves nothing.
+// Memory: the lengths of the paths above the current one.
 
 import type { ByteString } from '../../base/byte-string.ts';
 import { HoldfastError } from '../../base/errors.ts';
@@ -13,16 +13,21 @@ import { entryFault } from './entry-check.ts';
 import { Ancestors, ascends, checkPath, isWithin, sharedLength, shortPath } from './paths.ts';
 import { statIno, statMode, statRdevMajor, statRdevMinor, S_IFDIR, S_IFMT } from './stat-record.ts';
 
-/** Key of an entry's hard-link group; undefined when its inode has no other name. */
+/**
+ * What the names of one inode have in common: its number, and what cannot differ between names of it, that is type, device and
+ * link target. Undefined when it has no other name. In the snapshot of a tree that was in use, a number may have gone from one inode to
+ * another, of another nature, between two names: those are two inodes.
+ */
 export function hardLinkKey(entry: Entry): string | undefined {
-  return entry.hardLinkGroup === 0 ? undefined : `${entry.hardLinkGroup}:${statIno(entry.stat)}`;
+  if (entry.hardLinkGroup === 0) return undefined;
+  const { stat, linkTarget } = entry;
+  const nature = `${statMode(stat) & S_IFMT}:${statRdevMajor(stat)}:${statRdevMinor(stat)}:${linkTarget}`;
+  return `${entry.hardLinkGroup}:${statIno(stat)}:${nature}`;
 }
 
 export class TreeValidator {
   readonly #start: ByteString;
   readonly #ancestors = new Ancestors();
-  /** What all names of an inode must agree on. */
-  readonly #groups = new Map<string, string>();
   #last: ByteString | undefined;
 
   /** `start`: the path at which the walk begins ('' for all); its parents are the caller's to check. */
@@ -33,8 +38,7 @@ export class TreeValidator {
 
   /**
    * Checks the next entry of a walk: well formed, inside `start`, strictly after the one before, its parent a directory
-   * that came before it; its hard-link group, if any, of one type, link target and device.
-   * Throws PATH_ESCAPES or DAMAGED.
+   * that came before it. Throws PATH_ESCAPES or DAMAGED.
    */
   next(entry: Entry): void {
     const { path } = entry;
@@ -54,16 +58,6 @@ export class TreeValidator {
       this.#ancestors.enter(path, isDirectory);
     }
     this.#last = path;
-    this.#checkGroup(entry);
-  }
-
-  #checkGroup(entry: Entry): void {
-    const key = hardLinkKey(entry);
-    if (key === undefined) return;
-    const nature = `${statMode(entry.stat) & S_IFMT}:${statRdevMajor(entry.stat)}:${statRdevMinor(entry.stat)}:${entry.linkTarget}`;
-    const known = this.#groups.get(key);
-    if (known === undefined) this.#groups.set(key, nature);
-    else if (known !== nature) throw refused(entry.path, 'is a hard link to something of another type');
   }
 }
 

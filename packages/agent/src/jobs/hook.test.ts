@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { expect } from 'chai';
 import { systemClock } from '@holdfast/shared/runtime/clock';
 import { eventually } from '../testing/eventually.ts';
-import { OUTPUT_KEPT_BYTES, OutputTail, runHook, type HookResult } from './hook.ts';
+import { runHook } from './hook.ts';
+import { OUTPUT_KEPT_BYTES, OutputTail, type ProgramResult } from './program.ts';
 
 describe('hook', () => {
   let dir: string;
@@ -22,7 +23,7 @@ describe('hook', () => {
   const run = (
     command: readonly string[],
     options: { timeoutMs?: number; signal?: AbortSignal; environment?: Record<string, string> } = {},
-  ): Promise<HookResult> => {
+  ): Promise<ProgramResult> => {
     const { timeoutMs = 10_000, signal = new AbortController().signal, environment = {} } = options;
     return runHook({ command, timeoutMs, environment }, systemClock, signal, 300);
   };

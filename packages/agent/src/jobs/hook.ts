@@ -1,190 +1,31 @@
 // Hooks: programs that an operator wants run before and after a backup.
 //
-// Hazard: a hook runs with the agent's rights. It is run without a shell, with an environment of its own, in a process
-// group of its own that is ended as a whole when its time is over (a child that outlives it would hold a database in
-// backup mode), and what it prints is bounded.
-//
 // Invariants (hook.test.ts): H1 only an absolute path of an executable file that not everybody may write is run; H2 at the
 // time-out, or when cancelled, no process of its group is left; H3 no more than OUTPUT_KEPT_BYTES of its output are held;
 // H4 of the agent's environment it sees nothing but HOLDFAST_* and a fixed PATH.
 
-import { spawn, type ChildProcess } from 'node:child_process';
-import { accessSync, constants, statSync } from 'node:fs';
-import { isAbsolute } from 'node:path';
-import { sleep, type Clock } from '@holdfast/shared/runtime/clock';
+import type { Clock } from '@holdfast/shared/runtime/clock';
+import { runProgram, type ProgramResult } from './program.ts';
 
 export interface HookRun {
   /** Program and arguments, at least the program. */
   readonly command: readonly string[];
+  /** 0: the default. */
   readonly timeoutMs: number;
   /** HOLDFAST_*, by their full names. */
   readonly environment: Readonly<Record<string, string>>;
 }
 
-export interface HookResult {
-  readonly ok: boolean;
-  /** One sentence when it is not ok. */
-  readonly problem: string;
-  /** The end of what it printed, standard output and standard error together. */
-  readonly output: string;
-}
-
-export const OUTPUT_KEPT_BYTES = 16 * 1024;
 const DEFAULT_TIMEOUT_MS = 300_000;
-/** Between SIGTERM and SIGKILL. */
-const GRACE_MS = 5000;
-/** How long output may still come after the program itself has ended. */
-const LINGER_MS = 500;
-const POLL_MS = 50;
-const HOOK_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
 /** Runs one hook to its end; never throws. */
 export async function runHook(
   run: HookRun,
   clock: Clock,
   signal: AbortSignal,
-  graceMs = GRACE_MS,
-): Promise<HookResult> {
-  const [program = '', ...args] = run.command;
-  const refusal = refusedProgram(program);
-  if (refusal !== undefined) return { ok: false, problem: refusal, output: '' };
-  if (signal.aborted) return { ok: false, problem: `${program} was not started: the job was cancelled`, output: '' };
-
-  const child = spawn(program, args, {
-    cwd: '/',
-    env: { PATH: HOOK_PATH, LANG: 'C.UTF-8', ...run.environment },
-    stdio: ['ignore', 'pipe', 'pipe'],
-    detached: true,
-    shell: false,
-  });
-  const output = new OutputTail(OUTPUT_KEPT_BYTES);
-  child.stdout.on('data', (chunk: Buffer) => output.add(chunk));
-  child.stderr.on('data', (chunk: Buffer) => output.add(chunk));
-  const ended = endOf(child);
+  graceMs?: number,
+): Promise<ProgramResult> {
   const timeoutMs = run.timeoutMs > 0 ? run.timeoutMs : DEFAULT_TIMEOUT_MS;
-  const interruption = await firstOf(ended, timeoutMs, clock, signal);
-  if (interruption !== undefined) await endGroup(child, clock, graceMs);
-  const how = await ended;
-  await Promise.race([closeOf(child), sleep(clock, LINGER_MS)]);
-  child.stdout.destroy();
-  child.stderr.destroy();
-  return { ...judge(program, how, interruption, timeoutMs), output: output.text() };
-}
-
-/** Why the program may not be run, or undefined. */
-export function refusedProgram(program: string): string | undefined {
-  if (!isAbsolute(program)) return `the hook ${JSON.stringify(program)} is not an absolute path`;
-  try {
-    const stat = statSync(program);
-    if (!stat.isFile()) return `the hook ${program} is not a file`;
-    if ((stat.mode & 0o002) !== 0)
-      return `the hook ${program} may be changed by everybody (mode ${(stat.mode & 0o7777).toString(8)})`;
-    accessSync(program, constants.X_OK);
-    return undefined;
-  } catch (error) {
-    const why = error instanceof Error && 'code' in error ? String(error.code) : 'unreadable';
-    return `the hook ${program} cannot be run (${why})`;
-  }
-}
-
-interface Ending {
-  readonly code: number | null;
-  readonly signal: NodeJS.Signals | null;
-  readonly error?: Error;
-}
-
-type Interruption = 'time' | 'cancelled';
-
-function endOf(child: ChildProcess): Promise<Ending> {
-  return new Promise((resolve) => {
-    child.once('exit', (code, signal) => resolve({ code, signal }));
-    child.once('error', (error) => resolve({ code: null, signal: null, error }));
-  });
-}
-
-function closeOf(child: ChildProcess): Promise<void> {
-  return new Promise((resolve) => {
-    child.once('close', () => resolve());
-    if (child.stdout?.closed === true && child.stderr?.closed === true) resolve();
-  });
-}
-
-async function firstOf(
-  ended: Promise<Ending>,
-  timeoutMs: number,
-  clock: Clock,
-  signal: AbortSignal,
-): Promise<Interruption | undefined> {
-  const waiting = new AbortController();
-  const stop = AbortSignal.any([waiting.signal, signal]);
-  const timedOut = sleep(clock, timeoutMs, stop).then((): Interruption => (signal.aborted ? 'cancelled' : 'time'));
-  const first = await Promise.race([ended.then(() => undefined), timedOut]);
-  waiting.abort();
-  return first;
-}
-
-async function endGroup(child: ChildProcess, clock: Clock, graceMs: number): Promise<void> {
-  if (child.pid === undefined) return;
-  killGroup(child.pid, 'SIGTERM');
-  const until = clock.monotonicMs() + graceMs;
-  while (killGroup(child.pid, 0) && clock.monotonicMs() < until) await sleep(clock, POLL_MS);
-  killGroup(child.pid, 'SIGKILL');
-}
-
-/** Whether the group was there. */
-function killGroup(leader: number, signal: NodeJS.Signals | 0): boolean {
-  try {
-    process.kill(-leader, signal);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-function judge(
-  program: string,
-  how: Ending,
-  interruption: Interruption | undefined,
-  timeoutMs: number,
-): Pick<HookResult, 'ok' | 'problem'> {
-  if (interruption === 'cancelled') return { ok: false, problem: `${program} was ended: the job was cancelled` };
-  if (interruption === 'time') {
-    return { ok: false, problem: `${program} was ended after its ${Math.round(timeoutMs / 1000)} s` };
-  }
-  if (how.error !== undefined) return { ok: false, problem: `${program} could not be started: ${how.error.message}` };
-  if (how.signal !== null) return { ok: false, problem: `${program} was ended by ${how.signal}` };
-  if (how.code !== 0) return { ok: false, problem: `${program} ended with exit code ${how.code}` };
-  return { ok: true, problem: '' };
-}
-
-/** The last bytes of a stream of any length. */
-export class OutputTail {
-  readonly #limit: number;
-  #kept: Buffer[] = [];
-  #keptBytes = 0;
-  #dropped = false;
-
-  constructor(limitBytes: number) {
-    this.#limit = limitBytes;
-  }
-
-  get heldBytes(): number {
-    return this.#keptBytes;
-  }
-
-  add(chunk: Buffer): void {
-    this.#kept.push(chunk);
-    this.#keptBytes += chunk.length;
-    if (this.#keptBytes <= 2 * this.#limit) return;
-    const tail = Buffer.concat(this.#kept).subarray(-this.#limit);
-    this.#kept = [Buffer.from(tail)];
-    this.#keptBytes = tail.length;
-    this.#dropped = true;
-  }
-
-  text(): string {
-    const all = Buffer.concat(this.#kept);
-    const dropped = this.#dropped || all.length > this.#limit;
-    return (dropped ? '… ' : '') + all.subarray(-this.#limit).toString('utf8');
-  }
+  const result = await runProgram({ ...run, timeoutMs }, clock, signal, graceMs);
+  return result.ok ? result : { ...result, problem: `the hook ${result.problem}` };
 }

@@ -30,7 +30,13 @@ const identity: AgentIdentity = {
 const nobody = (): never => {
   throw new HoldfastError('UNREACHABLE', 'no vault in this test');
 };
-const vault: VaultClient = { openBackup: nobody, openRead: nobody, grantOwn: nobody };
+const vault: VaultClient = {
+  openBackup: nobody,
+  openRead: nobody,
+  grantOwn: nobody,
+  openLog: nobody,
+  openLogRead: nobody,
+};
 
 describe('job runner', () => {
   let dir: string;

@@ -8,7 +8,8 @@
 
 import { HoldfastError, toHoldfastError } from '@holdfast/shared/base/errors';
 import { newBandwidthLimiter } from './bandwidth-limiter.ts';
-import { runHook, type HookResult } from './hook.ts';
+import { runHook } from './hook.ts';
+import type { ProgramResult } from './program.ts';
 import { DEFAULT_QUEUE_LIMITS, startable, type QueueLimits } from './job-queue.ts';
 import type {
   BackupJob,
@@ -224,7 +225,7 @@ async function withHooks(
     which: 'before' | 'after',
     variables: Record<string, string>,
     until: AbortSignal,
-  ): Promise<HookResult> => {
+  ): Promise<ProgramResult> => {
     onProgress(hookProgress(which));
     const result = await runHook(
       {
@@ -271,7 +272,7 @@ async function withHooks(
 
 const OUTPUT_IN_WARNING = 500;
 
-function withOutput(result: HookResult): string {
+function withOutput(result: ProgramResult): string {
   const output = result.output.trim().slice(-OUTPUT_IN_WARNING);
   return output === '' ? result.problem : `${result.problem}: ${output}`;
 }

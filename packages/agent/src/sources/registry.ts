@@ -16,6 +16,9 @@ export interface EngineRegistry {
 export function engineRegistry(watchBudget: number): EngineRegistry {
   return registryOf({
     files: async () => (await import('./files/engine.ts')).newFileEngine(watchBudget),
+    redis: async () => (await import('./redis/engine.ts')).redisEngine,
+    command: async () => (await import('./command/engine.ts')).commandEngine,
+    blueprint: async () => (await import('./blueprint/engine.ts')).newBlueprintEngine(),
   });
 }
 

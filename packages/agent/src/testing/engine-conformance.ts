@@ -1,0 +1,275 @@
+// What every engine promises (sources/engine.ts), asked of each against its real server. An engine's own test gives a rig and
+// calls `engineConformance`; what is special to the engine stands in its own tests beside it.
+
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect } from 'chai';
+import { HoldfastError } from '@holdfast/shared/base/errors';
+import { referencesOf } from '@holdfast/shared/format/envelope';
+import { systemClock } from '@holdfast/shared/runtime/clock';
+import { silentLog } from '@holdfast/shared/runtime/log';
+import type { BackupJob, EngineRestore, JobDeps, JobReport, RestoreJob, SourceSpec, VerifyJob } from '../jobs/job.ts';
+import type { SourceReport } from '../link/control-wire.ts';
+import { outcomeOfError, outcomeOfReport } from '../jobs/outcome.ts';
+import type { Guard, LookDeps, SourceEngine } from '../sources/engine.ts';
+import { eventually } from './eventually.ts';
+import { testJobDeps } from './job-deps.ts';
+import { MemoryLog } from './memory-log.ts';
+import { MemoryVault } from './memory-vault.ts';
+
+/** A real server (or tree, or program) with something in it. */
+export interface EngineRig {
+  readonly engine: SourceEngine;
+  /** As an operator would add it. */
+  readonly source: SourceSpec;
+  /** The same, of a server that is not there. */
+  readonly broken: SourceSpec;
+  /** Where files of a restore go; must be below a directory of the test's own, not made yet. */
+  target(name: string): string;
+  /** Changes some of the content; returns when it is committed. */
+  change(): Promise<void>;
+  /** What the server holds, in a word that is the same for the same content. */
+  fingerprint(): Promise<string>;
+  /** The same of what was restored into `target`. */
+  restored(target: string): Promise<string>;
+  /** Removes everything. */
+  close(): Promise<void>;
+}
+
+export interface ConformanceOptions {
+  /** Whether `discover` is expected to find the rig's server. */
+  readonly discoverable: boolean;
+  /** Where the guard has to run for a base to be made (it stores the log). */
+  readonly guarded?: boolean;
+  /** A byte of the vault's content is changed and `verify` has to say so; false where the content fits in nodes alone. */
+  readonly timeoutMs?: number;
+}
+
+export function engineConformance(name: string, open: () => Promise<EngineRig>, options: ConformanceOptions): void {
+  describe(`engine of ${name}: what every engine promises`, function conformance() {
+    this.timeout(options.timeoutMs ?? 120_000);
+    let rig: EngineRig;
+    let bench: EngineBench;
+
+    before(async () => {
+      rig = await open();
+      bench = new EngineBench(rig);
+      if (options.guarded === true) bench.guard();
+    });
+    after(async () => {
+      await bench?.close();
+      await rig?.close();
+    });
+
+    it('check finds nothing that would make a backup fail, and each finding says what it is about', async () => {
+      const findings = await rig.engine.check(rig.source, bench.look());
+      expect(findings.filter(({ level }) => level === 'error')).to.deep.equal([]);
+      expect(findings.length).to.be.greaterThan(0);
+      for (const { subject, message } of findings) expect([subject, message]).not.to.include('');
+    });
+
+    it('check names what is wrong with a server that is not there, with a remedy, and does not throw', async () => {
+      const errors = (await rig.engine.check(rig.broken, bench.look())).filter(({ level }) => level === 'error');
+      expect(errors.length).to.be.greaterThan(0);
+      expect(errors[0]!.remedy).not.to.equal('');
+    });
+
+    it('check refuses a setting that it does not know', async function unknownSetting() {
+      if (rig.source.type !== 'engine') this.skip();
+      const { engine } = rig.source;
+      const source = { ...rig.source, engine: { ...engine, settings: { ...engine.settings, nonsense: '1' } } };
+      const findings = await rig.engine.check(source, bench.look());
+      expect(findings.find(({ subject }) => subject === 'nonsense')).to.have.property('level', 'error');
+    });
+
+    it('discover answers within its own means, with a command for each', async () => {
+      const found = await rig.engine.discover(bench.look());
+      if (options.discoverable) expect(found.length).to.be.greaterThan(0);
+      for (const { command } of found) expect(command).to.match(/^holdfast source add \S+ --host HOST /);
+    });
+
+    it('a base comes back equal, and so does an older one after a newer', async () => {
+      const first = await rig.fingerprint();
+      const older = await bench.base();
+      await rig.change();
+      const second = await rig.fingerprint();
+      expect(second).not.to.equal(first);
+      const newer = await bench.base();
+      expect(newer.report.warnings, JSON.stringify(newer.report.warnings)).to.deep.equal([]);
+      await bench.restore(newer.snapshot, rig.target('newer'));
+      expect(await rig.restored(rig.target('newer'))).to.equal(second);
+      await bench.restore(older.snapshot, rig.target('older'));
+      expect(await rig.restored(rig.target('older'))).to.equal(first);
+    });
+
+    it('verify reads every byte of a snapshot, and finds one that was changed', async () => {
+      const { snapshot } = await bench.base();
+      const well = await bench.verify(snapshot);
+      expect(well.failure).to.equal(undefined);
+      const undo = bench.damage(snapshot);
+      let end: unknown;
+      try {
+        end = (await bench.verify(snapshot)).failure;
+      } catch (error) {
+        end = error;
+      }
+      undo();
+      expect(end).to.have.property('code', 'DAMAGED');
+    });
+
+    it('a cancelled base leaves no snapshot and no process', async () => {
+      const before = bench.vault.snapshots.length;
+      const processes = childProcesses();
+      const abort = new AbortController();
+      const ended = bench.run(abort.signal, () => abort.abort());
+      abort.abort();
+      const error = await ended.then(
+        () => undefined,
+        (thrown: unknown) => thrown,
+      );
+      expect(error).to.be.instanceOf(HoldfastError).with.property('code', 'CANCELLED');
+      expect(bench.vault.snapshots.length).to.equal(before);
+      await eventually(() => childProcesses().every((pid) => processes.includes(pid)));
+    });
+
+    it('a base of a server that is not there fails with a sentence, and leaves no snapshot', async () => {
+      const before = bench.vault.snapshots.length;
+      const error = await bench.run(new AbortController().signal, undefined, rig.broken).then(
+        () => undefined,
+        (thrown: unknown) => thrown,
+      );
+      expect(error).to.be.instanceOf(HoldfastError).with.property('code').that.does.not.equal('INTERNAL');
+      expect(bench.vault.snapshots.length).to.equal(before);
+    });
+  });
+}
+
+/** An agent's surroundings for one engine: a vault and a log in memory. */
+export class EngineBench {
+  readonly vault = new MemoryVault();
+  readonly log = new MemoryLog();
+  readonly reports: SourceReport[] = [];
+  readonly #rig: Pick<EngineRig, 'engine' | 'source'>;
+  readonly #stateDir = mkdtempSync(join(tmpdir(), 'holdfast-engine-'));
+  #guard: Guard | undefined;
+
+  constructor(rig: Pick<EngineRig, 'engine' | 'source'>) {
+    this.#rig = rig;
+  }
+
+  deps(): JobDeps {
+    const vault = { ...this.vault.client, ...this.log.client };
+    return { ...testJobDeps(vault), stateDir: this.#stateDir };
+  }
+
+  look(): LookDeps {
+    return { clock: systemClock, log: silentLog, signal: new AbortController().signal };
+  }
+
+  /** Starts the engine's guard, as the agent does for each source that it is given. */
+  guard(): void {
+    const { engine, source } = this.#rig;
+    const deps = this.deps();
+    this.#guard = engine.log?.(source, {
+      ...deps,
+      identity: () => deps.identity,
+      random: Math.random,
+      runBackup: async (job) => {
+        try {
+          return outcomeOfReport(await engine.base(job, deps, new AbortController().signal, () => undefined), []);
+        } catch (error) {
+          return outcomeOfError(error, false, 0, []);
+        }
+      },
+      report: (report) => void this.reports.push(report),
+    });
+  }
+
+  async base(): Promise<{ readonly report: JobReport; readonly snapshot: Buffer }> {
+    const report = await this.run(new AbortController().signal);
+    return { report, snapshot: Buffer.from(report.summary.snapshotId ?? []) };
+  }
+
+  run(signal: AbortSignal, onProgress = (): void => undefined, source = this.#rig.source): Promise<JobReport> {
+    const job: BackupJob = { kind: 'backup', jobId: 'job', fullRead: false, source };
+    return this.#rig.engine.base(job, this.deps(), signal, onProgress);
+  }
+
+  restore(snapshot: Buffer, target: string, engine: Partial<EngineRestore> = {}): Promise<JobReport> {
+    mkdirSync(target, { recursive: true });
+    const job: RestoreJob = {
+      kind: 'restore',
+      jobId: 'job',
+      grant: snapshot,
+      target: Buffer.from(target).toString('latin1'),
+      paths: [],
+      delta: false,
+      dryRun: false,
+      intoNonEmpty: false,
+      setuid: false,
+      deleteExtra: false,
+      limitBytesPerSecond: 0,
+      ...this.#engineRestore(engine),
+    };
+    return this.#rig.engine.restore(job, this.deps(), new AbortController().signal, () => undefined);
+  }
+
+  verify(snapshot: Buffer): Promise<JobReport> {
+    const job: VerifyJob = { kind: 'verify', jobId: 'job', grant: snapshot, paths: [], limitBytesPerSecond: 0 };
+    return this.#rig.engine.verify(job, this.deps(), new AbortController().signal, () => undefined);
+  }
+
+  /** Changes one byte of the largest object that this snapshot needs; returns what undoes it. */
+  damage(snapshot: Buffer): () => void {
+    const needed = new Set<string>();
+    const unseen = [snapshot.toString('hex')];
+    for (let id = unseen.pop(); id !== undefined; id = unseen.pop()) {
+      if (needed.has(id)) continue;
+      needed.add(id);
+      const references = Buffer.from(referencesOf(this.vault.objects.get(id)!)).toString('hex');
+      for (let at = 0; at < references.length; at += 64) unseen.push(references.slice(at, at + 64));
+    }
+    const [id, envelope] = Array.from(this.vault.objects)
+      .filter(([name]) => needed.has(name))
+      .toSorted(([, a], [, b]) => b.length - a.length)[0]!;
+    const changed = Buffer.from(envelope);
+    const at = changed.length - 5;
+    changed[at] = changed[at]! ^ 1;
+    this.vault.objects.set(id, changed);
+    return () => void this.vault.objects.set(id, envelope);
+  }
+
+  async close(): Promise<void> {
+    await this.#guard?.stop();
+    rmSync(this.#stateDir, { recursive: true, force: true });
+  }
+
+  #engineRestore(more: Partial<EngineRestore>): Pick<RestoreJob, 'engine'> {
+    const { source } = this.#rig;
+    if (source.type !== 'engine') return {};
+    return {
+      engine: {
+        source: source.engine,
+        base: undefined,
+        target: { kind: 'base' },
+        log: undefined,
+        toEndOfLog: false,
+        start: false,
+        port: 0,
+        options: {},
+        ...more,
+      },
+    };
+  }
+}
+
+/** Processes below this one. */
+function childProcesses(): string[] {
+  const found: string[] = [];
+  for (const task of readdirSync('/proc/self/task')) {
+    const children = readFileSync(`/proc/self/task/${task}/children`, 'utf8').trim();
+    if (children !== '') found.push(...children.split(' '));
+  }
+  return found;
+}

@@ -4,6 +4,8 @@ import { HoldfastError } from '@holdfast/shared/base/errors';
 import { callUnary } from '@holdfast/shared/rpc/calls';
 import { VaultDefinition } from '@holdfast/shared/rpc/gen/holdfast/v1/vault';
 import { retrying } from '@holdfast/shared/runtime/retry';
+import { openLogReadSession } from './log-read-session.ts';
+import { openLogSession } from './log-session.ts';
 import { openBackupSession, type VaultLink } from './vault-backup-session.ts';
 import type { OwnGrant, VaultClient } from './vault-port.ts';
 import { openReadSession } from './vault-read-session.ts';
@@ -16,6 +18,8 @@ export function newVaultClient(link: VaultLink): VaultClient {
   return {
     openBackup: (request) => openBackupSession(request, link),
     openRead: (grant, options) => openReadSession(grant, options.signal, link),
+    openLog: (request) => openLogSession(request, link),
+    openLogRead: (grant, options) => openLogReadSession(grant, options.signal, link),
     grantOwn: ({ sourceId, snapshotId, signal }) =>
       retrying({ backoff: GRANT_BACKOFF, attempts: 4, signal }, link, () =>
         grantOwn(link, sourceId, snapshotId, signal),

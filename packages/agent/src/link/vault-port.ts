@@ -3,8 +3,9 @@
 // vault-client.ts implements this over vault.proto; a pipeline's unit test may implement it in memory.
 
 import type { DatabasePoint } from '@holdfast/shared/format/log-point';
+import type { LogClient } from './log-port.ts';
 
-export interface VaultClient {
+export interface VaultClient extends LogClient {
   /**
    * Opens a backup session. Throws HoldfastError: BUSY (another backup of this source runs), NOT_FOUND (no such source),
    * UNREACHABLE (not reached in `connectTimeoutMs`), CANCELLED (the signal).

@@ -99,7 +99,13 @@ export function fakeVault(
     throw new HoldfastError('INTERNAL', 'this vault only serves');
   };
   return {
-    client: { openRead: async (_grant, { signal }) => session(signal), openBackup: refuse, grantOwn: refuse },
+    client: {
+      openRead: async (_grant, { signal }) => session(signal),
+      openBackup: refuse,
+      grantOwn: refuse,
+      openLog: refuse,
+      openLogRead: refuse,
+    },
     served,
     mostWants: () => most,
   };

@@ -5,7 +5,7 @@ import { HoldfastError } from '@holdfast/shared/base/errors';
 import type { ByteString } from '@holdfast/shared/base/byte-string';
 import { objectId, proofOf, referencesOf } from '@holdfast/shared/format/envelope';
 import type { DomainKeys } from '@holdfast/shared/format/keys';
-import type { Entry, PlacedEntry } from '@holdfast/shared/format/manifest/entry';
+import type { PlacedEntry, Segment } from '@holdfast/shared/format/manifest/entry';
 import { streamSync, type SyncNodeStore } from '@holdfast/shared/format/manifest/node-store';
 import { leaves } from '@holdfast/shared/format/manifest/reader';
 import { readSegments } from '@holdfast/shared/format/manifest/segment-tree';
@@ -14,9 +14,10 @@ import { open } from '@holdfast/shared/format/seal';
 import { decodeSnapshotRecord } from '@holdfast/shared/format/snapshot-record';
 import type { BackupSession, OutgoingObject, VaultClient } from '../link/vault-port.ts';
 import { fakeVault } from './fake-vault.ts';
+import { MemoryLog } from './memory-log.ts';
 
 export interface StoredEntry {
-  readonly entry: Entry;
+  readonly entry: PlacedEntry;
   /** Of a regular file; holes and zeros as zeros. Undefined when it is over a bound. */
   readonly content: Buffer | undefined;
 }
@@ -30,9 +31,11 @@ export class MemoryVault {
   /** Called before each object is taken; an error breaks the session. */
   beforeObject: (taken: number) => Promise<void> | void = () => undefined;
   baseDamaged = false;
+  readonly log = new MemoryLog();
 
   get client(): VaultClient {
     return {
+      ...this.log.client,
       openBackup: async () => this.#session(),
       openRead: async (grant, options) => fakeVault(this.objects, Buffer.from(grant)).client.openRead(grant, options),
       grantOwn: async () => {
@@ -61,6 +64,12 @@ export class MemoryVault {
       }
     }
     return found;
+  }
+
+  /** The segments of a file of the newest snapshot. */
+  segments(keys: DomainKeys, path: ByteString): Segment[] {
+    const found = this.contents(keys).get(path)!.entry;
+    return [...streamSync(this.#store(keys), readSegments(found.content, statSize(found.stat)))];
   }
 
   record(keys: DomainKeys, snapshot: Buffer = this.snapshots.at(-1)!) {

@@ -6,12 +6,20 @@
 
 import { freeMemory } from '@holdfast/shared/base/free-memory';
 import { HoldfastError } from '@holdfast/shared/base/errors';
-import type { StoreLogRequest, StoreLogResponse } from '@holdfast/shared/rpc/gen/holdfast/v1/vault';
-import { endToWire, gapFromWire, rangeFromWire } from '@holdfast/shared/rpc/log-wire';
+import type {
+  LogListed,
+  ReadLogList as WireList,
+  ReadLogRequest,
+  ReadLogResponse,
+  StoreLogRequest,
+  StoreLogResponse,
+} from '@holdfast/shared/rpc/gen/holdfast/v1/vault';
+import { endToWire, gapFromWire, rangeFromWire, rangeToWire, streamFromWire } from '@holdfast/shared/rpc/log-wire';
 
-import type { Caller, LogStoreStream, Vault } from '../vault/contract.ts';
+import type { Caller, LogReadAnswer, LogReadStream, LogStoreStream, Vault } from '../vault/contract.ts';
 
 const SOURCE_ID_MAX = 64;
+const DATA_MAX_BYTES = 1024 * 1024 - 1024;
 
 /** One stream of StoreLog. */
 export async function* storeLog(
@@ -68,6 +76,60 @@ async function take(stream: LogStoreStream, { kind }: StoreLogRequest): Promise<
       break;
     default:
       throw violation('a message out of its place');
+  }
+}
+
+/** One stream of ReadLog: questions are answered one after the other, each when the peer has taken what came before. */
+export async function* readLog(
+  { vault, nextWithinIdle }: { readonly vault: Vault; readonly nextWithinIdle: NextRequest },
+  requests: AsyncIterable<ReadLogRequest>,
+  caller: Caller,
+): AsyncGenerator<ReadLogResponse> {
+  const incoming = requests[Symbol.asyncIterator]();
+  const first = await incoming.next();
+  if (first.done === true || first.value.kind?.$case !== 'open') throw violation('a stream that does not open');
+  const stream = vault.openLogRead(caller, first.value.kind.value.grant);
+  yield { kind: { $case: 'opened', value: { ends: (await stream.ends()).map(endToWire) } } };
+  for (;;) {
+    const next = await nextWithinIdle(incoming.next());
+    if (next.done === true) return;
+    const { kind } = next.value;
+    if (kind?.$case === 'list') yield { kind: { $case: 'listed', value: await listed(stream, kind.value) } };
+    else if (kind?.$case === 'fetch') {
+      for await (const answer of stream.fetch(kind.value.ids)) yield* fetched(answer);
+    } else throw violation('a message out of its place');
+  }
+}
+
+export type NextRequest = <T>(next: Promise<T>) => Promise<T>;
+
+async function listed(stream: LogReadStream, { stream: of, start, end, withoutFiles }: WireList): Promise<LogListed> {
+  const page = await stream.list({
+    stream: streamFromWire(of),
+    start: start?.order ?? 0n,
+    end: end?.order,
+    withoutFiles,
+  });
+  const segments = page.segments.map(({ id, range, lengthBytes }) => ({
+    id,
+    range: rangeToWire(range),
+    length: lengthBytes,
+  }));
+  return { segments, last: page.last };
+}
+
+function* fetched(answer: LogReadAnswer): Generator<ReadLogResponse> {
+  const { id } = answer;
+  if (answer.kind === 'notServed') {
+    const { reason, message } = answer;
+    yield { kind: { $case: 'failed', value: { id, reason, message } } };
+    return;
+  }
+  const { envelope } = answer;
+  const totalLength = envelope.length;
+  for (let offset = 0; offset < totalLength; offset += DATA_MAX_BYTES) {
+    const data = envelope.subarray(offset, offset + DATA_MAX_BYTES);
+    yield { kind: { $case: 'part', value: { id, totalLength, offset, data } } };
   }
 }
 

@@ -96,6 +96,7 @@ describe('vault service', () => {
         partial: false,
         warningsTotal: 0n,
         startedAtMs: 1n,
+        point: undefined,
       },
     },
   });

@@ -38,7 +38,7 @@ import type {
   Want,
 } from '../vault/contract.ts';
 import { requireHost, type CallerContext } from './caller.ts';
-import { storeLog } from './log-service.ts';
+import { readLog, storeLog, type NextRequest } from './log-service.ts';
 
 export interface VaultServiceDeps {
   readonly vault: Vault;
@@ -59,6 +59,11 @@ export function vaultService(deps: VaultServiceDeps): VaultServiceImplementation
     read: (requests, context) => read(deps, requests, callerOf(context), context.signal),
     grantOwn: (request, context) => grantOwn(deps.vault, request, callerOf(context)),
     storeLog: (requests, context) => storeLog(deps.vault, requests, callerOf(context)),
+    readLog: (requests, context) => {
+      const { vault, clock, readIdleMs = READ_IDLE_MS } = deps;
+      const nextWithinIdle: NextRequest = (next) => withinIdle(next, clock, readIdleMs, context.signal);
+      return readLog({ vault, nextWithinIdle }, requests, callerOf(context));
+    },
   };
 }
 

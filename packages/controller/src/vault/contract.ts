@@ -3,7 +3,7 @@
 // The caller is a host known by its certificate; whoever builds a Caller has checked that.
 
 import type { ByteString } from '@holdfast/shared/base/byte-string';
-import type { DatabasePoint, LogEnd, LogGap, LogRange } from '@holdfast/shared/format/log-point';
+import type { DatabasePoint, LogEnd, LogGap, LogRange, LogStream } from '@holdfast/shared/format/log-point';
 
 /** Ids of rows are UUIDs in text; ids of objects are 32 bytes. */
 export interface Caller {
@@ -116,6 +116,44 @@ export interface LogStoreStream {
   close(reason?: unknown): void;
 }
 
+/** One page. */
+export interface ListedLog {
+  readonly segments: readonly { readonly id: Buffer; readonly range: LogRange; readonly lengthBytes: number }[];
+  /** Otherwise the list goes on from the end of the last segment. */
+  readonly last: boolean;
+}
+
+export type LogReadAnswer =
+  | { readonly kind: 'segment'; readonly id: Buffer; readonly envelope: Buffer }
+  | {
+      readonly kind: 'notServed';
+      readonly id: Buffer;
+      readonly reason: 'damaged' | 'missing';
+      readonly message: string;
+    };
+
+/** Reads under one log grant. */
+export interface LogReadStream {
+  /** Of the streams that the grant reaches. */
+  ends(): Promise<readonly LogEnd[]>;
+  /** Live segments that overlap [start, end), in order, behind the stream's files. Throws NOT_ALLOWED for another stream. */
+  list(wanted: {
+    readonly stream: LogStream;
+    readonly start: bigint;
+    readonly end: bigint | undefined;
+    readonly withoutFiles: boolean;
+  }): Promise<ListedLog>;
+  /** At most 64, in this order. Throws NOT_ALLOWED for one that the grant does not reach. */
+  fetch(ids: readonly Uint8Array[]): AsyncIterable<LogReadAnswer>;
+}
+
+/** Positions [from, to) of a stream. */
+export interface LogBound {
+  readonly stream: LogStream;
+  readonly from: bigint;
+  readonly to: bigint;
+}
+
 /** What a served object is named with. */
 export interface Want {
   readonly tag: bigint;
@@ -226,6 +264,10 @@ export interface Vault {
   openRead(caller: Caller, grant: Uint8Array): Promise<ReadStream>;
   /** Stores the log of one of the caller's sources; an older stream of it ends. Throws NOT_FOUND, LIMIT_EXCEEDED. */
   beginLog(caller: Caller, sourceId: string): Promise<LogStoreStream>;
+  /** A grant for parts of a source's log. Whoever calls this has decided that the host may read them. */
+  grantLog(to: Caller, sourceId: string, bounds: readonly LogBound[], ttlMs?: number): Buffer;
+  /** Throws NOT_ALLOWED when the grant is forged, expired or another host's. */
+  openLogRead(caller: Caller, grant: Uint8Array): LogReadStream;
   /** One object's envelope, checked against its id, for whoever holds the domain's key (browsing). Throws NOT_FOUND, DAMAGED. */
   readObject(domainId: string, id: Uint8Array): Promise<Buffer>;
   /** Reads every byte of the packs that some snapshots (or the domain, or everything) need. */

@@ -7,17 +7,21 @@
 //
 // Layout: version u8 · record id 32 · domain 16 · host 16 · expiry u64 (controller's clock, ms) · random 16 · HMAC-SHA-256 32
 //
-// Invariants (read.db.test.ts): G1 any byte changed is refused; G2 another host, another domain, a later time are refused;
+// A log grant names one source and, for each stream of its log, the positions that may be read:
+// version u8 = 2 · domain 16 · host 16 · source 16 · expiry u64 · random 16 · bounds, as JSON · HMAC-SHA-256 32
+//
+// Invariants (read.db.test.ts, log-read.db.test.ts): G1 any byte changed is refused; G2 another host, another domain, a later time are refused;
 // G3 a MAC of another grant or another id is refused.
 
 import { createHmac, timingSafeEqual } from 'node:crypto';
 
 import { HoldfastError } from '@holdfast/shared/base/errors';
 
-import type { Caller } from './contract.ts';
-import { uuidBytes } from './pack-format.ts';
+import type { Caller, LogBound } from './contract.ts';
+import { uuidBytes, uuidText } from './pack-format.ts';
 
 const VERSION = 1;
+const LOG_VERSION = 2;
 const BODY_BYTES = 89;
 const GRANT_BYTES = BODY_BYTES + 32;
 const MAC_BYTES = 32;
@@ -58,9 +62,7 @@ export function checkGrant(key: Uint8Array, caller: Caller, grant: Uint8Array, n
     body.subarray(49, 65).equals(uuidBytes(caller.hostId)) &&
     body.readBigUInt64LE(65) > BigInt(nowMs);
   if (!valid) {
-    throw new HoldfastError('NOT_ALLOWED', 'this grant does not allow this host to read', {
-      hint: 'Ask for a new one.',
-    });
+    throw refused();
   }
   return { recordId: Buffer.from(body.subarray(1, 33)), grant: bytes };
 }
@@ -74,6 +76,71 @@ export function servedMac(key: Uint8Array, { grant }: OpenGrant, id: Uint8Array)
 export function checkServedMac(key: Uint8Array, grant: OpenGrant, id: Uint8Array, given: Uint8Array): void {
   if (given.length === MAC_BYTES && timingSafeEqual(servedMac(key, grant, id), given)) return;
   throw new HoldfastError('NOT_ALLOWED', 'the object named as parent was not served under this grant');
+}
+
+export interface OpenLogGrant {
+  readonly sourceId: string;
+  readonly bounds: readonly LogBound[];
+}
+
+const LOG_HEAD_BYTES = 73;
+/** Streams that one restore goes through. */
+const LOG_BOUNDS_MAX = 64;
+
+/** @param random 16 bytes */
+export function makeLogGrant(
+  key: Uint8Array,
+  to: Caller,
+  { sourceId, bounds }: OpenLogGrant,
+  expiresAtMs: number,
+  random: Uint8Array,
+): Buffer {
+  if (bounds.length > LOG_BOUNDS_MAX) {
+    throw new HoldfastError('LIMIT_EXCEEDED', `a way through more than ${LOG_BOUNDS_MAX} streams of a log`);
+  }
+  const head = Buffer.alloc(LOG_HEAD_BYTES);
+  head.writeUInt8(LOG_VERSION, 0);
+  uuidBytes(to.domainId).copy(head, 1);
+  uuidBytes(to.hostId).copy(head, 17);
+  uuidBytes(sourceId).copy(head, 33);
+  head.writeBigUInt64LE(BigInt(expiresAtMs), 49);
+  head.set(random.subarray(0, 16), 57);
+  const list = bounds.map(({ stream, from, to: end }) => [
+    stream.systemIdentifier,
+    stream.timeline,
+    String(from),
+    String(end),
+  ]);
+  const body = Buffer.concat([head, Buffer.from(JSON.stringify(list))]);
+  return Buffer.concat([body, mac(key, 'log-grant', body)]);
+}
+
+/** Throws NOT_ALLOWED, as checkGrant. */
+export function checkLogGrant(key: Uint8Array, caller: Caller, grant: Uint8Array, nowMs: number): OpenLogGrant {
+  const bytes = Buffer.from(grant);
+  const body = bytes.subarray(0, Math.max(0, bytes.length - MAC_BYTES));
+  const valid =
+    body.length > LOG_HEAD_BYTES &&
+    timingSafeEqual(mac(key, 'log-grant', body), bytes.subarray(body.length)) &&
+    body.readUInt8(0) === LOG_VERSION &&
+    body.subarray(1, 17).equals(uuidBytes(caller.domainId)) &&
+    body.subarray(17, 33).equals(uuidBytes(caller.hostId)) &&
+    body.readBigUInt64LE(49) > BigInt(nowMs);
+  if (!valid) throw refused();
+  // Only this controller can have written it.
+  const list = JSON.parse(body.subarray(LOG_HEAD_BYTES).toString()) as [string, number, string, string][];
+  const bounds = list.map(([systemIdentifier, timeline, from, to]) => ({
+    stream: { systemIdentifier, timeline },
+    from: BigInt(from),
+    to: BigInt(to),
+  }));
+  return { sourceId: uuidText(body.subarray(33, 49)), bounds };
+}
+
+function refused(): HoldfastError {
+  return new HoldfastError('NOT_ALLOWED', 'this grant does not allow this host to read', {
+    hint: 'Ask for a new one.',
+  });
 }
 
 function mac(key: Uint8Array, label: string, ...parts: readonly Uint8Array[]): Buffer {

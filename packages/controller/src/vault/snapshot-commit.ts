@@ -225,8 +225,6 @@ export async function insertSnapshot(
 function pointColumns(point: DatabasePoint | undefined): readonly unknown[] {
   if (point === undefined) return [null, null, null, null, null, null, null, null, null, false, false, null];
   const { stream, start, end, startAtMs, endAtMs, serverVersion, suspect, hasLog, gtid } = point;
-  return [
-    ...[stream.systemIdentifier, stream.timeline, start.order, start.text, end.order, end.text],
-    ...[startAtMs, endAtMs, serverVersion, suspect, hasLog, gtid],
-  ];
+  const place: unknown[] = [stream.systemIdentifier, stream.timeline, start.order, start.text, end.order, end.text];
+  return place.concat([startAtMs, endAtMs, serverVersion, suspect, hasLog, gtid]);
 }

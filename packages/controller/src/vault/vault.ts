@@ -20,6 +20,8 @@ import type {
   BackupStream,
   BeginBackup,
   Caller,
+  LogBound,
+  LogReadStream,
   LogStoreStream,
   ReadStream,
   Vault,
@@ -27,11 +29,12 @@ import type {
   VerifyReport,
 } from './contract.ts';
 import { DomainWriter } from './domain-writer.ts';
-import { checkGrant, makeGrant } from './grant.ts';
+import { checkGrant, checkLogGrant, makeGrant, makeLogGrant } from './grant.ts';
 import { ByteBudget, DEFAULT_LIMITS, type VaultLimits } from './ingest-limits.ts';
 import { IngestStream } from './ingest-stream.ts';
 import { appendToLog, overtaken } from './log-append.ts';
 import { isBaseNeeded } from './log-bases.ts';
+import { GrantedLogRead } from './log-read.ts';
 import { headsOf, loadRuns, takeLogWriter } from './log-rows.ts';
 import { LogStore } from './log-store.ts';
 import { locateObjects, markAbsent, pinPresent, storedBytes } from './object-index.ts';
@@ -250,6 +253,23 @@ class LocalVault implements Vault {
       damaged: (object) => this.#foundDamaged(domainId, object, open.recordId),
     });
     return Promise.resolve(stream);
+  }
+
+  grantLog(to: Caller, sourceId: string, bounds: readonly LogBound[], ttlMs = this.#limits.grantTtlMs): Buffer {
+    const expiresAtMs = this.#deps.clock.wallMs() + ttlMs;
+    return makeLogGrant(this.#deps.grantKey, to, { sourceId, bounds }, expiresAtMs, this.#random(16));
+  }
+
+  openLogRead(caller: Caller, grant: Uint8Array): LogReadStream {
+    const open = checkLogGrant(this.#deps.grantKey, caller, grant, this.#deps.clock.wallMs());
+    const { domainId } = caller;
+    const { pool } = this.#deps.catalog;
+    return new GrantedLogRead(open, {
+      pool,
+      locate: (ids) => locateObjects(pool, domainId, ids),
+      readRange: (range) => readRange(this.#storage, domainId, range),
+      damaged: (object) => this.#foundDamaged(domainId, object, undefined),
+    });
   }
 
   async readObject(domainId: string, id: Uint8Array): Promise<Buffer> {

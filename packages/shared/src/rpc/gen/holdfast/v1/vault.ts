@@ -270,14 +270,21 @@ export interface ReadLogOpen {
   grant: Buffer;
 }
 
-/** Segments that overlap [start, end) of a stream, in order, without those that a merged one replaced; and its files. Answered with `listed`, several times, the last with `last`. */
+/**
+ * Segments that overlap [start, end) of a stream, in order, without those that a merged one replaced; and its files. Answered with
+ * one `listed`: unless that is the last, ask again from the end of its last segment.
+ */
 export interface ReadLogList {
   stream: LogStream | undefined;
   start:
     | LogPosition
     | undefined;
   /** unset: as far as there is */
-  end: LogPosition | undefined;
+  end:
+    | LogPosition
+    | undefined;
+  /** they were listed before */
+  withoutFiles: boolean;
 }
 
 export interface ReadLogFetch {
@@ -3133,7 +3140,7 @@ export const ReadLogOpen: MessageFns<ReadLogOpen> = {
 };
 
 function createBaseReadLogList(): ReadLogList {
-  return { stream: undefined, start: undefined, end: undefined };
+  return { stream: undefined, start: undefined, end: undefined, withoutFiles: false };
 }
 
 export const ReadLogList: MessageFns<ReadLogList> = {
@@ -3146,6 +3153,9 @@ export const ReadLogList: MessageFns<ReadLogList> = {
     }
     if (message.end !== undefined) {
       LogPosition.encode(message.end, writer.uint32(26).fork()).join();
+    }
+    if (message.withoutFiles !== false) {
+      writer.uint32(32).bool(message.withoutFiles);
     }
     return writer;
   },
@@ -3187,6 +3197,14 @@ export const ReadLogList: MessageFns<ReadLogList> = {
             message.end = LogPosition.decode(reader, reader.uint32());
             continue;
           }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.withoutFiles = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3211,6 +3229,7 @@ export const ReadLogList: MessageFns<ReadLogList> = {
       ? LogPosition.fromPartial(object.start)
       : undefined;
     message.end = (object.end !== undefined && object.end !== null) ? LogPosition.fromPartial(object.end) : undefined;
+    message.withoutFiles = object.withoutFiles ?? false;
     return message;
   },
 };

@@ -80,6 +80,20 @@ describe('tidy', () => {
     expect(wrong).to.deep.equal([]);
   });
 
+  it('no import comes back to where it began, types included', () => {
+    const importsOfPath = new Map(sources.map(({ path, imports }) => [path, imports]));
+    const done = new Set<string>();
+    const circles: string[] = [];
+    const visit = (path: string, above: readonly string[]): void => {
+      if (above.includes(path)) circles.push([...above.slice(above.indexOf(path)), path].join(' → '));
+      if (above.includes(path) || done.has(path)) return;
+      for (const next of importsOfPath.get(path) ?? []) if (importsOfPath.has(next)) visit(next, [...above, path]);
+      done.add(path);
+    };
+    for (const path of importsOfPath.keys()) visit(path, []);
+    expect(circles).to.deep.equal([]);
+  });
+
   it('core code does not see wire types: api/, rpc/, link/ and the command line translate', () => {
     const mayTranslate =
       /^packages\/(controller\/src\/api|agent\/src\/link|shared\/src\/(rpc|format)|cli\/src)\/|^test\//;

@@ -5,7 +5,8 @@
 import { Command, CommanderError } from 'commander';
 import { HoldfastError, meaningOf, toHoldfastError } from '@holdfast/shared/base/errors';
 import type { Environment } from './session/environment.ts';
-import { Session, type GlobalOptions } from './session/session.ts';
+import type { GlobalOptions } from './session/global-options.ts';
+import { Session } from './session/session.ts';
 import { verbs } from './verbs.ts';
 import { version } from './version.ts';
 
@@ -50,7 +51,7 @@ async function describe(program: Command, session: Session, argv: readonly strin
     .exitOverride()
     .addHelpText('after', EXAMPLES);
   for (const verb of verbs) {
-    if (argv.includes(verb.name)) (await verb.load()).define(program, session);
+    if (argv.includes(verb.name)) (await verb.load()).define(program, session, verbs);
     else program.command(verb.name).description(verb.summary);
   }
 }

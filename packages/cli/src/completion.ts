@@ -8,11 +8,12 @@ import type { Command } from 'commander';
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import type { Session } from './session/session.ts';
 import { SOURCE_TYPES } from './engine-options.ts';
+import type { Verb } from './verb.ts';
 import { sourceTitle } from './words/sources.ts';
 
 const COMPLETION_MS = 1500;
 
-export function define(program: Command, session: Session): void {
+export function define(program: Command, session: Session, verbs: readonly Verb[]): void {
   const completion = program
     .command('completion')
     .description('completion for bash and zsh')
@@ -30,16 +31,16 @@ export function define(program: Command, session: Session): void {
     .command('words', { hidden: true })
     .argument('[typed...]', 'the words after `holdfast`, the last of them being typed')
     .action(async (typed: string[]) => {
-      const offered = await wordsFor(session, typed);
+      const offered = await wordsFor(session, verbs, typed);
       await session.write(offered.map((word) => `${word}\n`).join(''));
     });
 }
 
 /** What to offer for the last of the words, which is a beginning (or empty). */
-async function wordsFor(session: Session, typed: readonly string[]): Promise<string[]> {
+async function wordsFor(session: Session, verbs: readonly Verb[], typed: readonly string[]): Promise<string[]> {
   const beginning = typed.at(-1) ?? '';
   const before = typed.slice(0, -1);
-  const command = await commandAt(session, before);
+  const command = await commandAt(session, verbs, before);
   const previous = before.at(-1) ?? '';
   const option = command.options.find((candidate) => candidate.long === previous || candidate.short === previous);
   let offered: string[];
@@ -52,9 +53,8 @@ async function wordsFor(session: Session, typed: readonly string[]): Promise<str
 }
 
 /** The innermost command that the words name, out of a program with every verb loaded. */
-async function commandAt(session: Session, words: readonly string[]): Promise<Command> {
+async function commandAt(session: Session, verbs: readonly Verb[], words: readonly string[]): Promise<Command> {
   const { Command: Program } = await import('commander');
-  const { verbs } = await import('./verbs.ts');
   let command: Command = new Program('holdfast')
     .option('--json')
     .option('--domain <name>')
@@ -62,7 +62,7 @@ async function commandAt(session: Session, words: readonly string[]): Promise<Co
     .option('--version')
     .option('--help');
   for (const verb of verbs) {
-    if (words.includes(verb.name)) (await verb.load()).define(command, session);
+    if (words.includes(verb.name)) (await verb.load()).define(command, session, verbs);
     else command.command(verb.name);
   }
   for (const word of words) command = command.commands.find((sub) => sub.name() === word) ?? command;

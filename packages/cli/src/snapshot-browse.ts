@@ -13,8 +13,8 @@ import { FRAME_LINES, screenLines } from './browser/view.ts';
 import { runJob } from './jobs/run-job.ts';
 import { destinationOf } from './restore.ts';
 import { selectSnapshot, type Selection } from './session/selection.ts';
+import { listEntries } from './session/list-entries.ts';
 import type { Session } from './session/session.ts';
-import { listEntries } from './snapshot.ts';
 import { entryFields, entryLine } from './words/snapshots.ts';
 
 const OTHER_SCREEN = '\x1b[?1049h\x1b[?25l';

@@ -2,9 +2,10 @@
 
 import type { Command } from 'commander';
 import { HoldfastError } from '@holdfast/shared/base/errors';
-import type { DiffEntry, EntryInfo, FoundEntry, SnapshotInfo } from '@holdfast/shared/rpc/gen/holdfast/v1/operator';
+import type { DiffEntry, FoundEntry, SnapshotInfo } from '@holdfast/shared/rpc/gen/holdfast/v1/operator';
 import { warningFields, warningWords } from './jobs/summary.ts';
 import { predecessorOf, selectionOf, selectSnapshot, sourceName, type SelectionOptions } from './session/selection.ts';
+import { listEntries } from './session/list-entries.ts';
 import type { Session } from './session/session.ts';
 import { idText, pathText, shortId, typedPath } from './words/names.ts';
 import { counted, formatCount, formatSize } from './words/sizes.ts';
@@ -128,21 +129,6 @@ async function entries(session: Session, argument: string, typed: string, option
     throw new HoldfastError('NOT_FOUND', `there is no ${pathText(path)} in snapshot ${shortId(snapshot.id)}`, {
       hint: `Look for it: holdfast snapshot find ${snapshot.source} NAME`,
     });
-  }
-}
-
-/** What is in a directory (without itself), or the entry itself when it is none. */
-export async function* listEntries(
-  session: Session,
-  snapshot: SnapshotInfo,
-  path: Buffer,
-  recursive: boolean,
-): AsyncGenerator<EntryInfo> {
-  const request = { domain: await session.domain(), snapshotId: snapshot.id, path, recursive };
-  for await (const batch of (await session.operator()).listEntries(request)) {
-    for (const entry of batch.entries) {
-      if (entry.type !== 'directory' || !path.equals(entry.path)) yield entry;
-    }
   }
 }
 

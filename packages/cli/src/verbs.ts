@@ -1,19 +1,7 @@
 // The verbs of the command line: their names, one line of help each, and where they are. A verb's module is loaded only when
 // its name stands in the arguments, so that a run pays for what it uses.
 
-import type { Command } from 'commander';
-import type { Session } from './session/session.ts';
-
-export interface VerbModule {
-  /** Adds the verb with its arguments, options and help to the program. */
-  readonly define: (program: Command, session: Session) => void;
-}
-
-export interface Verb {
-  readonly name: string;
-  readonly summary: string;
-  readonly load: () => Promise<VerbModule>;
-}
+import type { Verb } from './verb.ts';
 
 export const verbs: readonly Verb[] = [
   { name: 'login', summary: 'log in to a controller', load: () => import('./login.ts') },

@@ -24,7 +24,7 @@ import {
   type RestoreAnswer,
   type RestoreTask,
 } from './restore-task.ts';
-import { UNIT_COST_BYTES, type LeafContext, type RunDeps } from './restore-run.ts';
+import { UNIT_COST_BYTES, type LeafContext, type RunDeps } from './run-context.ts';
 import { UNIT_BYTES } from './unit-plan.ts';
 import { WorkInFlight } from './work-in-flight.ts';
 

@@ -15,57 +15,22 @@ import { newEntry, type DataSegment, type PlacedChunk, type PlacedEntry } from '
 import type { LeafView } from '@holdfast/shared/format/manifest/leaf-view';
 import { encodeStat, S_IFDIR, statNlink, statSize, statType } from '@holdfast/shared/format/manifest/stat-record';
 import { TreeValidator } from '@holdfast/shared/format/manifest/tree-validator';
-import type { ObjectHandle } from '../link/vault-port.ts';
-import type { ByteWindow } from './byte-window.ts';
-import type { ChunkFetcher, WantedChunk } from './chunk-fetcher.ts';
-import { HardLinks, linkKey, type LinkGroup } from './hard-links.ts';
+import type { WantedChunk } from './chunk-fetcher.ts';
+import { HardLinks, linkKey } from './hard-links.ts';
 import { LargeFileRun } from './large-file-run.ts';
 import { walkLeaves, type WalkStep } from './manifest-walk.ts';
-import type { NodeFetcher } from './node-fetcher.ts';
-import type { OpenedSnapshot } from './open-snapshot.ts';
 import { PrunePlan } from './prune-plan.ts';
-import type { PostedDirectory, PostedLeaf, RestoreAnswer, RestoreMode, RestoreTask } from './restore-task.ts';
-import type { RestoreTally } from './restore-tally.ts';
-import { parentsOf, type Selection } from './selection.ts';
+import type { PostedDirectory, RestoreAnswer, RestoreTask } from './restore-task.ts';
+import { UNIT_COST_BYTES, type LeafContext, type RunDeps } from './run-context.ts';
+import { parentsOf } from './selection.ts';
 import { UNIT_BYTES, UnitPlanner, type PlannedChunk, type PlannedUnit } from './unit-plan.ts';
-import type { WorkerPool } from './worker-pool.ts';
-import type { WorkInFlight } from './work-in-flight.ts';
 
 export const WINDOW_BYTES = 16 * 1024 * 1024;
-/** What a unit costs besides its chunks: the leaf, messages, the thread's work on it. */
-export const UNIT_COST_BYTES = 256 * 1024;
 /** The thread that keeps directories for the end. */
 export const DIRECTORY_THREAD = 0;
 const DIRECTORIES_AT_ONCE = 512;
 const BARRIER_LINKS = 20_000;
 const BARRIER_NAMES = 100_000;
-
-export interface RunDeps {
-  readonly snapshot: OpenedSnapshot;
-  readonly selection: Selection;
-  readonly mode: RestoreMode;
-  /** The target's own metadata stays as it is. */
-  readonly keepRoot: boolean;
-  readonly deleteExtra: boolean;
-  readonly nodes: NodeFetcher;
-  readonly chunks: ChunkFetcher;
-  readonly pool: WorkerPool<RestoreTask, RestoreAnswer>;
-  readonly window: ByteWindow;
-  readonly work: WorkInFlight;
-  readonly tally: RestoreTally;
-  readonly onAnswer: () => void;
-}
-
-/** A leaf whose units are on their way. */
-export interface LeafContext {
-  readonly view: LeafView;
-  readonly posted: PostedLeaf;
-  readonly handle: ObjectHandle;
-  /** Leaders of hard-link groups, by index. */
-  readonly leaders: Map<number, LinkGroup>;
-  /** Directories whose xattrs a thread must read first, by index. */
-  readonly directories: Map<number, PlacedEntry>;
-}
 
 export class RestoreRun {
   readonly #deps: RunDeps;

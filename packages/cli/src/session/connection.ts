@@ -8,7 +8,7 @@ import { createRpcClient, openChannel } from '@holdfast/shared/rpc/channel';
 import { OperatorDefinition, type OperatorClient } from '@holdfast/shared/rpc/gen/holdfast/v1/operator';
 import { readContextFile, unknownContext, type Context } from './context-file.ts';
 import type { Environment } from './environment.ts';
-import type { GlobalOptions } from './session.ts';
+import type { GlobalOptions } from './global-options.ts';
 
 export interface Connection {
   readonly operator: OperatorClient;

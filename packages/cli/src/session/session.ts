@@ -5,12 +5,7 @@ import { once } from 'node:events';
 import type { OperatorClient } from '@holdfast/shared/rpc/gen/holdfast/v1/operator';
 import type { Connection } from './connection.ts';
 import type { Environment } from './environment.ts';
-
-export interface GlobalOptions {
-  readonly json?: boolean;
-  readonly domain?: string;
-  readonly context?: string;
-}
+import type { GlobalOptions } from './global-options.ts';
 
 export class Session {
   readonly environment: Environment;

@@ -13,6 +13,7 @@ import {
   streamAsync,
   type WantedNode,
 } from '@holdfast/shared/format/manifest/node-store';
+import type { PlacedChunk, Segment } from '@holdfast/shared/format/manifest/entry';
 import type { LeafView } from '@holdfast/shared/format/manifest/leaf-view';
 import { count, leaves } from '@holdfast/shared/format/manifest/reader';
 import { readSegments } from '@holdfast/shared/format/manifest/segment-tree';
@@ -49,8 +50,9 @@ export async function fetchBase(
     const fetcher = new NodeFetcher(session, keys, (bytes) => limiter.take(bytes, signal));
     const store = cachedStore(cache, fetcher);
     const { entries, totalBytes } = await readAsync(store, count(root));
+    const pageTags = new PageTagNodes(store);
     let files = 0;
-    for await (const leaf of streamAsync(store, leaves(root))) files += await visitLeaf(leaf, store);
+    for await (const leaf of streamAsync(store, leaves(root))) files += await visitLeaf(leaf, store, pageTags);
     const { startedAtMs } = snapshot.record;
     return { snapshotId: snapshot.id, root, entries, totalBytes, files, startedAtMs, dead: [] };
   } finally {
@@ -59,19 +61,45 @@ export async function fetchBase(
   }
 }
 
-/** Reads the segment trees of a leaf's files; returns how many regular files it has. */
-async function visitLeaf(leaf: LeafView, store: AsyncNodeStore): Promise<number> {
+/** Reads the segment trees and page tags of a leaf's files; returns how many regular files it has. */
+async function visitLeaf(leaf: LeafView, store: AsyncNodeStore, pageTags: PageTagNodes): Promise<number> {
   let files = 0;
   for (let index = 0; index < leaf.count; index++) {
     if ((statMode(leaf.stats, index * STAT_BYTES) & S_IFMT) !== S_IFREG) continue;
     files++;
     const content = leaf.content(index);
-    if (content.kind !== 'tree') continue;
-    const segments = streamAsync(store, readSegments(content, statSize(leaf.stats, index * STAT_BYTES)));
-    while ((await segments.next()).done !== true);
+    if (content.kind === 'segments') {
+      for (const segment of content.segments) await pageTags.load(segment);
+      continue;
+    }
+    const size = statSize(leaf.stats, index * STAT_BYTES);
+    for await (const segment of streamAsync(store, readSegments(content, size))) await pageTags.load(segment);
   }
   return files;
 }
+
+/** Page-tag nodes, each loaded once as long as it is met again soon. */
+class PageTagNodes {
+  readonly #store: AsyncNodeStore;
+  readonly #met = new Set<string>();
+
+  constructor(store: AsyncNodeStore) {
+    this.#store = store;
+  }
+
+  async load(segment: Segment<PlacedChunk>): Promise<void> {
+    const tags = segment.kind === 'data' ? segment.chunk.pageTags : undefined;
+    if (tags === undefined) return;
+    const { id, proof, node: parent, index } = tags.node;
+    const key = id.toString('latin1');
+    if (!this.#met.delete(key)) await this.#store.load({ id, proof, parent, index });
+    this.#met.add(key);
+    if (this.#met.size > PAGE_TAG_NODES_MET) this.#met.delete(this.#met.values().next().value!);
+  }
+}
+
+/** Ids alone. */
+const PAGE_TAG_NODES_MET = 16_384;
 
 /** Nodes from the cache where it has them. Their parents must be asked of the vault all the same: it serves a node only under one that it served. */
 function cachedStore(cache: NodeCache, fetcher: NodeFetcher): AsyncNodeStore {

@@ -18,15 +18,22 @@ const SLACK = 4;
 const ENTRY_BYTES = 128;
 const SEGMENT_BYTES = 80;
 const SEGMENT_AVERAGE_BYTES = 1024 * 1024;
+/** A page's tag, and its share of the extents when they are as many as they may be. */
+const PAGE_BYTES = 48;
 
 export interface CompactionRoot extends NodeReference {
   readonly entries: number;
   readonly totalBytes: number;
 }
 
-/** Whether a cache file of `sizeBytes` is far larger than the manifest of `root` needs. */
-export function worthCompacting(sizeBytes: number, root: Pick<CompactionRoot, 'entries' | 'totalBytes'>): boolean {
-  const needed = root.entries * ENTRY_BYTES + (root.totalBytes / SEGMENT_AVERAGE_BYTES) * SEGMENT_BYTES;
+/** Whether a cache file of `sizeBytes` is far larger than the manifest of `root` needs. `pages`: of all its page files. */
+export function worthCompacting(
+  sizeBytes: number,
+  root: Pick<CompactionRoot, 'entries' | 'totalBytes'>,
+  pages = 0,
+): boolean {
+  const needed =
+    root.entries * ENTRY_BYTES + (root.totalBytes / SEGMENT_AVERAGE_BYTES) * SEGMENT_BYTES + pages * PAGE_BYTES;
   return sizeBytes > COMPACT_FROM_BYTES && sizeBytes > SLACK * needed;
 }
 
@@ -42,7 +49,7 @@ export function compact(path: string, roots: readonly NodeReference[]): void {
       },
     };
     for (const root of roots) {
-      for (const leaf of streamSync(recording, leaves(root))) visitSegmentTrees(leaf, recording);
+      for (const leaf of streamSync(recording, leaves(root))) visitContents(leaf, recording, reached);
     }
   } finally {
     cache.close();
@@ -50,11 +57,15 @@ export function compact(path: string, roots: readonly NodeReference[]): void {
   compactNodeCache(path, reached);
 }
 
-function visitSegmentTrees(leaf: LeafView, store: SyncNodeStore): void {
+/** Segment trees are walked, of page tags it is enough to know the ids. */
+function visitContents(leaf: LeafView, store: SyncNodeStore, reached: Set<string>): void {
   for (let index = 0; index < leaf.count; index++) {
     const content = leaf.content(index);
-    if (content.kind !== 'tree') continue;
-    const segments = streamSync(store, readSegments(content, statSize(leaf.stats, index * STAT_BYTES)));
-    while (segments.next().done !== true);
+    const size = statSize(leaf.stats, index * STAT_BYTES);
+    const inLeaf = content.kind === 'segments' ? content.segments : undefined;
+    for (const segment of inLeaf ?? streamSync(store, readSegments(content, size))) {
+      const tags = segment.kind === 'data' ? segment.chunk.pageTags : undefined;
+      if (tags !== undefined) reached.add(tags.node.id.toString('latin1'));
+    }
   }
 }

@@ -19,6 +19,8 @@ import { SealingLane } from '../sealing-lane.ts';
 import { Slabs } from '../slabs.ts';
 import type { SnapshotWriter } from '../snapshot-writer.ts';
 import { assembleManifest } from './manifest-assembly.ts';
+import { PageChunks } from './pages/page-chunks.ts';
+import { PageTagStore } from './pages/previous-pages.ts';
 import { PreviousEntries } from './previous-entries.ts';
 import { ProducerProgress } from './progress.ts';
 import { SortedEntries } from './sorted-entries.ts';
@@ -74,6 +76,13 @@ export class ProducerPipeline {
       cutter: new ChunkCutter(deps),
       chunks,
       nodes: this.#cache,
+      keys,
+      pageTags: new PageTagStore(this.#cache),
+      pageChunks: new PageChunks({
+        ...deps,
+        ports: this.#ports,
+        onTagged: () => large.drain(),
+      }),
       previous: new PreviousEntries(this.#cache, this.#baseRoot),
       warnings: this.#warnings,
       progress: this.progress,
@@ -102,7 +111,7 @@ export class ProducerPipeline {
     const { root, files, filesChanged } = assembleManifest(this.#sorted.inOrder(), previous, manifest, this.#dead);
     const cacheSize = this.#cache.size;
     this.close();
-    if (worthCompacting(cacheSize, root)) {
+    if (worthCompacting(cacheSize, root, this.#writer.pageCount)) {
       compact(this.#data.cacheFile, baseRoot === undefined ? [root] : [root, baseRoot]);
     }
     return {

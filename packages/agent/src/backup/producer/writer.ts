@@ -4,6 +4,7 @@ import type { ByteString } from '@holdfast/shared/base/byte-string';
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import { BUNDLE_FILE_LIMIT_BYTES } from '@holdfast/shared/format/bundle';
 import { CHUNK_MAX_BYTES } from '@holdfast/shared/format/chunker';
+import type { DomainKeys } from '@holdfast/shared/format/keys';
 import { type Entry, newEntry } from '@holdfast/shared/format/manifest/entry';
 import type { SyncNodeStore } from '@holdfast/shared/format/manifest/node-store';
 import { checkPath } from '@holdfast/shared/format/manifest/paths';
@@ -15,6 +16,7 @@ import {
   statSize,
   statType,
 } from '@holdfast/shared/format/manifest/stat-record';
+import { isPageSize } from '@holdfast/shared/format/page-map';
 import type { Warnings } from '../../jobs/warnings.ts';
 import type { Assembler, OpenFile } from '../assembler.ts';
 import type { Bundler } from '../bundler.ts';
@@ -22,6 +24,9 @@ import type { ChunkCutter } from '../chunk-cutter.ts';
 import { PreviousSegments } from '../previous-segments.ts';
 import type { Slabs } from '../slabs.ts';
 import type { EntryMetadata, OpenStream, SnapshotWriter } from '../snapshot-writer.ts';
+import type { PageChunks } from './pages/page-chunks.ts';
+import { PageStream, WINDOW_BYTES } from './pages/page-stream.ts';
+import { type PageTagStore, PreviousPages } from './pages/previous-pages.ts';
 import type { PreviousEntries } from './previous-entries.ts';
 import type { ProducerProgress } from './progress.ts';
 
@@ -39,6 +44,9 @@ export interface EntryWriterDeps {
   readonly chunks: Slabs;
   readonly nodes: SyncNodeStore;
   readonly previous: PreviousEntries;
+  readonly keys: DomainKeys;
+  readonly pageTags: PageTagStore;
+  readonly pageChunks: PageChunks;
   readonly warnings: Warnings;
   readonly progress: ProducerProgress;
   readonly throwIfCancelled: () => void;
@@ -47,9 +55,18 @@ export interface EntryWriterDeps {
 export class EntryWriter implements SnapshotWriter {
   readonly #deps: EntryWriterDeps;
   #open: ByteString | undefined;
+  /** Of all page files. */
+  #pageCount = 0;
+  /** Of page files; the first one makes it. */
+  #window: Buffer | undefined;
 
   constructor(deps: EntryWriterDeps) {
     this.#deps = deps;
+  }
+
+  /** Pages of all page files so far. */
+  get pageCount(): number {
+    return this.#pageCount;
   }
 
   directory(path: ByteString, metadata: EntryMetadata): void {
@@ -85,27 +102,36 @@ export class EntryWriter implements SnapshotWriter {
 
   stream(path: ByteString): OpenStream {
     this.#begin(path);
-    const { previous, nodes, cutter, chunks, large, progress, throwIfCancelled } = this.#deps;
-    const before = previous.find(path);
-    const isFile = before !== undefined && statType(before.stat) === 'file';
+    const { nodes, cutter, chunks, large, progress, throwIfCancelled } = this.#deps;
+    const previous = this.#previousFile(path);
+    const before = previous === undefined ? undefined : new PreviousSegments(nodes, previous.content, previous.size);
     cutter.reset();
+    const file = large.openFile();
+    const onEnd = (metadata: EntryMetadata | undefined, size: number): void => this.#end(path, file, metadata, size);
     this.#open = path;
-    const writer = new StreamWriter(path, large.openFile(), {
-      cutter,
-      chunks,
-      before: isFile ? new PreviousSegments(nodes, before.content, statSize(before.stat)) : undefined,
-      progress,
-      throwIfCancelled,
-      onEnd: () => {
-        this.#open = undefined;
-        large.drain();
-      },
-    });
-    return writer;
+    return new StreamWriter(path, file, { cutter, chunks, before, progress, throwIfCancelled, onEnd });
   }
 
-  pages(path: ByteString, _pageBytes: number): OpenStream {
-    return this.stream(path);
+  pages(path: ByteString, pageBytes: number): OpenStream {
+    this.#begin(path);
+    if (!isPageSize(pageBytes)) {
+      throw new HoldfastError(
+        'INVALID_ARGUMENT',
+        `a page has 512 to 65,536 bytes and a power of two, not ${pageBytes}`,
+      );
+    }
+    const { keys, nodes, pageTags, pageChunks: chunks, large, progress, throwIfCancelled } = this.#deps;
+    const previous = this.#previousFile(path);
+    const before = previous === undefined ? undefined : new PreviousPages(nodes, pageTags, previous, pageBytes);
+    const window = (this.#window ??= Buffer.allocUnsafeSlow(WINDOW_BYTES));
+    const file = large.openFile();
+    const onEnd = (metadata: EntryMetadata | undefined, size: number): void => {
+      this.#pageCount += Math.ceil(size / pageBytes);
+      this.#end(path, file, metadata, size);
+    };
+    chunks.begin(pageBytes);
+    this.#open = path;
+    return new PageStream(path, file, { keys, pageBytes, chunks, before, window, progress, throwIfCancelled, onEnd });
   }
 
   warn(code: string, path: ByteString, message: string): void {
@@ -116,6 +142,24 @@ export class EntryWriter implements SnapshotWriter {
   finish(): void {
     this.#mustBeClosed();
     this.#deps.bundler.close();
+    this.#deps.pageChunks.close();
+  }
+
+  #previousFile(path: ByteString) {
+    const entry = this.#deps.previous.find(path);
+    if (entry === undefined || statType(entry.stat) !== 'file') return undefined;
+    return { content: entry.content, size: statSize(entry.stat) };
+  }
+
+  /** Without metadata the file is left out. */
+  #end(path: ByteString, file: OpenFile, metadata: EntryMetadata | undefined, size: number): void {
+    this.#open = undefined;
+    if (metadata === undefined) file.abandon();
+    else {
+      file.complete(entryOf(path, S_IFREG, metadata, size), false);
+      this.#deps.progress.file(path);
+    }
+    this.#deps.large.drain();
   }
 
   #begin(path: ByteString): void {
@@ -137,7 +181,7 @@ interface StreamDeps {
   readonly before: PreviousSegments | undefined;
   readonly progress: ProducerProgress;
   readonly throwIfCancelled: () => void;
-  readonly onEnd: () => void;
+  readonly onEnd: (metadata: EntryMetadata | undefined, size: number) => void;
 }
 
 /** A file as content-defined chunks, its bytes in order. */
@@ -189,17 +233,14 @@ class StreamWriter implements OpenStream {
     this.#check();
     this.#cut(true);
     this.#ended = true;
-    this.#file.complete(entryOf(this.#path, S_IFREG, metadata, this.#length), false);
-    this.#deps.progress.file(this.#path);
-    this.#deps.onEnd();
+    this.#deps.onEnd(metadata, this.#length);
   }
 
   abandon(): void {
     if (this.#ended) return;
     this.#ended = true;
     this.#deps.chunks.skipAll();
-    this.#file.abandon();
-    this.#deps.onEnd();
+    this.#deps.onEnd(undefined, 0);
   }
 
   #cut(atEnd: boolean): void {

@@ -21,7 +21,7 @@ import type { JobDeps } from '../jobs/job.ts';
 import { KeyRing } from '../restore/key-ring.ts';
 import { NodeFetcher } from '../restore/node-fetcher.ts';
 import { openSnapshot } from '../restore/open-snapshot.ts';
-import type { Base } from './base.ts';
+import { earliestStart, type Base } from './base.ts';
 import { NodeCache } from './node-cache.ts';
 
 /** The newest snapshot of the source as a base, all of its nodes in the cache file. Undefined when the source has no snapshot. */
@@ -53,8 +53,9 @@ export async function fetchBase(
     const pageTags = new PageTagNodes(store);
     let files = 0;
     for await (const leaf of streamAsync(store, leaves(root))) files += await visitLeaf(leaf, store, pageTags);
-    const { startedAtMs } = snapshot.record;
-    return { snapshotId: snapshot.id, root, entries, totalBytes, files, startedAtMs, dead: [] };
+    const { startedAtMs, finishedAtMs, statistics } = snapshot.record;
+    const startMs = earliestStart(startedAtMs, finishedAtMs, statistics.durationMs);
+    return { snapshotId: snapshot.id, root, entries, totalBytes, files, startedAtMs: startMs, dead: [] };
   } finally {
     cache.close();
     session.close();

@@ -17,9 +17,17 @@ export interface Base {
   readonly entries: number;
   readonly totalBytes: number;
   readonly files: number;
-  /** This host's clock when the backup that made the snapshot began, ms since 1970. */
+  /** This host's clock when the backup that made the snapshot began, ms since 1970; see earliestStart. */
   readonly startedAtMs: number;
   readonly dead: readonly DeadBytesRow[];
+}
+
+/**
+ * When a backup began, by whichever of its two clocks says earlier (threat 12). A wall clock that was set back in the middle gives what
+ * was written after that an older ctime than the start, and it would be taken for what stood there before.
+ */
+export function earliestStart(startedAtMs: number, finishedAtMs: number, durationMs: number): number {
+  return Math.min(startedAtMs, finishedAtMs - durationMs);
 }
 
 const BASE_FILE = 'base.json';

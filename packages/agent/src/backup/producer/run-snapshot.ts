@@ -19,7 +19,7 @@ import { deriveDomainKeys } from '@holdfast/shared/format/keys';
 import type { DatabasePoint } from '@holdfast/shared/format/log-point';
 import type { SealOptions } from '@holdfast/shared/format/seal';
 import type { BackupJob, Compression, JobDeps, JobReport, ProgressListener } from '../../jobs/job.ts';
-import { type Base, forgetBase, saveBase } from '../base.ts';
+import { earliestStart, type Base, forgetBase, saveBase } from '../base.ts';
 import { commit, type CommitWork } from '../commit.ts';
 import type { ScanProgressMessage } from '../messages.ts';
 import { isCacheMiss } from '../node-cache.ts';
@@ -163,7 +163,7 @@ async function backUp<R>(
       entries: scanned.root.entries,
       totalBytes: scanned.root.totalBytes,
       files: scanned.files,
-      startedAtMs: work.startedAtMs,
+      startedAtMs: earliestStart(work.startedAtMs, deps.clock.wallMs(), deps.clock.monotonicMs() - work.startedAt),
       dead: scanned.dead,
     });
     return { summary, warnings: scanned.warnings, warningsTotal: scanned.warningsTotal };

@@ -69,6 +69,12 @@ export interface NodeMessage {
   readonly afterChunks: readonly number[];
 }
 
+/** The first piece for this seal thread is on its way. */
+export interface LaneOpenedMessage {
+  readonly kind: 'lane';
+  readonly lane: number;
+}
+
 export interface ScanProgressMessage {
   readonly kind: 'progress';
   readonly filesDone: number;
@@ -116,4 +122,10 @@ export interface ScanFailedMessage {
   readonly details: ErrorDetails;
 }
 
-export type ScanMessage = NodeMessage | ScanProgressMessage | ProducerTellMessage | ScanDoneMessage | ScanFailedMessage;
+export type ScanMessage =
+  | NodeMessage
+  | LaneOpenedMessage
+  | ScanProgressMessage
+  | ProducerTellMessage
+  | ScanDoneMessage
+  | ScanFailedMessage;

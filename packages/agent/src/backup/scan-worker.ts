@@ -33,7 +33,7 @@ import { Slabs } from './slabs.ts';
 
 const data = workerData as ProducerWorkerData<ScanSettings>;
 const pressure = new Pressure(data.pressure);
-const lane = new SealingLane(data.sealPorts, pressure);
+const lane = new SealingLane(data.sealPorts, pressure, (number) => post({ kind: 'lane', lane: number }));
 const PROGRESS_MS = 100;
 /** Looking at the clock costs more than an unchanged entry. */
 const ENTRIES_BETWEEN_LOOKS = 256;

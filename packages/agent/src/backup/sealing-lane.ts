@@ -26,11 +26,15 @@ export class SealingLane {
   /** By seal thread: pieces given and not yet sealed, and pieces sealed in all. */
   readonly #open: number[];
   readonly #sealed: number[];
+  readonly #onFirstPiece: (lane: number) => void;
+  readonly #opened = new Set<number>();
   #serial = 0;
 
-  constructor(ports: readonly MessagePort[], pressure: Pressure) {
+  /** `onFirstPiece` tells that a seal thread is needed from now on. */
+  constructor(ports: readonly MessagePort[], pressure: Pressure, onFirstPiece: (lane: number) => void) {
     this.#ports = ports;
     this.#pressure = pressure;
+    this.#onFirstPiece = onFirstPiece;
     this.#open = ports.map(() => 0);
     this.#sealed = ports.map(() => 0);
   }
@@ -46,6 +50,8 @@ export class SealingLane {
     const lane = this.#open.indexOf(Math.min(...this.#open));
     this.#onItsWay.set(serial, { slot, slab: piece.slab, slabs, plainLength: piece.length });
     this.#open[lane]!++;
+    if (!this.#opened.has(lane)) this.#onFirstPiece(lane);
+    this.#opened.add(lane);
     this.#ports[lane]!.postMessage({ serial, ...piece });
     this.#receive();
     if (this.#pressure.heldBytes() > HELD_LIMIT_BYTES) {

@@ -1,5 +1,5 @@
-// The threads of one backup: one that scans, and one for each further processor that seals. Started when the backup begins, ended
-// with it: an agent at rest has none.
+// The threads of one backup: one that scans, and one for each further processor that seals. Started when the backup begins (those
+// that seal when they first have something to seal: most backups find little), ended with it: an agent at rest has none.
 
 import { availableParallelism } from 'node:os';
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
@@ -62,6 +62,8 @@ export class BackupThreads {
   #resolve!: (done: ScanDoneMessage) => void;
   #reject!: (error: HoldfastError) => void;
   #ended = false;
+  /** What each seal thread is started with, until it is. */
+  #unstarted: (SealWorkerData | undefined)[] = [];
   #producer!: Worker;
   #producerEnded!: Promise<void>;
 
@@ -100,19 +102,15 @@ export class BackupThreads {
     const slabs = (count: number, bytes: number) => Array.from({ length: count }, () => new SharedArrayBuffer(bytes));
     const bundles = slabs(BUNDLE_SLABS, BUNDLE_SLAB_BYTES);
     const chunks = slabs(CHUNK_SLABS, CHUNK_SLAB_BYTES);
-    const sealPorts = this.#arrived.map((_, lane) => {
-      const { port1, port2 } = new MessageChannel();
-      const data: SealWorkerData = {
-        keys,
-        slabs: [...bundles, ...chunks],
-        pressure: pressure.memory,
-        scanPort: port2,
-        compression,
-      };
-      const worker = this.#run(siblingModule(import.meta.url, './seal-worker'), data, [port2]);
-      worker.on('message', (chunk: ChunkMessage) => this.#takeChunk(lane, chunk));
-      return port1;
-    });
+    const channels = this.#arrived.map(() => new MessageChannel());
+    this.#unstarted = channels.map(({ port2 }) => ({
+      keys,
+      slabs: [...bundles, ...chunks],
+      pressure: pressure.memory,
+      scanPort: port2,
+      compression,
+    }));
+    const sealPorts = channels.map(({ port1 }) => port1);
     const data: ProducerWorkerData = {
       keys,
       slabs: { bundles, chunks },
@@ -132,6 +130,15 @@ export class BackupThreads {
       if (message.kind === 'done' || message.kind === 'failed') resolve();
       this.#takeFromScan(message);
     });
+  }
+
+  /** Pieces that were given to it before wait in its port. */
+  #startSealing(lane: number): void {
+    const data = this.#unstarted[lane];
+    this.#unstarted[lane] = undefined;
+    if (data === undefined || this.#ended) return;
+    const worker = this.#run(siblingModule(import.meta.url, './seal-worker'), data, [data.scanPort]);
+    worker.on('message', (chunk: ChunkMessage) => this.#takeChunk(lane, chunk));
   }
 
   #run(module: URL, data: SealWorkerData | ProducerWorkerData, transfer: MessagePort[]): Worker {
@@ -170,6 +177,9 @@ export class BackupThreads {
       case 'node':
         this.#early.push(message);
         this.#releaseNodes();
+        return;
+      case 'lane':
+        this.#startSealing(message.lane);
         return;
       case 'progress':
         this.#options.onProgress(message);

@@ -49,7 +49,7 @@ export class ProducerPipeline {
     const { keys } = data;
     this.#data = data;
     this.progress = new ProducerProgress(post);
-    this.#lane = new SealingLane(data.sealPorts, pressure);
+    this.#lane = new SealingLane(data.sealPorts, pressure, (lane) => post({ kind: 'lane', lane }));
     this.#cache = new NodeCache(data.cacheFile);
     this.#ports = nodePorts(keys, this.#cache, pressure, this.#lane, post);
     this.#dead = new DeadBytes(data.base?.dead);

@@ -2,6 +2,7 @@
 // that does not follow the newest one. It serves what it took, and its content can be looked at.
 
 import { HoldfastError } from '@holdfast/shared/base/errors';
+import type { DatabasePoint } from '@holdfast/shared/format/log-point';
 import type { ByteString } from '@holdfast/shared/base/byte-string';
 import { objectId, proofOf, referencesOf } from '@holdfast/shared/format/envelope';
 import type { DomainKeys } from '@holdfast/shared/format/keys';
@@ -27,6 +28,8 @@ const CONTENT_LIMIT = 64 * 1024 * 1024;
 export class MemoryVault {
   readonly objects = new Map<string, Buffer>();
   readonly snapshots: Buffer[] = [];
+  /** What each snapshot said of its place in a database's log. */
+  readonly points: (DatabasePoint | undefined)[] = [];
   probes = 0;
   /** Called before each object is taken; an error breaks the session. */
   beforeObject: (taken: number) => Promise<void> | void = () => undefined;
@@ -133,9 +136,10 @@ export class MemoryVault {
         session.onStored?.(taken, newBytes);
       },
       drained: async () => undefined,
-      commit: async ({ recordId, sequence }) => {
+      commit: async ({ recordId, sequence, point }) => {
         if (sequence !== this.snapshots.length + 1) throw new HoldfastError('SESSION_ENDED', 'a wrong sequence');
         this.snapshots.push(Buffer.from(recordId));
+        this.points.push(point);
         return { snapshotId: recordId, committedAtMs: Date.now() };
       },
       close: () => undefined,

@@ -187,9 +187,13 @@ export class PostgresServer {
     rmSync(this.directory, { recursive: true, force: true });
   }
 
+  folderOf(name: string): string {
+    return join(this.directory, name);
+  }
+
   /** A new folder below, which the server may write. */
   folder(name: string): string {
-    const path = join(this.directory, name);
+    const path = this.folderOf(name);
     mkdirSync(path);
     own(path);
     return path;

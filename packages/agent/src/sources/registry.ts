@@ -18,6 +18,8 @@ export function engineRegistry(watchBudget: number): EngineRegistry {
     files: async () => (await import('./files/engine.ts')).newFileEngine(watchBudget),
     redis: async () => (await import('./redis/engine.ts')).redisEngine,
     command: async () => (await import('./command/engine.ts')).commandEngine,
+    sqlite: async () => (await import('./sqlite/engine.ts')).sqliteEngine,
+    image: async () => (await import('./image/engine.ts')).imageEngine,
     blueprint: async () => (await import('./blueprint/engine.ts')).newBlueprintEngine(),
   });
 }

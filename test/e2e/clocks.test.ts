@@ -4,15 +4,12 @@
 import { appendFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { startAgent, type Agent } from '@holdfast/agent/agent';
-import { enrol } from '@holdfast/agent/link/enrol';
-import { engineRegistry } from '@holdfast/agent/sources/registry';
+import type { Agent } from '@holdfast/agent/agent';
 import { startTestController, type TestController } from '@holdfast/controller/testing/test-controller';
-import { decodeEnrolmentToken } from '@holdfast/shared/rpc/enrolment-token';
 import type { JobOutcome } from '@holdfast/shared/rpc/gen/holdfast/v1/control';
 import { systemClock, type Clock } from '@holdfast/shared/runtime/clock';
-import { silentLog } from '@holdfast/shared/runtime/log';
 import { expect } from 'chai';
+import { outcomeOf, startEnrolledAgent } from './in-process-agent.ts';
 
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
@@ -45,15 +42,9 @@ describe('clocks that are wrong', function clocks() {
     site = join(dir, 'site');
     mkdirSync(site);
     test = await startTestController();
-    const { token } = await test.owner.addHost({ domain: 'default', name: 'web-1' });
-    const facts = { hostname: 'web-1', machineId: 'x', agentVersion: 'test', os: 'test' };
-    const stateDir = join(dir, 'state');
-    await enrol(decodeEnrolmentToken(token), { stateDir, clock, random: Math.random, facts, replace: false });
-    const options = { stateDir, controllerAddress: undefined, clock, random: Math.random, log: silentLog };
-    agent = startAgent({ ...options, engines: engineRegistry(100) });
+    agent = await startEnrolledAgent(test, { dir, host: 'web-1', clock });
     const spec = { name: 'site', type: { $case: 'files' as const, value: { paths: [site] } } };
     await test.owner.addSource({ host: 'web-1', spec });
-    while ((await test.owner.getHost({ name: 'web-1' })).host?.state !== 'online') await tick();
   });
   after(async () => {
     await agent.stop();
@@ -65,12 +56,7 @@ describe('clocks that are wrong', function clocks() {
     jump = undefined;
   });
 
-  const tick = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 10));
-
-  const finished = async (jobId: string): Promise<JobOutcome> => {
-    for await (const { kind } of test.owner.watchJob({ jobId })) if (kind?.$case === 'outcome') return kind.value;
-    throw new Error('the job ended without an outcome');
-  };
+  const finished = (jobId: string): Promise<JobOutcome> => outcomeOf(test, jobId);
   const backUp = async (): Promise<JobOutcome> => {
     const outcome = await finished((await test.owner.startBackup({ source: SOURCE })).jobId);
     expect(outcome.result, outcome.errorMessage).to.equal('done');

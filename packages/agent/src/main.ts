@@ -13,12 +13,16 @@ import { AGENT_VERSION } from './version.ts';
 const USAGE = `Usage:
   holdfast-agent enrol [TOKEN] [--token-file FILE] [--state DIR] [--config FILE] [--domain-secret-file FILE] [--replace]
   holdfast-agent run [--state DIR] [--config FILE]
+  holdfast-agent secret new FILE | set FILE | show   [--state DIR] [--config FILE]
   holdfast-agent --version
 
 enrol  makes this host known to a controller. The token comes from \`holdfast host add NAME\`: it works once and for a short
        time, so it may stand in the command line. Where even that is too much, give --token-file, or - to read it from
        standard input. A sealed domain's secret (64 hex digits) is read from --domain-secret-file.
 run    connects to the controller and does what it asks for, until SIGTERM.
+secret is for hosts of a sealed domain, of which the controller has no key: new makes one for a new domain, set gives it to
+       this host (\`-\`: from standard input; the agent must be stopped), show prints this host's. Keep a copy: without
+       it nobody can open the backups.
 `;
 
 async function main(argv: readonly string[]): Promise<number> {
@@ -28,6 +32,24 @@ async function main(argv: readonly string[]): Promise<number> {
   if (values.help === true) return say(USAGE.trimEnd());
   if (verb === 'enrol' && rest.length <= 1) return await enrolHost(rest[0], values);
   if (verb === 'run' && rest.length === 0) return await runAgent(values);
+  if (verb === 'secret' && rest.length <= 2) return await secretOfDomain(rest[0], rest[1], values);
+  throw new HoldfastError('USAGE', USAGE.trimEnd());
+}
+
+async function secretOfDomain(what: string | undefined, file: string | undefined, flags: Flags): Promise<number> {
+  const { makeSecretFile, readSecretHex, setSecret, showSecret } = await import('./link/domain-secret.ts');
+  const stateDir = resolve(flags.state ?? stateDirBefore({ config: flags.config, state: flags.state }));
+  if (what === 'show' && file === undefined) return say(showSecret(stateDir));
+  if (what === 'new' && file !== undefined) {
+    makeSecretFile(resolve(file));
+    return say(
+      `Wrote ${resolve(file)}. Keep a copy where no host can burn it: without it nobody can open the backups.`,
+    );
+  }
+  if (what === 'set' && file !== undefined) {
+    const { hostName, domainName } = setSecret(stateDir, readSecretHex(file));
+    return say(`${hostName} has the secret of ${domainName} now. Start the agent again.`);
+  }
   throw new HoldfastError('USAGE', USAGE.trimEnd());
 }
 
@@ -56,12 +78,14 @@ type Flags = ReturnType<typeof readArguments>['values'];
 async function enrolHost(word: string | undefined, flags: Flags): Promise<number> {
   const places: ConfigPlaces = { config: flags.config, state: flags.state };
   const stateDir = resolve(flags.state ?? stateDirBefore(places));
-  const [{ decodeEnrolmentToken }, { enrol }] = await Promise.all([
+  const [{ decodeEnrolmentToken }, { enrol }, { readSecretHex }] = await Promise.all([
     import('@holdfast/shared/rpc/enrolment-token'),
     import('./link/enrol.ts'),
+    import('./link/domain-secret.ts'),
   ]);
   const token = decodeEnrolmentToken(readToken(word, flags['token-file']));
-  const domainSecret = readDomainSecret(flags['domain-secret-file']);
+  const secretFile = flags['domain-secret-file'];
+  const domainSecret = secretFile === undefined ? undefined : readSecretHex(secretFile);
   const { identity, already } = await enrol(token, {
     stateDir,
     clock: systemClock,
@@ -80,7 +104,7 @@ async function enrolHost(word: string | undefined, flags: Flags): Promise<number
   say(`Enrolled as ${who}.`);
   if (identity.domainSecret === undefined) {
     say(
-      'This domain is sealed: the host needs its secret. Give it with --domain-secret-file and --replace, with a new token.',
+      'This domain is sealed: the host needs its secret, which its other hosts have. Give it: holdfast-agent secret set FILE',
     );
   }
   try {
@@ -106,13 +130,6 @@ function readToken(word: string | undefined, file: string | undefined): string {
   if (file !== undefined && word === undefined) return readSecretFile(file, 'the token');
   if (word === '-' && file === undefined) return readSecretFile('/dev/stdin', 'the token');
   throw new HoldfastError('USAGE', 'give the token once: as a word, with --token-file, or - for standard input');
-}
-
-function readDomainSecret(file: string | undefined): Buffer | undefined {
-  if (file === undefined) return undefined;
-  const text = readSecretFile(file, 'the domain secret').trim();
-  if (!/^[0-9a-f]{64}$/i.test(text)) throw new HoldfastError('USAGE', `${file} does not hold 64 hex digits`);
-  return Buffer.from(text, 'hex');
 }
 
 function readSecretFile(file: string, what: string): string {

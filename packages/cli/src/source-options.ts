@@ -3,7 +3,7 @@
 // Hazard: `set` must change what was named and nothing else. So an option that was not given is no field of the request,
 // and what clears a setting is an option of its own.
 //
-// Pure. Tested in verbs.test.ts.
+// Pure. Tested in source-options.test.ts.
 
 import type { Command } from 'commander';
 import { HoldfastError } from '@holdfast/shared/base/errors';

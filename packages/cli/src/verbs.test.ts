@@ -9,7 +9,6 @@ import type {
   OperatorServiceImplementation,
   SnapshotInfo,
   SourceInfo,
-  SetSourceRequest,
   StartVerifyRequest,
 } from '@holdfast/shared/rpc/gen/holdfast/v1/operator';
 import { testCaPem } from './testing/certificate.ts';
@@ -318,37 +317,6 @@ describe('the verbs of the command line', () => {
     expect((await cli('source ad x')).stderr).to.contain('Did you mean add?');
     expect((await cli('backup --ful-read web-1/site')).stderr).to.contain('Did you mean --full-read?');
     expect((await cli('status --context tets')).stderr).to.contain('Did you mean test?');
-  });
-
-  it('source set sends only what was named, and clears with --no-…', async () => {
-    const asked: SetSourceRequest[] = [];
-    const other = await startFakeController({
-      ...answers,
-      setSource: (request) => {
-        asked.push(request);
-        return Promise.resolve({ source });
-      },
-    });
-    const set = async (line: string) => await runCli(['source', 'set', 'web-1/site', ...line.split(' ')], other);
-    const changed = await set('--exclude *.log --exclude /cache/ --limit none --no-continuous --no-before');
-    expect(changed).to.include({ code: 0, stderr: '' });
-    expect(changed.stdout).to.equal('Changed excludes, continuous, before, limit bytes per second of web-1/site.\n');
-    await set('--no-exclude --path /srv/a --compression lz4 --level 3');
-    expect((await set('--level 3')).stderr).to.contain('--level goes with --compression');
-    expect((await set('--path srv')).code).to.equal(2);
-    expect((await runCli(['source', 'set', 'web-1/site'], other)).stderr).to.contain('nothing is to be changed');
-    other.stop();
-    expect(asked.map(({ fields }) => fields)).to.deep.equal([
-      ['excludes', 'continuous', 'before', 'limit_bytes_per_second'],
-      ['paths', 'excludes', 'compression'],
-    ]);
-    expect(asked[0]?.spec?.type?.value).to.deep.include({
-      excludes: ['*.log', '/cache/'],
-      continuous: false,
-      paths: [],
-    });
-    expect(asked[1]?.spec?.type?.value).to.deep.include({ excludes: [], paths: ['/srv/a'] });
-    expect(asked[1]?.spec?.compression).to.deep.equal({ codec: 'lz4', level: 3 });
   });
 
   it('restore --verify checks the paths that were named, and writes nowhere', async () => {

@@ -27,6 +27,7 @@ export const verbs: readonly Verb[] = [
     summary: 'list, watch and cancel backups, restores and verifications',
     load: () => import('./job.ts'),
   },
+  { name: 'domain', summary: 'add and list domains, managed or sealed', load: () => import('./domain.ts') },
   { name: 'operator', summary: 'add and list operators, and set their roles', load: () => import('./operator.ts') },
   { name: 'token', summary: 'add and revoke API tokens', load: () => import('./token.ts') },
   { name: 'audit', summary: 'who changed what', load: () => import('./audit.ts') },

@@ -144,6 +144,14 @@ describe('enrolment', () => {
     const { identity } = await enrol(token(), deps({ replace: true, domainSecret: handedOver }));
     expect(identity.domainSecret).to.deep.equal(handedOver);
   });
+
+  it('takes no secret of a controller’s making where one was handed over', async () => {
+    const good = answer;
+    answer = async (request) => ({ ...(await good(request)), domainSecret: Buffer.alloc(32, 9) });
+    const error = await failure(enrol(token(), deps({ domainSecret: Buffer.alloc(32, 8) })));
+    expect(error.code).to.equal('NOT_ALLOWED');
+    expect(loadIdentity(stateDir)).to.equal(undefined);
+  });
 });
 
 /** Bytes in the TLS records of type application data that a client sent. */

@@ -118,6 +118,16 @@ function identityFrom(
   const certificateChainPem = chainPem(response.certificateChain, keys.tlsKeyPem, caCertificatePem);
   const sent = response.domainSecret.length > 0 ? response.domainSecret : undefined;
   if (sent !== undefined && sent.length !== 32) throw notAnAnswer('a domain secret of another length');
+  // Whoever hands a secret over wants the domain sealed. A controller that sends its own would read everything from now on.
+  if (sent !== undefined && handedOver !== undefined && !sent.equals(handedOver)) {
+    throw new HoldfastError(
+      'NOT_ALLOWED',
+      'the controller gave this host another domain secret than the one handed over',
+      {
+        hint: 'The domain of this token is not the sealed one that you mean, or the controller can not be trusted.',
+      },
+    );
+  }
   return {
     hostId: response.hostId,
     hostName: response.hostName,

@@ -80,7 +80,7 @@ async function runPipeline(
   const { domainId, domainSecret } = deps.identity;
   if (domainSecret === undefined) {
     throw new HoldfastError('FAILED_PRECONDITION', "this host does not have its domain's secret", {
-      hint: 'Hand it over to the agent first: without it nothing can be opened.',
+      hint: 'The domain is sealed. Give the host the secret of its other hosts: holdfast-agent secret set FILE',
     });
   }
   const tally = new RestoreTally();

@@ -3,7 +3,7 @@
 // Hazard: a domain is the wall between two parties, and whoever makes one decides who stands behind it. So only an admin of
 // every domain makes another, and those who are that stay it: they become admins of the new one, too.
 //
-// Tested in operator-domains.db.test.ts.
+// Tested in permissions.db.test.ts and test/e2e/sealed-domain.test.ts.
 
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import type {

@@ -4,14 +4,13 @@ import { randomUUID } from 'node:crypto';
 
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import type {
-  Attention,
   DeepPartial,
   OperatorServiceImplementation,
   SourceInfo,
 } from '@holdfast/shared/rpc/gen/holdfast/v1/operator';
 import { SourceSpec } from '@holdfast/shared/rpc/gen/holdfast/v1/source';
 
-import { latestSnapshots, type Snapshot } from '../browse/snapshots.ts';
+import { latestSnapshots } from '../browse/snapshots.ts';
 import type { Domain } from '../fleet/domains.ts';
 import { addHost } from '../fleet/enrolment.ts';
 import { findHost, listCertificates, listHosts, revokeHost, type Host } from '../fleet/hosts.ts';
@@ -26,13 +25,13 @@ import {
   respecifySource,
   type Source,
 } from '../fleet/sources.ts';
-import type { VaultState } from '../vault/contract.ts';
-import { quotaWarning, spaceWarning } from '../vault/room.ts';
+import { attentionFor, vaultAttention } from './attention.ts';
 import { audit } from './operator-accounts.ts';
 import type { OperatorDeps } from './operator-deps.ts';
 import { fullName, hostToWire, jobToWire, msOf, sourceToWire } from './operator-wire.ts';
 import type { OperatorContext } from './permissions.ts';
 import { changeSourceSpec } from './source-change.ts';
+import { knowSources, type KnownSource } from './source-facts.ts';
 import { checkSourceSpec } from './source-spec.ts';
 
 type Calls = Pick<
@@ -55,10 +54,14 @@ export function fleetCalls(deps: OperatorDeps): Calls {
     getStatus: (request, context) => status(deps, context.scope().domain(request.domain)),
     async addHost(request, context) {
       const scope = context.scope();
-      const domainId = scope.domain(request.domain).id;
+      const { id: domainId, managed } = scope.domain(request.domain);
       const { name, ttlSeconds, replace } = request;
       const made = await addHost(deps, { domainId, name, ttlSeconds, replace }, `operator ${scope.caller.name}`);
-      return { token: made.token, command: `holdfast-agent enrol ${made.token}`, expiresAtMs: msOf(made.expiresAt) };
+      return {
+        token: made.token,
+        command: `holdfast-agent enrol ${made.token}${managed ? '' : ' --domain-secret-file FILE'}`,
+        expiresAtMs: msOf(made.expiresAt),
+      };
     },
     async listHosts(request, context) {
       return { hosts: (await listHosts(pool, context.scope().domain(request.domain).id)).map(hostToWire) };
@@ -103,8 +106,8 @@ export function fleetCalls(deps: OperatorDeps): Calls {
         await audit(client, context, domain.id, 'source.add', `${host.name}/${spec.name}`);
         await deps.events.tell(client, { kind: 'sources', hostId: host.id });
       });
-      const source = await findSource(pool, domain.id, `${host.name}/${spec.name}`);
-      return { source: sourceToWire(source, undefined, undefined) };
+      const [added] = await describeSources(deps, [await findSource(pool, domain.id, `${host.name}/${spec.name}`)]);
+      return added === undefined ? {} : { source: added };
     },
     async listSources(request, context) {
       const domain = context.scope().domain(request.domain);
@@ -147,9 +150,15 @@ export function fleetCalls(deps: OperatorDeps): Calls {
 }
 
 async function describeSources(deps: OperatorDeps, sources: readonly Source[]): Promise<DeepPartial<SourceInfo>[]> {
-  const ids = sources.map((source) => source.id);
-  const [newest, jobs] = await Promise.all([latestSnapshots(deps.catalog.pool, ids), lastJobs(deps.catalog.pool, ids)]);
-  return sources.map((source) => sourceToWire(source, newest.get(source.id), jobs.get(source.id)));
+  return describeKnown(deps, await knowSources(deps.catalog.pool, sources));
+}
+
+async function describeKnown(deps: OperatorDeps, known: readonly KnownSource[]): Promise<DeepPartial<SourceInfo>[]> {
+  const jobs = await lastJobs(
+    deps.catalog.pool,
+    known.map(({ source }) => source.id),
+  );
+  return known.map((one) => sourceToWire(one, jobs.get(one.source.id)));
 }
 
 async function status(deps: OperatorDeps, domain: Domain): ReturnType<Calls['getStatus']> {
@@ -160,16 +169,13 @@ async function status(deps: OperatorDeps, domain: Domain): ReturnType<Calls['get
     listJobs(pool, { domainId: domain.id, running: true, limit: 100 }),
     vaultTotals(deps, domain.id),
   ]);
-  const newest = await latestSnapshots(
-    pool,
-    sources.map((source) => source.id),
-  );
+  const known = await knowSources(pool, sources);
   const state = deps.vault.state();
   const quotaBytes = deps.quotaBytes(domain.name);
   return {
     controllerVersion: deps.version,
     hosts: hosts.map(hostToWire),
-    sources: await describeSources(deps, sources),
+    sources: await describeKnown(deps, known),
     vault: {
       ...totals,
       freeBytes: BigInt(state.space?.freeBytes ?? 0),
@@ -180,8 +186,7 @@ async function status(deps: OperatorDeps, domain: Domain): ReturnType<Calls['get
     running: running.map(jobToWire),
     attention: attentionFor({
       hosts,
-      sources,
-      newest,
+      sources: known,
       vault: vaultAttention(state, Number(totals.storedBytes), quotaBytes),
     }),
   };
@@ -205,57 +210,6 @@ async function vaultTotals(
     packs: BigInt(row?.packs ?? 0),
     snapshots: BigInt(row?.snapshots ?? 0),
   };
-}
-
-function vaultAttention(
-  { trouble, space }: VaultState,
-  storedBytes: number,
-  quotaBytes: number,
-): DeepPartial<Attention>[] {
-  const found: DeepPartial<Attention>[] = [];
-  const warning = space && spaceWarning(space, space.reserveBytes);
-  const hint = 'Make room, or move the vault to a larger disk.';
-  if (warning !== undefined) found.push({ subject: 'vault', hint, ...warning });
-  else if (trouble !== '') {
-    const look = 'Look at the disk of the controller: backups and restores wait for it.';
-    found.push({ level: 'critical', subject: 'vault', message: trouble, hint: look });
-  }
-  const quota = quotaWarning(storedBytes, quotaBytes);
-  if (quota !== undefined)
-    found.push({ subject: 'vault', hint: 'Raise the quota in the settings of the controller.', ...quota });
-  return found;
-}
-
-interface Looked {
-  readonly hosts: readonly Host[];
-  readonly sources: readonly Source[];
-  readonly newest: ReadonlyMap<string, { latest: Snapshot }>;
-  readonly vault: readonly DeepPartial<Attention>[];
-}
-
-/** What a person should look at, worst first. */
-function attentionFor({ hosts, sources, newest, vault }: Looked): DeepPartial<Attention>[] {
-  const attention: DeepPartial<Attention>[] = [...vault];
-  const say = (level: 'critical' | 'warning', subject: string, message: string, hint: string): void => {
-    attention.push({ level, subject, message, hint });
-  };
-  for (const host of hosts) {
-    if (host.clonedAt !== null) {
-      say('critical', host.name, 'two machines use this host’s identity', `holdfast host add ${host.name} --replace`);
-    }
-    if (host.state === 'waiting' && sources.some((source) => source.hostId === host.id))
-      say('warning', host.name, 'it has sources and is not enrolled', `holdfast host add ${host.name}`);
-    if (host.state === 'offline')
-      say('warning', host.name, 'the agent is not connected', 'Look at the agent’s log on the host.');
-  }
-  for (const source of sources) {
-    const latest = newest.get(source.id)?.latest;
-    const name = fullName(source);
-    if (latest === undefined) say('warning', name, 'it was never backed up', `holdfast backup ${name}`);
-    else if (latest.damaged) say('critical', name, 'its newest snapshot is damaged', `holdfast verify ${name}`);
-    else if (latest.partial) say('warning', name, 'its newest snapshot is partial', `holdfast snapshot show ${name}`);
-  }
-  return attention.toSorted((a, b) => Number(b.level === 'critical') - Number(a.level === 'critical'));
 }
 
 /** Throws FAILED_PRECONDITION unless the host can be given work. */

@@ -64,7 +64,7 @@ export async function runSnapshot<R = unknown>(
   const { domainSecret } = identity;
   if (domainSecret === undefined) {
     throw new HoldfastError('FAILED_PRECONDITION', "this host doesn't have its domain's secret", {
-      hint: 'The domain is sealed: hand the secret over with `holdfast-agent secret`.',
+      hint: 'The domain is sealed. Give the host the secret of its other hosts: holdfast-agent secret set FILE',
     });
   }
   const keys = deriveDomainKeys(domainSecret, identity.domainId, identity.keyEpoch);

@@ -11,18 +11,11 @@
 // Tested in ingest.db.test.ts and pack-faults.db.test.ts.
 
 import { HoldfastError, toHoldfastError } from '@holdfast/shared/base/errors';
-import { ID_BYTES } from '@holdfast/shared/format/envelope';
+import { ID_BYTES, ObjectKind } from '@holdfast/shared/format/envelope';
 
 import type { Catalog } from '../catalog/catalog.ts';
-import {
-  claimKey,
-  insertObjects,
-  pinPresent,
-  pinReferences,
-  type NewObject,
-  type Queries,
-  type ReferenceClaim,
-} from './object-index.ts';
+import { Gathering } from './gathering.ts';
+import { claimKey, insertObjects, pinObjects, type NewObject, type Queries } from './object-index.ts';
 import { OpenPack, type PackDeps, type StorableObject } from './open-pack.ts';
 import { RECORD_HEADER_BYTES, type PackClass } from './pack-format.ts';
 import {
@@ -67,6 +60,7 @@ export class DomainWriter {
   readonly #deps: WriterDeps;
   readonly #packs = new Map<PackClass, OpenPack>();
   #pending: Pending[] = [];
+  readonly #gathering = new Gathering();
   #turns: (() => Promise<void>)[] = [];
   #running: Promise<void> | undefined;
   #sealing: Promise<unknown> = Promise.resolve();
@@ -89,6 +83,8 @@ export class DomainWriter {
   store(object: ReceivedObject): Promise<StoredOutcome> {
     return new Promise((resolve, reject) => {
       this.#pending.push({ object, resolve, reject });
+      // A record ends what its sender has to say, and the commit waits for it.
+      this.#gathering.add(object.envelope.length, object.kind === ObjectKind.snapshotRecord);
       this.#wake();
     });
   }
@@ -100,12 +96,14 @@ export class DomainWriter {
   turn<T>(work: (client: Queries, append: AppendObjects) => Promise<T>): Promise<T> {
     return new Promise((resolve, reject) => {
       this.#turns.push(() => this.#takeTurn(work).then(resolve, reject));
+      this.#gathering.hurry();
       this.#wake();
     });
   }
 
   /** Seals the open packs. Resolves when that is done or given up. */
   async seal(): Promise<void> {
+    this.#gathering.hurry();
     await this.#running;
     const packs = [...this.#packs.values()];
     this.#packs.clear();
@@ -133,9 +131,8 @@ export class DomainWriter {
   }
 
   async #run(): Promise<void> {
-    // What arrives in the same moment, over several streams, belongs into one batch.
-    await new Promise((resolve) => setImmediate(resolve));
     while (this.#pending.length > 0 || this.#turns.length > 0) {
+      await this.#gathering.enough();
       await this.#turns.shift()?.();
       const batch = this.#takeBatch();
       if (batch.length > 0) await this.#storeBatch(batch);
@@ -158,8 +155,9 @@ export class DomainWriter {
 
   async #storeBatch(batch: Pending[]): Promise<void> {
     try {
-      const accepted = await this.#prove(batch);
-      const { missing, newBytes } = await this.#missing(accepted);
+      const pinned = await this.#pin(batch);
+      const accepted = proven(batch, pinned);
+      const { missing, newBytes } = missingOf(accepted, pinned);
       await this.#writeAndIndex(accepted, missing);
       for (const item of accepted) item.resolve({ newBytes: newBytes.get(item) ?? 0 });
     } catch (error) {
@@ -168,42 +166,19 @@ export class DomainWriter {
     }
   }
 
-  /** Those whose every reference is in the domain, alive and proven, or stands before them in the batch (I3). */
-  async #prove(batch: readonly Pending[]): Promise<Pending[]> {
-    const claims = new Map<string, ReferenceClaim>();
-    const epoch = newestEpoch(batch.map(({ object }) => object));
+  /** What the domain has of the batch, and of what that refers to; stamped for its sessions. */
+  #pin(batch: readonly Pending[]): Promise<ReadonlyMap<string, Buffer>> {
+    const ids = new Map<string, Buffer>();
     for (const { object } of batch) {
-      for (const { id, proof, key } of provenReferences(object)) claims.set(key, { id, proof });
+      ids.set(object.key, object.id);
+      for (const { id } of provenReferences(object)) ids.set(id.toString('hex'), id);
     }
-    const proven = await pinReferences(this.#deps.pool, this.#domainId, [...claims.values()], epoch);
-
-    const accepted: Pending[] = [];
-    for (const item of batch) {
-      const missing = [...provenReferences(item.object)].find(({ key }) => !proven.has(key));
-      if (missing === undefined) {
-        accepted.push(item);
-        proven.add(claimKey(item.object.id, item.object.proof));
-      } else {
-        item.reject(unproven(item.object, missing.id));
-      }
-    }
-    return accepted;
-  }
-
-  /** What has to be written: each object once. Those that the vault has are stamped for their sessions. */
-  async #missing(accepted: readonly Pending[]): Promise<{ missing: ReceivedObject[]; newBytes: Map<Pending, number> }> {
-    const epoch = newestEpoch(accepted.map(({ object }) => object));
-    const ids = accepted.map(({ object }) => object.id);
-    const present = await pinPresent(this.#deps.pool, this.#domainId, ids, epoch);
-    const missing: ReceivedObject[] = [];
-    const newBytes = new Map<Pending, number>();
-    for (const item of accepted) {
-      if (present.has(item.object.key)) continue;
-      present.add(item.object.key);
-      missing.push(item.object);
-      newBytes.set(item, item.object.envelope.length);
-    }
-    return { missing, newBytes };
+    return pinObjects(
+      this.#deps.pool,
+      this.#domainId,
+      [...ids.values()],
+      newestEpoch(batch.map(({ object }) => object)),
+    );
   }
 
   async #writeAndIndex(accepted: readonly Pending[], missing: readonly ReceivedObject[]): Promise<void> {
@@ -353,6 +328,39 @@ export class DomainWriter {
     await insertObjects(client, this.#domainId, rows);
     for (const pack of touched) await pack.acknowledgeIn(client);
   }
+}
+
+/** Those whose every reference is in the domain, alive and proven, or stands before them in the batch (I3). The others are refused. */
+function proven(batch: readonly Pending[], pinned: ReadonlyMap<string, Buffer>): Pending[] {
+  const claims = new Set(Array.from(pinned, ([key, proof]) => key + proof.toString('hex')));
+  const accepted: Pending[] = [];
+  for (const item of batch) {
+    const missing = [...provenReferences(item.object)].find(({ key }) => !claims.has(key));
+    if (missing === undefined) {
+      accepted.push(item);
+      claims.add(claimKey(item.object.id, item.object.proof));
+    } else {
+      item.reject(unproven(item.object, missing.id));
+    }
+  }
+  return accepted;
+}
+
+/** What has to be written: each object once. */
+function missingOf(
+  accepted: readonly Pending[],
+  pinned: ReadonlyMap<string, Buffer>,
+): { missing: ReceivedObject[]; newBytes: Map<Pending, number> } {
+  const present = new Set(pinned.keys());
+  const missing: ReceivedObject[] = [];
+  const newBytes = new Map<Pending, number>();
+  for (const item of accepted) {
+    if (present.has(item.object.key)) continue;
+    present.add(item.object.key);
+    missing.push(item.object);
+    newBytes.set(item, item.object.envelope.length);
+  }
+  return { missing, newBytes };
 }
 
 /** Serialization failure and deadlock, by SQLSTATE. */

@@ -112,7 +112,7 @@ describe('faults of the pack writer', () => {
       (at) => ({ kind: 'fail', at, lasting: false, errno: at % 2 === 0 ? 'EIO' : 'ENOSPC' }),
       powerLost,
     );
-    expect(calls).to.be.greaterThan(40);
+    expect(calls).to.be.greaterThan(30);
   });
 
   it('threat 2 each call fails from then on', async () => {

@@ -16,6 +16,7 @@ export interface EngineRegistry {
 export function engineRegistry(watchBudget: number): EngineRegistry {
   return registryOf({
     files: async () => (await import('./files/engine.ts')).newFileEngine(watchBudget),
+    mariadb: async () => (await import('./mariadb/engine.ts')).newMariaDbEngine(),
     redis: async () => (await import('./redis/engine.ts')).redisEngine,
     command: async () => (await import('./command/engine.ts')).commandEngine,
     sqlite: async () => (await import('./sqlite/engine.ts')).sqliteEngine,

@@ -71,3 +71,25 @@ export async function gtidAt(server: Asks, { file, offset }: BinlogPosition): Pr
 export function quoted(text: string): string {
   return `'${text.replaceAll(/['\\]/g, String.raw`\$&`)}'`;
 }
+
+/** Bytes of tables and indexes, as the server estimates them. */
+export async function contentBytes(server: Asks): Promise<number> {
+  const [row] = await server.query(
+    "SELECT SUM(DATA_LENGTH + INDEX_LENGTH) AS bytes FROM information_schema.TABLES WHERE TABLE_TYPE = 'BASE TABLE'",
+  );
+  return Number(row?.['bytes'] ?? 0);
+}
+
+const NAMED_MOST = 1000;
+
+/** `shop.m (MyISAM)`: base tables of the users' schemas that no transaction protects; the first 1,000. */
+export async function nonTransactionalTables(server: Asks): Promise<string[]> {
+  const rows = await server.query(
+    `SELECT t.TABLE_SCHEMA AS s, t.TABLE_NAME AS t, t.ENGINE AS e FROM information_schema.TABLES t
+       JOIN information_schema.ENGINES x ON x.ENGINE = t.ENGINE
+      WHERE t.TABLE_TYPE = 'BASE TABLE' AND x.TRANSACTIONS = 'NO'
+        AND t.TABLE_SCHEMA NOT IN ('mysql', 'information_schema', 'performance_schema', 'sys')
+      ORDER BY 1, 2 LIMIT ${NAMED_MOST}`,
+  );
+  return rows.map((row) => `${row['s']}.${row['t']} (${row['e']})`);
+}

@@ -24,7 +24,7 @@ export function forgetStored(sourceId: string): void {
   for (const listener of listeners) listener();
 }
 
-/** Resolves when the log is stored up to `position`, when nobody follows that stream, or when `signal` is aborted. */
+/** Resolves when the log is stored up to `position`, when another stream is followed, or when `signal` is aborted. */
 export async function storedUpTo(
   sourceId: string,
   stream: LogStream,
@@ -34,8 +34,9 @@ export async function storedUpTo(
   const arrived = Promise.withResolvers<void>();
   const look = (): void => {
     const progress = reached.get(sourceId);
-    const follows = progress !== undefined && sameStream(progress.stream, stream);
-    if (!follows || progress.order >= position.order || signal.aborted) arrived.resolve();
+    // A guard that has yet to connect will come to this stream; one that follows another never will.
+    const never = progress !== undefined && !sameStream(progress.stream, stream);
+    if (never || signal.aborted || (progress !== undefined && progress.order >= position.order)) arrived.resolve();
   };
   listeners.add(look);
   signal.addEventListener('abort', look);

@@ -1,0 +1,240 @@
+import { expect } from 'chai';
+import { existsSync, readdirSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { MariadbServer, mariadbInstalled } from '../../../testing/mariadb-server.ts';
+import { toLogPosition } from '../binlog/position.ts';
+import { EngineFixture } from '../testing/engine-fixture.ts';
+import { untilHolds } from '../testing/guard-fixture.ts';
+
+const SCHEMA = `
+CREATE DATABASE shop CHARACTER SET utf8mb4; USE shop;
+CREATE TABLE orders (id INT AUTO_INCREMENT PRIMARY KEY, note VARCHAR(200), raw BLOB) ENGINE=InnoDB;
+CREATE TABLE audit (id INT AUTO_INCREMENT PRIMARY KEY, what TEXT) ENGINE=InnoDB;
+INSERT INTO orders (note, raw) VALUES ('line\\nbreak -- Table structure for table \`x\`', UNHEX('00FF0A0D27')), ('ünïcode 🦊', NULL);
+CREATE VIEW big_orders AS SELECT id, note FROM orders WHERE id > 1;
+CREATE USER alice@localhost IDENTIFIED BY 'secret';
+GRANT SELECT ON shop.* TO alice@localhost;
+DELIMITER //
+CREATE PROCEDURE add_order(IN what VARCHAR(200))
+BEGIN
+  -- Table structure for table \`audit\`
+  INSERT INTO orders (note) VALUES (what);
+END//
+CREATE TRIGGER noted AFTER INSERT ON orders FOR EACH ROW INSERT INTO audit (what) VALUES (NEW.note)//
+CREATE EVENT nightly ON SCHEDULE EVERY 1 DAY STARTS '2030-01-01' DO DELETE FROM audit WHERE id < 0//
+DELIMITER ;
+`;
+
+describe('bringing a MariaDB server back', function () {
+  this.timeout(180_000);
+  let server: MariadbServer;
+  let fixture: EngineFixture;
+
+  before(async function () {
+    if (!mariadbInstalled) this.skip();
+    server = await MariadbServer.start();
+    server.sql(SCHEMA);
+  });
+
+  after(async () => server?.remove());
+
+  afterEach(async () => fixture?.remove());
+
+  const begin = (settings: Record<string, string> = {}): void => {
+    fixture = new EngineFixture({ dsn: server.dsn, ...settings });
+    fixture.follow();
+  };
+  const order = (note: string): void => void server.sql(`INSERT INTO orders (note) VALUES ('${note}')`, 'shop');
+  const position = () => {
+    const [file = '', offset = ''] = server.sql('SHOW MASTER STATUS').split('\t');
+    return toLogPosition({ file, offset: Number(offset) });
+  };
+  const stored = () => untilHolds(() => void expect(fixture.guard.status?.stored?.order).to.equal(position().order));
+
+  /** Asks a restored server, with its own accounts. */
+  const ask = (socket: string, sql: string, user = 'root', password = ''): string => {
+    const done = spawnSync(
+      'mariadb',
+      [
+        '--no-defaults',
+        `--socket=${socket}`,
+        `--user=${user}`,
+        '--batch',
+        '--skip-column-names',
+        '--default-character-set=utf8mb4',
+      ],
+      { input: sql, encoding: 'utf8', env: { ...process.env, MYSQL_PWD: password } },
+    );
+    if (done.status !== 0) throw new Error(done.stderr);
+    return done.stdout.trimEnd();
+  };
+  /** Starts what was restored, asks, stops it. */
+  const look = async <T>(directory: string, asking: (socket: string) => T): Promise<T> => {
+    const { PrivateServer } = await import('./private-server.ts');
+    const restored = await PrivateServer.start(
+      directory,
+      { extra: ['--skip-networking'], detached: false },
+      new AbortController().signal,
+    );
+    try {
+      return asking(restored.socket);
+    } finally {
+      await restored.stop();
+    }
+  };
+  const notes = (directory: string) =>
+    look(directory, (socket) => ask(socket, 'SELECT note FROM shop.orders ORDER BY id').split('\n').slice(2));
+
+  for (const method of ['logical', 'physical']) {
+    it(`everything comes back, ${method}: rows, views, routines, triggers, events, accounts; then what was committed later`, async () => {
+      begin({ method });
+      const base = await fixture.takeBase();
+      order(`after the ${method} base`);
+      server.sql('FLUSH BINARY LOGS');
+      server.sql('CALL add_order("by the procedure")', 'shop');
+      server.sql(
+        `CREATE TABLE later_${method} (id INT PRIMARY KEY); INSERT INTO later_${method} VALUES (1), (2)`,
+        'shop',
+      );
+      server.sql(
+        `CREATE USER bob_${method}@localhost IDENTIFIED BY 'word'; GRANT SELECT ON shop.* TO bob_${method}@localhost`,
+      );
+      await stored();
+      const { directory, report } = await fixture.restore(base, { kind: 'latest' });
+      expect(report.reached?.position).to.deep.equal(position());
+      expect(report.reached?.facts['gtid']).to.equal(server.sql('SELECT @@gtid_binlog_pos'));
+      const questions = [
+        'CHECKSUM TABLE shop.orders, shop.audit',
+        'SELECT id, note, HEX(raw) FROM shop.orders ORDER BY id',
+        'SELECT * FROM shop.big_orders ORDER BY id',
+        'SHOW CREATE PROCEDURE shop.add_order',
+        'SHOW CREATE TRIGGER shop.noted',
+        'SHOW CREATE EVENT shop.nightly',
+        `SELECT COUNT(*) FROM shop.later_${method}`,
+      ];
+      await look(directory, (socket) => {
+        for (const question of questions)
+          expect(strip(ask(socket, question)), question).to.equal(strip(server.sql(question)));
+        expect(ask(socket, 'SELECT COUNT(*) > 0 FROM shop.orders', 'alice', 'secret')).to.equal('1');
+        expect(ask(socket, 'SELECT COUNT(*) > 0 FROM shop.orders', `bob_${method}`, 'word')).to.equal('1');
+      });
+      expect(readdirSync(directory)).to.not.include('.holdfast-restore');
+    });
+  }
+
+  it('T1 ends between two commits: by time, by GTID, by position, and at the base', async () => {
+    begin({ method: 'logical' });
+    const base = await fixture.takeBase();
+    const before = (await notesOfSource()).length;
+    order('first');
+    const firstGtid = server.sql('SELECT @@gtid_binlog_pos');
+    const firstPosition = position();
+    await stored();
+    await delay(700);
+    const between = Date.now();
+    await delay(700);
+    order('second');
+    server.sql(
+      "START TRANSACTION; INSERT INTO orders (note) VALUES ('third'); INSERT INTO orders (note) VALUES ('fourth'); COMMIT",
+      'shop',
+    );
+    await stored();
+    const upTo = async (target: Parameters<EngineFixture['restore']>[1]): Promise<string[]> =>
+      (await notes((await fixture.restore(base, target)).directory)).slice(before);
+    expect(await upTo({ kind: 'time', atMs: between })).to.deep.equal(['first']);
+    expect(await upTo({ kind: 'gtid', gtid: firstGtid })).to.deep.equal(['first']);
+    expect(await upTo({ kind: 'position', text: firstPosition.text })).to.deep.equal(['first']);
+    expect(await upTo({ kind: 'base' })).to.deep.equal([]);
+    expect(await upTo({ kind: 'latest' })).to.deep.equal(['first', 'second', 'third', 'fourth']);
+    const past = await fixture.restore(base, { kind: 'gtid', gtid: '0-7-999999' }).catch(String);
+    expect(past).to.contain('before 0-7-999999');
+    const early = await fixture.restore(base, { kind: 'gtid', gtid: '0-7-1' }).catch(String);
+    expect(early).to.contain('before this snapshot');
+  });
+
+  const notesOfSource = async (): Promise<string[]> =>
+    server.sql('SELECT note FROM shop.orders ORDER BY id').split('\n').slice(2);
+
+  it('a server killed under load comes back with every acknowledged transaction that is stored, and no other', async () => {
+    begin({ method: 'logical' });
+    const base = await fixture.takeBase();
+    server.sql(
+      'CREATE TABLE acknowledged (id INT PRIMARY KEY, pad VARCHAR(100)); CREATE TABLE copies LIKE acknowledged',
+      'shop',
+    );
+    // Where each acknowledged transaction ends.
+    const ends: bigint[] = [];
+    for (let n = 1; n <= 40; n++) {
+      server.sql(
+        `START TRANSACTION; INSERT INTO acknowledged VALUES (${n}, REPEAT('p', 50)); INSERT INTO copies SELECT * FROM acknowledged WHERE id = ${n}; COMMIT`,
+        'shop',
+      );
+      ends.push(position().order);
+      await delay(20);
+    }
+    await server.kill();
+    await untilHolds(() => void expect(fixture.guard.status?.state).to.equal('waiting'));
+    await fixture.guard.stop();
+    const storedTo = fixture.guard.log.head(base.point.stream)?.end.order ?? 0n;
+    const expected = ends.filter((end) => end <= storedTo).length;
+    expect(expected).to.be.greaterThan(0);
+    const { directory } = await fixture.restore(base, { kind: 'latest' });
+    const [count, max, copies] = await look(directory, (socket) =>
+      ask(socket, 'SELECT COUNT(*), MAX(id), (SELECT COUNT(*) FROM shop.copies) FROM shop.acknowledged')
+        .split('\t')
+        .map(Number),
+    );
+    expect({ count, max, copies }).to.deep.equal({ count: expected, max: expected, copies: expected });
+    await server.run();
+  });
+
+  it('refuses a directory with something in it, and leaves it running when asked', async () => {
+    begin({ method: 'logical' });
+    const base = await fixture.takeBase();
+    await stored();
+    const { directory, report } = await fixture.restore(base, { kind: 'latest' }, { start: true });
+    const pid = Number(readdirSync(directory).includes('holdfast.pid') ? readPid(directory) : 0);
+    try {
+      expect(report.reached).to.include({ running: true });
+      const socket = /socket=(\S+)/.exec(report.reached?.connect ?? '')?.[1] ?? '';
+      expect(ask(socket, 'SELECT COUNT(*) > 0 FROM shop.orders')).to.equal('1');
+      const again = await fixture.restore(base, { kind: 'latest' }, {}, { target: directory }).catch(String);
+      expect(again).to.contain('is not empty');
+      const forced = await fixture
+        .restore(base, { kind: 'latest' }, {}, { target: directory, intoNonEmpty: true })
+        .catch(String);
+      expect(forced).to.contain('a server runs on');
+    } finally {
+      process.kill(pid, 'SIGKILL');
+      await untilHolds(() => void expect(existsSync(`/proc/${pid}`) && !isZombie(pid)).to.equal(false));
+    }
+  });
+
+  it('a restore test asks the restored server, and leaves nothing behind', async () => {
+    begin({ method: 'logical' });
+    const base = await fixture.takeBase();
+    await stored();
+    const good = await fixture.restoreTest(base, { 'verify-query': 'SELECT COUNT(*) FROM shop.orders' });
+    expect(good.failure).to.equal(undefined);
+    expect(good.reached?.facts['query']).to.equal(server.sql('SELECT COUNT(*) FROM shop.orders'));
+    const bad = await fixture.restoreTest(base, { 'verify-query': 'SELECT 1 FROM shop.orders WHERE id < 0' });
+    expect(bad.failure?.message).to.contain('no rows');
+    const { tmpdir } = await import('node:os');
+    expect(readdirSync(tmpdir()).filter((name) => name.startsWith('holdfast-restore-test-'))).to.deep.equal([]);
+  });
+});
+
+function strip(text: string): string {
+  // A trigger's time of creation is that of the restored one.
+  return text.replaceAll(/ (AUTO_INCREMENT|DEFINER)=\S+|\d{4}-\d\d-\d\d [\d:.]+$/gm, '');
+}
+
+function readPid(directory: string): string {
+  return spawnSync('cat', [join(directory, 'holdfast.pid')], { encoding: 'utf8' }).stdout.trim();
+}
+
+function isZombie(pid: number): boolean {
+  return spawnSync('ps', ['-o', 'stat=', '-p', String(pid)], { encoding: 'utf8' }).stdout.startsWith('Z');
+}

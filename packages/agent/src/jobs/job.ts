@@ -95,6 +95,8 @@ export interface RestoreJob {
   readonly target: ByteString;
   /** Paths of the manifest; empty: all. */
   readonly paths: readonly ByteString[];
+  /** The directory of the snapshot that the target stands for, with `paths` at or beneath it; absent: the root. */
+  readonly root?: ByteString;
   readonly delta: boolean;
   readonly dryRun: boolean;
   readonly intoNonEmpty: boolean;

@@ -26,6 +26,7 @@ export function prepareTarget(job: RestoreJob): RestoreThreadData['target'] {
   RestoreTarget.prepare(job.target, { intoNonEmpty });
   return {
     path: job.target,
+    root: job.root ?? '',
     into: intoNonEmpty || job.dryRun ? 'merge' : 'fresh',
     setuid: job.setuid,
     keepRoot,

@@ -26,6 +26,8 @@ export interface RestoreThreadData {
   readonly target:
     | {
         readonly path: ByteString;
+        /** The directory of the snapshot that it stands for. */
+        readonly root: ByteString;
         readonly into: 'fresh' | 'merge';
         readonly setuid: boolean;
         /** It held something before, and is only added to: its own metadata stays. */

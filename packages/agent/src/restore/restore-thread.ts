@@ -53,9 +53,9 @@ export class RestoreThread {
     const tagKeys = keys.forEpoch(0);
     this.#tagOf = (bytes) => tagOf(tagKeys, bytes);
     if (data.target !== undefined) {
-      const { path, into, setuid } = data.target;
+      const { path, root, into, setuid } = data.target;
       const onWarning = (at: ByteString, message: string): void => this.#result.warn('metadata', at, message);
-      this.#target = RestoreTarget.open(path, { into, setuid, replaceOtherTypes: into === 'merge', onWarning });
+      this.#target = RestoreTarget.open(path, { root, into, setuid, replaceOtherTypes: into === 'merge', onWarning });
     }
   }
 

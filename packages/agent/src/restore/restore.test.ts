@@ -134,6 +134,22 @@ describe('restore', function () {
     expect(readFileSync(join(target, 'deep/er/b.txt'), 'utf8')).to.equal('second');
   });
 
+  it('brings back a directory of the snapshot as the target itself, also by delta, and nothing above it', async () => {
+    const job = { root: 'deep', paths: ['deep'] };
+    await restore(job);
+    expect(readdirSync(target).toSorted()).to.deep.equal(['empty', 'er', 'link', 'pipe']);
+    expect(readFileSync(join(target, 'er/b.txt'), 'utf8')).to.equal('second');
+    expect(statSync(join(target, 'er'), { bigint: true }).mtimeNs).to.equal(1_600_000_000_123_456_789n);
+    writeFileSync(join(target, 'er/b.txt'), 'changed');
+    writeFileSync(join(target, 'er/extra'), 'extra');
+    await restore({ ...job, delta: true, deleteExtra: true });
+    expect(readFileSync(join(target, 'er/b.txt'), 'utf8')).to.equal('second');
+    expect(readdirSync(join(target, 'er'))).to.deep.equal(['b.txt']);
+    const outside = await restore({ root: 'deep', paths: ['deep', 'a.txt'], delta: true });
+    expect(outside.warnings.map(({ path }) => path)).to.include('a.txt');
+    expect(readdirSync(target)).not.to.include('a.txt');
+  });
+
   it('brings back several paths, a later name of an inode with its content, and names one that is not there', async () => {
     const report = await restore({ paths: ['names/two', 'a.txt', 'nowhere'] });
     expect(readdirSync(target).toSorted()).to.deep.equal(['a.txt', 'names']);

@@ -58,6 +58,8 @@ export interface TargetOptions {
    * `merge`: files, links and special files are written under a temporary name and renamed over what is there.
    */
   readonly into: 'fresh' | 'merge';
+  /** The directory of the manifest that the target stands for; what is above it is left out. Default: the root. */
+  readonly root?: ByteString;
   /** merge: whether something of another type may be replaced (a directory with everything beneath it). Otherwise ALREADY_EXISTS. */
   readonly replaceOtherTypes?: boolean;
   /** Restore setuid, setgid (of files) and capabilities; takes root as well. Otherwise they are dropped with a warning. */
@@ -114,8 +116,9 @@ export class RestoreTarget {
   }
 
   /** Missing parents are created too (0700 until their metadata is set). A directory that is there is kept. */
-  createDirectory(path: ByteString): void {
-    if (path === '') return;
+  createDirectory(inManifest: ByteString): void {
+    const path = this.#placeOf(inManifest);
+    if (path === undefined || path === '') return;
     const { parent, name } = splitTargetPath(path);
     const directory = this.#directories.forWriting(parent);
     const result = makeDirectoryAt(directory.fd, name, 0o700);
@@ -134,7 +137,8 @@ export class RestoreTarget {
   }
 
   /** A new regular file, to be finished or abandoned. `inodeFlags`: those that must be set before content is written. */
-  createFile(path: ByteString, size: number, inodeFlags = 0): TargetFile {
+  createFile(inManifest: ByteString, size: number, inodeFlags = 0): TargetFile {
+    const path = this.#insideOf(inManifest);
     const { parent, name } = splitTargetPath(path);
     const directory = this.#directories.forWriting(parent);
     const flags = O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW;
@@ -152,7 +156,8 @@ export class RestoreTarget {
    * The file that is there, to be read, written in place, or given other metadata (delta). undefined unless it is a regular
    * file with this one name, on its directory's file system. Opening it changes nothing.
    */
-  openForUpdate(path: ByteString, size: number): TargetFile | undefined {
+  openForUpdate(inManifest: ByteString, size: number): TargetFile | undefined {
+    const path = this.#insideOf(inManifest);
     const { parent, name } = splitTargetPath(path);
     const directory = this.#directories.find(parent);
     if (directory === undefined) return undefined;
@@ -176,7 +181,7 @@ export class RestoreTarget {
   }
 
   createSymlink(path: ByteString, linkTarget: ByteString, metadata: EntryMetadata): void {
-    this.#newInodes.create(path, S_IFLNK, 'symlinkat', metadata, (dirFd, name) =>
+    this.#newInodes.create(this.#insideOf(path), S_IFLNK, 'symlinkat', metadata, (dirFd, name) =>
       makeSymlinkAt(linkTarget, dirFd, name),
     );
   }
@@ -191,7 +196,7 @@ export class RestoreTarget {
     const major = isDevice ? statRdevMajor(metadata.stat) : 0;
     const minor = isDevice ? statRdevMinor(metadata.stat) : 0;
     try {
-      this.#newInodes.create(path, type, 'mknodat', metadata, (dirFd, name) =>
+      this.#newInodes.create(this.#insideOf(path), type, 'mknodat', metadata, (dirFd, name) =>
         makeNodeAt(dirFd, name, type | FILE_MODE, major, minor),
       );
     } catch (error) {
@@ -207,7 +212,9 @@ export class RestoreTarget {
   }
 
   /** Another name for what was restored at `existing` (never followed). `inode` is what it must be: `TargetFile.inode`, or from `look`. */
-  hardLink(existing: ByteString, path: ByteString, inode?: bigint): void {
+  hardLink(existingInManifest: ByteString, inManifest: ByteString, inode?: bigint): void {
+    const existing = this.#insideOf(existingInManifest);
+    const path = this.#insideOf(inManifest);
     const to = splitTargetPath(path);
     const directory = this.#directories.forWriting(to.parent);
     const from = splitTargetPath(existing);
@@ -228,7 +235,9 @@ export class RestoreTarget {
   }
 
   /** The stat record of what stands at the path now (not followed); undefined when nothing does. */
-  look(path: ByteString): Buffer | undefined {
+  look(inManifest: ByteString): Buffer | undefined {
+    const path = this.#placeOf(inManifest);
+    if (path === undefined) return undefined;
     const result = path === '' ? this.#statx.of(this.#directories.root.fd) : this.#lookBeneath(path);
     if (result === -ENOENT) return undefined;
     succeed(result, 'statx', 'look at', path);
@@ -238,7 +247,8 @@ export class RestoreTarget {
   }
 
   /** Names in the directory, sorted by bytes, for finding what the snapshot does not have. Empty when it is not there. */
-  list(path: ByteString): ByteString[] {
+  list(inManifest: ByteString): ByteString[] {
+    const path = this.#insideOf(inManifest);
     const directory = this.#directories.find(path);
     const names: ByteString[] = [];
     if (directory === undefined) return names;
@@ -253,7 +263,8 @@ export class RestoreTarget {
   }
 
   /** Removes what stands at the path, with everything beneath it; nothing there is fine. Never another file system. */
-  remove(path: ByteString): void {
+  remove(inManifest: ByteString): void {
+    const path = this.#insideOf(inManifest);
     const { parent, name } = splitTargetPath(path);
     const directory = this.#directories.find(parent);
     if (directory === undefined) return;
@@ -262,8 +273,9 @@ export class RestoreTarget {
   }
 
   /** Keeps a directory's metadata until `settle`. The stat record is copied. */
-  deferDirectory(path: ByteString, metadata: EntryMetadata): void {
-    this.#deferred.addDirectory(path, metadata);
+  deferDirectory(inManifest: ByteString, metadata: EntryMetadata): void {
+    const path = this.#placeOf(inManifest);
+    if (path !== undefined) this.#deferred.addDirectory(path, metadata);
   }
 
   /**
@@ -281,6 +293,20 @@ export class RestoreTarget {
 
   close(): void {
     this.#directories.closeAll();
+  }
+
+  /** Where an entry of the manifest belongs beneath the target; undefined for what is above the directory it stands for. */
+  #placeOf(path: ByteString): ByteString | undefined {
+    const root = this.#options.root ?? '';
+    if (root === '') return path;
+    if (path === root) return '';
+    return path.startsWith(`${root}/`) ? path.slice(root.length + 1) : undefined;
+  }
+
+  #insideOf(path: ByteString): ByteString {
+    const place = this.#placeOf(path);
+    if (place !== undefined) return place;
+    throw new HoldfastError('INVALID_ARGUMENT', `${displayPath(path)} is not beneath what is restored`);
   }
 
   #lookBeneath(path: ByteString): number {

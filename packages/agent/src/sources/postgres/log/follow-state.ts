@@ -10,6 +10,8 @@ import { positionOf } from './lsn.ts';
 const CLOSE_BYTES = 16n * 1024n * 1024n;
 
 export class FollowState {
+  /** A follower is at work, from its slot on. */
+  following = false;
   streaming = false;
   stream: LogStream | undefined;
   /** Everything of the stream up to here is in the vault. */

@@ -95,6 +95,8 @@ export class Follower {
 
   /** Follows until something ends it. Throws what did; details.sqlState '58P01': the server does not have the log any more. */
   async run(): Promise<never> {
+    const { state } = this.#deps;
+    state.following = true;
     try {
       const plan = await this.#begin();
       let { stream, from } = plan;
@@ -111,7 +113,8 @@ export class Follower {
       }
     } finally {
       this.#stopTimers();
-      this.#deps.state.streaming = false;
+      state.streaming = false;
+      state.following = false;
     }
   }
 
@@ -136,8 +139,8 @@ export class Follower {
       throw new HoldfastError('UNREACHABLE', `the slot ${slotName} is reserved by nothing yet`);
     const server = { ...identity, history, fileBytes: look.fileBytes, slotStart, standby: look.standby };
     const plan = planStart(server, session.ends, { keepBytes, removed });
-    if (plan.kind === 'wait')
-      throw new HoldfastError('FAILED_PRECONDITION', plan.note || 'the standby is still behind what is stored');
+    // A standby that was restarted replays for a while what it had; a server that went back needs a person.
+    if (plan.kind === 'wait') throw new HoldfastError(look.standby ? 'UNREACHABLE' : 'FAILED_PRECONDITION', plan.note);
     const gap =
       plan.gap === undefined ? undefined : { ...plan.gap, toMs: Math.floor(look.clockMs ?? this.#deps.clock.wallMs()) };
     if (gap !== undefined) {

@@ -1,9 +1,9 @@
-import { readFileSync } from 'node:fs';
+import { chmodSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import { PostgresServer } from '../../../testing/postgres-server.ts';
 import { walFileName } from './lsn.ts';
-import { LogFixture, until } from './testing/log-fixture.ts';
+import { DONE, LogFixture, until } from './testing/log-fixture.ts';
 
 const FILE = 16 * 1024 * 1024;
 const SETTINGS = { max_wal_size: '4GB', wal_keep_size: '4GB' };
@@ -49,5 +49,234 @@ describe('guard over a log', () => {
     expect(fixture.backups).to.have.length(1);
     await until(() => fixture.last?.log?.lagBytes === 0);
     expect(fixture.last?.log).to.deep.include({ state: 'following', note: '' });
+  });
+
+  it('R1 goes on without a gap when the agent was killed under load', async () => {
+    fixture.start();
+    const load = server.pgbench(['-c', '4', '-T', '5']);
+    await until(() => fixture.pieces().length > 4);
+    await fixture.stop();
+    const before = fixture.stored().end;
+    await until(async () => (await fixture.flushed()) > before + 3_000_000n);
+    fixture.start();
+    await load.ended;
+    await fixture.caughtUp();
+    expectServersBytes();
+    expect(fixture.memory.gaps).to.deep.equal([]);
+    expect(fixture.backups, 'one base, not one for each start').to.have.length(1);
+  });
+
+  it('R1 G1 goes on when the server was killed under load, and when the vault ended the session', async () => {
+    fixture.start();
+    const load = server.pgbench(['-c', '4', '-T', '60']);
+    await until(() => fixture.pieces().length > 4);
+    await server.kill();
+    await load.ended;
+    await server.run();
+    const after = server.pgbench(['-c', '2', '-T', '2']);
+    await until(() => fixture.last?.log?.state === 'following');
+    fixture.memory.disconnect();
+    await after.ended;
+    await fixture.caughtUp();
+    expectServersBytes();
+    expect(fixture.memory.gaps).to.deep.equal([]);
+  });
+
+  it('R2 R3 holds a bounded part while the vault is slow, keeps the server waiting for no answer, and catches up', async () => {
+    server.configure({ wal_sender_timeout: '2s' });
+    await server.reload();
+    const opened = Promise.withResolvers<void>();
+    fixture.memory.beforeStore = () => opened.promise;
+    fixture.start();
+    const load = server.pgbench(['-c', '4', '-T', '6']);
+    await load.ended;
+    await until(async () => (await fixture.flushed()) > 40_000_000n);
+    const rows = await server.query<{ flushed: boolean; sent: string }>(
+      `select r.flush_lsn <= s.restart_lsn as flushed, (r.sent_lsn - s.restart_lsn)::text as sent
+         from pg_stat_replication r, pg_replication_slots s where s.slot_name = '${fixture.slotName}'`,
+    );
+    expect(rows, 'the connection outlived wal_sender_timeout').to.have.length(1);
+    expect(rows[0]?.flushed, 'nothing is acknowledged').to.equal(true);
+    opened.resolve();
+    await fixture.caughtUp();
+    expectServersBytes();
+    expect(server.log).not.to.contain('terminating walsender process due to replication timeout');
+    server.configure({ wal_sender_timeout: '60s' });
+    await server.reload();
+  });
+
+  it('G3 a slot that was lost is a gap and a new base, never a silence', async () => {
+    server.configure({
+      max_slot_wal_keep_size: '16MB',
+      max_wal_size: '32MB',
+      min_wal_size: '32MB',
+      wal_keep_size: '0',
+    });
+    await server.reload();
+    fixture.start();
+    await fixture.caughtUp();
+    await until(() => fixture.backups.length === 1);
+    await fixture.stop();
+    const end = fixture.stored().end;
+    for (let i = 0; i < 6; i++) {
+      await server.query("select pg_logical_emit_message(false, 'fill', repeat('x', 12000000))");
+      await server.query('select pg_switch_wal()');
+      await server.query('checkpoint');
+    }
+    const [slot] = await server.query<{ wal_status: string }>(
+      `select wal_status from pg_replication_slots where slot_name = '${fixture.slotName}'`,
+    );
+    expect(slot?.wal_status).to.equal('lost');
+    const taken = Promise.withResolvers<typeof DONE>();
+    fixture.outcome = () => taken.promise;
+    fixture.start();
+    await until(() => fixture.memory.gaps.length === 1);
+    await fixture.caughtUp();
+    const gap = fixture.memory.gaps[0]!;
+    expect(gap.start.order).to.equal(end);
+    expect(gap.end.order % BigInt(FILE)).to.equal(0n);
+    expect(fixture.pieces().find(({ range }) => range.end.order > end)?.range.start.order).to.equal(gap.end.order);
+    await until(() => fixture.backups.length === 2);
+    await until(() => fixture.last?.note.includes('a part of the log is missing') === true);
+    taken.resolve(DONE);
+    await until(() => fixture.last?.note === '');
+    server.configure({ max_slot_wal_keep_size: '-1', max_wal_size: '4GB', wal_keep_size: '4GB' });
+    await server.reload();
+  });
+
+  it('G2 past walKeep the slot is dropped while the vault is away, and a gap recorded when it is back', async () => {
+    fixture.settings = { ...fixture.settings, walKeepBytes: 8 * 1024 * 1024 };
+    fixture.start();
+    await fixture.caughtUp();
+    await until(() => fixture.backups.length === 1);
+    const end = fixture.stored().end;
+    fixture.away = true;
+    fixture.memory.disconnect();
+    await until(() => fixture.last?.log?.state === 'waiting');
+    await server.query("select pg_logical_emit_message(false, 'fill', repeat('x', 30000000))");
+    await until(async () => {
+      const rows = await server.query(`select 1 from pg_replication_slots where slot_name = '${fixture.slotName}'`);
+      return rows.length === 0;
+    });
+    await server.query('select pg_switch_wal()');
+    await server.query('checkpoint');
+    fixture.away = false;
+    await until(() => fixture.memory.gaps.length === 1);
+    const gap = fixture.memory.gaps[0]!;
+    expect(gap.reason).to.match(/the slot was dropped: \d+ MiB of log were kept for it, and walKeep is 8.0 MiB/);
+    expect(gap.start.order >= end).to.equal(true);
+    await fixture.caughtUp();
+    await until(() => fixture.backups.length === 2);
+  });
+
+  it('tells up to when the log of a quiet database is complete, and stores it', async () => {
+    fixture.start();
+    await server.query('create table quiet as select 1 as a');
+    await fixture.caughtUp();
+    const [row] = await server.query<{ now: Date }>('select clock_timestamp() as now');
+    const later = row!.now.getTime();
+    await until(() => (fixture.last?.log?.completeToMs ?? 0) >= later);
+    const end = fixture.stored().end;
+    await until(() =>
+      fixture.pieces().some(({ range }) => range.start.order === range.end.order && range.completeToMs > 0),
+    );
+    expect(fixture.stored().end).to.equal(end);
+    expect(fixture.last?.log).to.deep.include({ lagBytes: 0, lagMs: 0, state: 'following' });
+    await server.query('drop table quiet');
+  });
+
+  it('does not follow a server whose commits would wait for it', async () => {
+    server.configure({ synchronous_standby_names: 'ANY 1 ("Holdfast", other)', synchronous_commit: 'local' });
+    await server.reload();
+    fixture.start();
+    await until(() => fixture.last?.note.includes('every commit would wait for the vault') === true);
+    expect(fixture.pieces()).to.deep.equal([]);
+    server.configure({ synchronous_standby_names: '', synchronous_commit: 'on' });
+    await server.reload();
+  });
+
+  it('finds named restore points, and stores a complete file of many pieces as one', async () => {
+    fixture.start();
+    await fixture.caughtUp();
+    for (let i = 0; i < 12; i++) {
+      await server.query("select pg_logical_emit_message(false, 'fill', repeat('x', 100000))");
+      await fixture.caughtUp();
+    }
+    await server.query("select pg_create_restore_point('before the é change')");
+    await fixture.caughtUp();
+    await server.query('select pg_switch_wal()');
+    await until(() => fixture.pieces().some(({ range }) => range.merged));
+    const merged = fixture.pieces().find(({ range }) => range.merged);
+    expect(merged?.range.marks).to.deep.equal(['name=before the é change']);
+    await fixture.caughtUp();
+    expectServersBytes();
+  });
+});
+
+describe('guard over a log that changes its timeline', () => {
+  let primary: PostgresServer;
+  let standby: PostgresServer;
+  let fixture: LogFixture;
+
+  before(async () => {
+    primary = await PostgresServer.start({ settings: SETTINGS, port: 5511 });
+    primary.fillPgbench(1);
+    const directory = primary.folder('standby');
+    chmodSync(directory, 0o700);
+    const made = primary.tool('pg_basebackup', ['-D', directory, '-R', '-X', 'stream', '-c', 'fast']);
+    expect(made.stderr).to.equal('');
+    standby = await PostgresServer.prepare({ dataDir: directory, port: 5512 });
+    await standby.run();
+  });
+  after(async () => {
+    await standby.remove();
+    await primary.remove();
+  });
+  beforeEach(() => {
+    fixture = new LogFixture(standby);
+  });
+  afterEach(async () => fixture.remove());
+
+  it('R4 follows a standby through its promotion: the old timeline to its end, the history, the new one from its first file', async () => {
+    fixture.start();
+    const load = primary.pgbench(['-c', '2', '-T', '3']);
+    await load.ended;
+    await until(() => fixture.last?.log?.state === 'following' && fixture.pieces().length > 2);
+    await until(() => (fixture.last?.log?.completeToMs ?? 0) > 0);
+    await primary.kill();
+    await standby.query('select pg_promote()');
+    await standby.query('create table promoted as select 1 as a');
+    await fixture.caughtUp(2);
+    const history = fixture.memory.segments.find(({ range }) => range.file === '00000002.history');
+    const fork = history?.range.ancestors?.[0];
+    expect(fork?.parent.timeline).to.equal(1);
+    const old = fixture.stored(1);
+    expect(old.end).to.equal(fork?.position.order);
+    const grown = fixture.stored(2);
+    expect(grown.start).to.equal(old.end - (old.end % BigInt(FILE)));
+    const shared = Number(old.end - grown.start);
+    const tail = old.bytes.subarray(old.bytes.length - shared);
+    expect(grown.bytes.subarray(0, shared).equals(tail), 'what both have in common').to.equal(true);
+    const file = readFileSync(join(standby.dataDir, 'pg_wal', walFileName(2, grown.start, FILE)));
+    expect(file.subarray(0, grown.bytes.length).equals(grown.bytes)).to.equal(true);
+    expect(fixture.memory.gaps).to.deep.equal([]);
+  });
+
+  it('begins anew, with a base, on another cluster', async () => {
+    fixture.start();
+    await fixture.caughtUp(2);
+    await fixture.stop();
+    const bases = fixture.backups.length;
+    const other = await PostgresServer.start({ port: 5513 });
+    try {
+      fixture.start(other);
+      await until(() => fixture.last?.note.includes('another system identifier') === true);
+      await until(() => fixture.backups.length > bases);
+      const identifiers = new Set(fixture.pieces().map(({ range }) => range.stream.systemIdentifier));
+      expect(identifiers.size).to.equal(2);
+    } finally {
+      await fixture.stop();
+      await other.remove();
+    }
   });
 });

@@ -103,7 +103,11 @@ class LogGuard {
       source,
       everyMs: settings.baseEveryMs,
       runBackup: (job) => deps.runBackup(job),
-      noted: (note) => this.#note('base', note),
+      noted: (note) => {
+        // With a new base a gap is of the past.
+        if (note === '' && this.#state.streaming) this.#state.notes.follow = '';
+        this.#note('base', note);
+      },
     });
     this.#watch = new ServerWatch({
       clock,

@@ -58,6 +58,8 @@ export class ServerWatch {
   readonly #deps: WatchDeps;
   #client: Client | undefined;
   #disk: DiskSight | undefined;
+  /** At the last look; undefined: there was no slot. */
+  #retainedBytes: number | undefined;
   #primary: { readonly end: bigint; readonly clockMs: number } | undefined;
   /** One look at a time on the one connection. */
   #turn: Promise<unknown> = Promise.resolve();
@@ -112,6 +114,7 @@ export class ServerWatch {
     if (look.clockMs !== undefined) this.#deps.sighted(look.end, look.clockMs);
     else await this.#sightPrimary();
     if (slot === undefined) {
+      this.#retainedBytes = undefined;
       state.slot = {
         name: this.#deps.slotName,
         state: 'missing',
@@ -121,13 +124,20 @@ export class ServerWatch {
       };
       return;
     }
-    const verdict = judgeSlot(slot, keep, look.disk);
+    const verdict = judgeSlot(slot, keep, look.disk, this.#isFalling(slot.retainedBytes));
     const lost = verdict.kind === 'lost';
     const slotState = lost ? 'lost' : slot.active ? 'active' : 'inactive';
     const { retainedBytes, safeBytes } = slot;
     state.slot = { name: this.#deps.slotName, state: slotState, retainedBytes, keepBytes: keep, safeBytes };
     state.notes.slot = verdict.kind === 'keep' ? verdict.note : '';
     if (verdict.kind !== 'keep') await this.#letGo(look, verdict.reason);
+  }
+
+  /** A new slot begins where the server's last checkpoint did: that may be far back, and is soon read. */
+  #isFalling(retainedBytes: number): boolean {
+    const before = this.#retainedBytes;
+    this.#retainedBytes = retainedBytes;
+    return this.#deps.state.following && (before === undefined || retainedBytes <= before);
   }
 
   async #letGo(look: ServerLook, reason: string): Promise<void> {

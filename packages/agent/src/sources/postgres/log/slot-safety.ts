@@ -47,7 +47,8 @@ export type SlotVerdict =
   /** The server has let go of it: drop what is left of it. */
   | { readonly kind: 'lost'; readonly reason: string };
 
-export function judgeSlot(slot: SlotSight, keep: number, disk: DiskSight | undefined): SlotVerdict {
+/** @param falling what is kept gets less: the log is being read faster than it is written. A new slot begins with what the server keeps anyway */
+export function judgeSlot(slot: SlotSight, keep: number, disk: DiskSight | undefined, falling: boolean): SlotVerdict {
   const { retainedBytes, walStatus, safeBytes } = slot;
   if (walStatus === 'lost') {
     return {
@@ -55,13 +56,18 @@ export function judgeSlot(slot: SlotSight, keep: number, disk: DiskSight | undef
       reason: 'the server gave up our slot: more log was written than max_slot_wal_keep_size lets it keep',
     };
   }
-  if (retainedBytes > keep) {
+  if (retainedBytes > keep && !falling) {
     return {
       kind: 'let-go',
       reason: `the slot was dropped: ${bytesInWords(retainedBytes)} of log were kept for it, and walKeep is ${bytesInWords(keep)}`,
     };
   }
-  if (disk !== undefined && disk.freeBytes < disk.sizeBytes / LEAST_FREE_SHARE && retainedBytes > LITTLE_BYTES) {
+  if (
+    disk !== undefined &&
+    disk.freeBytes < disk.sizeBytes / LEAST_FREE_SHARE &&
+    retainedBytes > LITTLE_BYTES &&
+    !falling
+  ) {
     return {
       kind: 'let-go',
       reason: `the slot was dropped: ${bytesInWords(retainedBytes)} of log were kept for it, and the server's disk has ${bytesInWords(disk.freeBytes)} left`,

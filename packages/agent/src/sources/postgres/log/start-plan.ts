@@ -87,7 +87,7 @@ function goOn(server: ServerSight, here: LogEnd, limits: Limits): StartPlan {
     return {
       kind: 'wait',
       note: server.standby
-        ? ''
+        ? `the standby's log ends before ${end.text}, which is stored: it is still catching up`
         : `the server's log ends at ${positionOf(server.end).text}, before ${end.text}, which is stored: it was brought back to an earlier state. Its log is followed again from ${end.text} on; give it a new timeline (recovery with a target) to follow it now`,
     };
   }

@@ -5,6 +5,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { HoldfastError } from '@holdfast/shared/base/errors';
 import { deriveDomainKeys } from '@holdfast/shared/format/keys';
 import type { LogStream } from '@holdfast/shared/format/log-point';
 import { open } from '@holdfast/shared/format/seal';
@@ -53,6 +54,8 @@ export class LogFixture {
   settings: LogSettings = { walKeepBytes: undefined, baseEveryMs: 86_400_000, watchMs: 100 };
   outcome: () => Promise<JobOutcome> = () => Promise.resolve(DONE);
   log: Log = silentLog;
+  /** The vault can't be reached. */
+  away = false;
   #guard: Guard | undefined;
 
   constructor(server: PostgresServer) {
@@ -76,7 +79,13 @@ export class LogFixture {
     this.#guard = guardLog(this.source, {
       identity: () => this.deps.identity,
       vault: this.deps.vault,
-      logs: this.memory.client,
+      logs: {
+        ...this.memory.client,
+        openLog: async (request) => {
+          if (this.away) throw new HoldfastError('UNREACHABLE', 'the controller is away');
+          return this.memory.client.openLog(request);
+        },
+      },
       access: accessTo(server),
       settings: this.settings,
       clock: systemClock,

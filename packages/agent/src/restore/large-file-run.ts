@@ -8,12 +8,13 @@
 
 import type { TransferListItem } from 'node:worker_threads';
 import { toHoldfastError } from '@holdfast/shared/base/errors';
-import type { PlacedChunk, PlacedEntry, Segment } from '@holdfast/shared/format/manifest/entry';
+import type { PlacedChunk, PlacedEntry } from '@holdfast/shared/format/manifest/entry';
 import { streamAsync } from '@holdfast/shared/format/manifest/node-store';
 import { readSegments } from '@holdfast/shared/format/manifest/segment-tree';
 import { statSize } from '@holdfast/shared/format/manifest/stat-record';
 import { postedPiece, type Piece } from './entry-content.ts';
 import { endsWhole, warningCodeOf } from './error-reach.ts';
+import { type Part, partsOf, WINDOW_PIECES } from './large-file-parts.ts';
 import { keyOf } from './opened-chunks.ts';
 import {
   EMPTY_ANSWER,
@@ -27,13 +28,6 @@ import {
 import { UNIT_COST_BYTES, type LeafContext, type RunDeps } from './run-context.ts';
 import { UNIT_BYTES } from './unit-plan.ts';
 import { WorkInFlight } from './work-in-flight.ts';
-
-/** A piece costs a message some 200 bytes. */
-const PART_PIECES = 512;
-
-interface Part {
-  readonly pieces: readonly Piece[];
-}
 
 interface LargeFile {
   readonly id: number;
@@ -124,7 +118,7 @@ export class LargeFileRun {
         ? { chunks: [], transfer: [] }
         : await chunks.fetch(
             nodes.handleOf(node),
-            wanted.map((chunk) => ({ chunk, shared: false })),
+            wanted.map((chunk) => ({ chunk, shared: usedOf(chunk, part) < chunk.plainLength })),
           );
     await this.#run(
       file,
@@ -181,55 +175,33 @@ export class LargeFileRun {
   async *#parts(file: LargeFile): AsyncGenerator<Part, void, undefined> {
     const { nodes } = this.#deps;
     const segments = streamAsync(nodes, readSegments(file.entry.content, statSize(file.entry.stat)));
-    let part = new PartBuilder();
+    let window: Piece[] = [];
     let position = 0;
     for await (const segment of segments) {
-      if (!part.takes(segment)) {
-        yield part.finish();
-        part = new PartBuilder();
-      }
-      part.add({ position, segment });
+      window.push({ position, segment });
       position += segment.length;
+      if (window.length < WINDOW_PIECES) continue;
+      yield* partsOf(window);
+      window = [];
     }
-    if (part.pieces.length > 0) yield part.finish();
-  }
-}
-
-class PartBuilder {
-  readonly pieces: Piece[] = [];
-  readonly #chunks = new Map<string, PlacedChunk>();
-  #node: Buffer | undefined;
-  #chunkBytes = 0;
-
-  takes(segment: Segment<PlacedChunk>): boolean {
-    if (this.pieces.length === 0) return true;
-    if (this.pieces.length >= PART_PIECES) return false;
-    if (segment.kind !== 'data' || this.#chunks.has(keyOf(segment.chunk.id))) return true;
-    if (this.#node !== undefined && !this.#node.equals(segment.chunk.node)) return false;
-    return this.#chunkBytes + segment.chunk.plainLength <= UNIT_BYTES;
-  }
-
-  add(piece: Piece): void {
-    this.pieces.push(piece);
-    if (piece.segment.kind !== 'data') return;
-    const { chunk } = piece.segment;
-    this.#node ??= chunk.node;
-    const key = keyOf(chunk.id);
-    if (this.#chunks.has(key)) return;
-    this.#chunks.set(key, chunk);
-    this.#chunkBytes += chunk.plainLength;
-  }
-
-  finish(): Part {
-    return { pieces: this.pieces };
+    yield* partsOf(window);
   }
 }
 
 /** Distinct chunks of the pieces that are not there already. */
-function chunksOf(part: Part, same: Uint32Array | undefined): PlacedChunk[] {
-  const chunks = new Map<string, PlacedChunk>();
-  part.pieces.forEach(({ segment }, at) => {
-    if (segment.kind === 'data' && same?.[at] !== 1) chunks.set(keyOf(segment.chunk.id), segment.chunk);
+function chunksOf({ pieces, chunks }: Part, same: Uint32Array | undefined): PlacedChunk[] {
+  const wanted = new Map<string, PlacedChunk>();
+  pieces.forEach(({ segment }, at) => {
+    if (segment.kind !== 'data' || same?.[at] === 1) return;
+    const key = keyOf(segment.chunk.id);
+    wanted.set(key, chunks.get(key) ?? segment.chunk);
   });
-  return [...chunks.values()];
+  return [...wanted.values()];
+}
+
+/** A chunk that is used here only in part has pages of another file, or of a later window, too. */
+function usedOf({ id }: PlacedChunk, { pieces }: Part): number {
+  let bytes = 0;
+  for (const { segment } of pieces) if (segment.kind === 'data' && segment.chunk.id.equals(id)) bytes += segment.length;
+  return bytes;
 }

@@ -121,7 +121,12 @@ describe('the main job', function mainJob() {
 
     const dry = await lab.done('restore', 'web-1/site', '--to', `web-2:${lab.path('dry')}`, '--dry-run');
     expect(dry.entries).to.be.greaterThan(100);
+    expect(dry.planned).to.include({ dryRun: true, created: dry.entries, changed: 0, unchanged: 0, deleted: 0 });
+    expect(dry.planned?.bytesFetched).to.be.greaterThan(1_000_000);
     expect(readdirSync(lab.dir)).to.not.include('dry');
+    const missing = await lab.job('restore', 'web-1/site', 'new/fiel', '--to', `web-2:${lab.path('none')}`);
+    expect(missing.summary.error).to.include({ code: 'NOT_FOUND', hint: 'Did you mean new/file?' });
+    expect(readdirSync(lab.dir)).to.not.include('none');
 
     const target = lab.path('now');
     writeFileSync(join(target, 'large'), 'overwritten');
@@ -130,7 +135,19 @@ describe('the main job', function mainJob() {
     const options = ['--to', `web-2:${target}`, '--delta', '--into-non-empty', '--delete-extra', ...SETUID];
     const delta = await lab.done('restore', 'web-1/site', ...options);
     expect(delta.filesChanged).to.equal(2);
+    expect(delta.planned).to.include({ dryRun: false, created: 2, changed: 1, deleted: 1 });
     expect((await compareTrees(site, target)).differences).to.deep.equal([]);
+  });
+
+  it('verify --all says of every snapshot what it came to', async () => {
+    const all = await lab.done('verify', 'web-1/site', '--all');
+    const listed = await lab.snapshots('web-1/site');
+    expect(listed.length).to.be.greaterThan(1);
+    expect(all.snapshots?.map(({ snapshot }) => snapshot)).to.deep.equal(listed.map(({ id }) => id).toReversed());
+    expect(all.snapshots?.map(({ damagedObjects }) => damagedObjects)).to.deep.equal(listed.map(() => 0));
+    expect(all.snapshots?.at(-1)).to.include({ opened: true });
+    const words = await lab.ok('verify', 'web-1/site', '--all');
+    expect(words).to.contain(`${listed.length} snapshots: ${listed.length} whole, 0 damaged`);
   });
 
   it('a directory that has something in it is refused unless asked for, and nothing in it is touched', async () => {
@@ -207,6 +224,19 @@ describe('the main job', function mainJob() {
     expect(await code('backup', 'web-1/gated')).to.equal(11);
     writeFileSync(gate, '');
     expect((await first.ended).code).to.equal(0);
+  });
+
+  it('source set changes what is backed up, and the source goes on with its history', async () => {
+    const before = (await lab.snapshots('web-1/site'))[0]!;
+    await lab.ok('source', 'set', 'web-1/site', '--exclude', '/large');
+    await lab.done('backup', 'web-1/site');
+    const after = (await lab.snapshots('web-1/site'))[0]!;
+    expect(after.sequence).to.equal(before.sequence + 1);
+    expect(after.files).to.equal(before.files - 1);
+    await lab.ok('source', 'set', 'web-1/site', '--no-exclude');
+    const { bytesNew } = await lab.done('backup', 'web-1/site');
+    expect(bytesNew, 'what was stored once is stored').to.be.lessThan(100_000);
+    expect((await lab.snapshots('web-1/site'))[0]?.files).to.equal(before.files);
   });
 
   it('`up` after `down`, and after SIGKILL of everything, goes on with the same state', async () => {

@@ -1,0 +1,74 @@
+// The beginning of following a log: the slot is there, it is known where to go on, and what can't be had any more is recorded.
+//
+// Invariants (guard.db.test.ts): G3 a gap is stored before anything that lies behind it.
+
+import { HoldfastError } from '@holdfast/shared/base/errors';
+import { sameStream, type LogGap, type LogStream } from '@holdfast/shared/format/log-point';
+import { parseHistoryFile } from './history-file.ts';
+import { rangeOfHistory } from './log-ranges.ts';
+import type { FollowerDeps } from './follower-deps.ts';
+import type { ServerLook } from './slot-watch.ts';
+import { planStart } from './start-plan.ts';
+import type { VaultWriter } from './vault-writer.ts';
+
+export interface SessionStart {
+  readonly stream: LogStream;
+  /** Where storing begins. */
+  readonly from: bigint;
+  readonly fileBytes: number;
+  readonly standby: boolean;
+  readonly statusMs: number;
+  /** What is stored of the stream up to `from`, without a gap; undefined: nothing. */
+  readonly goesOn: { readonly completeToMs: number } | undefined;
+}
+
+const STATUS_MS = 10_000;
+
+/** Throws FAILED_PRECONDITION, UNREACHABLE when it can't begin now. */
+export async function beginSession(deps: FollowerDeps): Promise<SessionStart> {
+  const { connection, session, writer, notes } = deps;
+  const look = await ensureSlot(deps);
+  const slotStart = look.slot?.restart;
+  if (slotStart === undefined) throw new HoldfastError('UNREACHABLE', `the slot ${deps.slotName} reserves nothing yet`);
+  const identity = await connection.identify();
+  const text = identity.timeline > 1 ? await connection.history(identity.timeline) : '';
+  const { fileBytes, standby, senderTimeoutMs } = look;
+  const server = { ...identity, history: parseHistoryFile(text), fileBytes, slotStart, standby };
+  const plan = planStart(server, session.ends, deps);
+  // A standby that was restarted replays for a while what it had; a server that went back needs a person.
+  if (plan.kind === 'wait') throw new HoldfastError(standby ? 'UNREACHABLE' : 'FAILED_PRECONDITION', plan.note);
+  const { stream, from } = plan;
+  const now = look.clockMs ?? deps.clock.wallMs();
+  const gap: LogGap | undefined = plan.gap === undefined ? undefined : { ...plan.gap, toMs: Math.floor(now) };
+  if (gap !== undefined) {
+    await writer.gap(gap);
+    notes.gap(gap.stream, gap.start.order, gap.end.order);
+    const { start, end, reason } = gap;
+    deps.log.error('postgres.gap', { sourceId: deps.sourceId, from: start.text, to: end.text, reason });
+  }
+  const known = session.ends.find((end) => sameStream(end.stream, stream));
+  if (known === undefined && stream.timeline === identity.timeline) storeHistory(writer, stream, text);
+  const goesOn = gap === undefined && known?.end.order === from ? known : undefined;
+  if (goesOn !== undefined) notes.stored(stream, from);
+  deps.state.notes.follow = plan.note;
+  deps.began({ baseNeeded: plan.baseNeeded || gap !== undefined || session.baseNeeded, gap });
+  const statusMs = senderTimeoutMs > 0 ? Math.min(STATUS_MS, senderTimeoutMs / 4) : STATUS_MS;
+  return { stream, from, fileBytes, standby, statusMs, goesOn };
+}
+
+/** @param text '' on the first timeline, which has no history */
+export function storeHistory(writer: VaultWriter, stream: LogStream, text: string): void {
+  if (text === '') return;
+  const range = rangeOfHistory(stream, text);
+  writer.write({ range: () => range, content: Buffer.from(text), heldBytes: 0, stored: () => undefined });
+}
+
+/** Ours, with its log reserved. One that the server gave up is made anew. */
+async function ensureSlot(deps: FollowerDeps): Promise<ServerLook> {
+  const { connection, slotName } = deps;
+  const seen = await deps.look();
+  if (seen.slot !== undefined && seen.slot.walStatus !== 'lost' && seen.slot.restart !== undefined) return seen;
+  if (seen.slot !== undefined) await connection.dropSlot(slotName);
+  await connection.createSlot(slotName);
+  return deps.look();
+}

@@ -3,7 +3,6 @@
 import type { ByteString } from '@holdfast/shared/base/byte-string';
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import { BUNDLE_FILE_LIMIT_BYTES } from '@holdfast/shared/format/bundle';
-import { CHUNK_MAX_BYTES } from '@holdfast/shared/format/chunker';
 import type { DomainKeys } from '@holdfast/shared/format/keys';
 import { type Entry, newEntry } from '@holdfast/shared/format/manifest/entry';
 import type { SyncNodeStore } from '@holdfast/shared/format/manifest/node-store';
@@ -24,6 +23,7 @@ import type { ChunkCutter } from '../chunk-cutter.ts';
 import { PreviousSegments } from '../previous-segments.ts';
 import type { Slabs } from '../slabs.ts';
 import type { EntryMetadata, OpenStream, SnapshotWriter } from '../snapshot-writer.ts';
+import { StreamWriter } from './stream-writer.ts';
 import type { PageChunks } from './pages/page-chunks.ts';
 import { PageStream, WINDOW_BYTES } from './pages/page-stream.ts';
 import { type PageTagStore, PreviousPages } from './pages/previous-pages.ts';
@@ -32,8 +32,6 @@ import type { ProducerProgress } from './progress.ts';
 
 /** Entries that may wait for the open bundle before it is closed early. */
 const MOST_WAITING = 4_096;
-/** Bytes taken into the slab at once. */
-const PIECE_BYTES = CHUNK_MAX_BYTES;
 
 export interface EntryWriterDeps {
   /** Entries of small files and of what has no content; and of files that are written as streams. */
@@ -172,90 +170,6 @@ export class EntryWriter implements SnapshotWriter {
     if (this.#open !== undefined) {
       throw new HoldfastError('INVALID_ARGUMENT', `"${this.#open}" is still open: one file is written at a time`);
     }
-  }
-}
-
-interface StreamDeps {
-  readonly cutter: ChunkCutter;
-  readonly chunks: Slabs;
-  readonly before: PreviousSegments | undefined;
-  readonly progress: ProducerProgress;
-  readonly throwIfCancelled: () => void;
-  readonly onEnd: (metadata: EntryMetadata | undefined, size: number) => void;
-}
-
-/** A file as content-defined chunks, its bytes in order. */
-class StreamWriter implements OpenStream {
-  readonly #path: ByteString;
-  readonly #file: OpenFile;
-  readonly #deps: StreamDeps;
-  #ended = false;
-  /** Where the first byte that is not yet cut stands. */
-  #cutAt = 0;
-  #length = 0;
-
-  constructor(path: ByteString, file: OpenFile, deps: StreamDeps) {
-    this.#path = path;
-    this.#file = file;
-    this.#deps = deps;
-  }
-
-  get length(): number {
-    return this.#length;
-  }
-
-  write(bytes: Uint8Array): void {
-    this.#check();
-    const { chunks, progress } = this.#deps;
-    for (let at = 0; at < bytes.length;) {
-      const part = bytes.subarray(at, at + PIECE_BYTES - chunks.pending);
-      chunks.room(part.length).set(part);
-      chunks.filled(part.length);
-      at += part.length;
-      this.#length += part.length;
-      progress.content(this.#path, part.length, part.length);
-      if (chunks.pending >= PIECE_BYTES) this.#cut(false);
-    }
-  }
-
-  skip(length: number, kind: 'hole' | 'zeros'): void {
-    this.#check();
-    if (length === 0) return;
-    this.#cut(true);
-    this.#deps.cutter.reset();
-    this.#file.add({ kind, length });
-    this.#length += length;
-    this.#cutAt += length;
-    this.#deps.progress.content(this.#path, length, 0);
-  }
-
-  end(metadata: EntryMetadata): void {
-    this.#check();
-    this.#cut(true);
-    this.#ended = true;
-    this.#deps.onEnd(metadata, this.#length);
-  }
-
-  abandon(): void {
-    if (this.#ended) return;
-    this.#ended = true;
-    this.#deps.chunks.skipAll();
-    this.#deps.onEnd(undefined, 0);
-  }
-
-  #cut(atEnd: boolean): void {
-    const { cutter, before } = this.#deps;
-    for (;;) {
-      const segment = cutter.cut(atEnd, this.#cutAt, before);
-      if (segment === undefined) return;
-      this.#file.add(segment);
-      this.#cutAt += segment.length;
-    }
-  }
-
-  #check(): void {
-    this.#deps.throwIfCancelled();
-    if (this.#ended) throw new HoldfastError('INVALID_ARGUMENT', `"${this.#path}" has ended`);
   }
 }
 

@@ -125,8 +125,8 @@ export async function startController(options: ControllerOptions): Promise<Contr
     });
     const http = await serveHttp(parseEndpoint(settings.metrics), registry, async () => {
       await foundation.catalog.pool.query('select 1');
-      const { trouble } = vault.state();
-      if (trouble !== '') throw new HoldfastError('STORAGE_FAILED', trouble);
+      const { answers, trouble } = vault.state();
+      if (!answers) throw new HoldfastError('STORAGE_FAILED', trouble);
     });
     started.push(() => http.close());
     const ready = { pid: process.pid, port, metricsPort: http.port, caFingerprint: foundation.authority.fingerprint };

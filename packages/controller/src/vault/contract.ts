@@ -210,6 +210,8 @@ export interface Damage {
 export interface VaultState {
   /** Why it takes no uploads now, in words; empty: it does. */
   readonly trouble: string;
+  /** False while its target hangs; a full one still serves restores. */
+  readonly answers: boolean;
   /** Undefined before the first look, and while the target does not answer. */
   readonly space:
     | { readonly freeBytes: number; readonly totalBytes: number; readonly reserveBytes: number }

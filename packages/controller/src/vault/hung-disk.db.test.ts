@@ -67,6 +67,7 @@ describe('a target that hangs or is full', () => {
     const release = disk.hang();
     for (const object of second) await send(stream, object).catch(() => undefined);
     await until(() => vault.state().trouble !== '', STALL_MS / 4);
+    expect(vault.state().answers).to.equal(false);
     expect(vault.state().trouble).to.match(/^the disk of the vault has not answered for \d+ s/);
     expect(await answers).to.equal('STORAGE_FAILED');
     // Nobody waits from now on: a new backup and a read hear of it at once.
@@ -92,7 +93,7 @@ describe('a target that hangs or is full', () => {
     disk.freeBytes = 10_000;
     clock.advance(10_000);
     await until(() => vault.state().trouble !== '');
-    expect(vault.state()).to.deep.include({ trouble: 'the disk of the vault is full' });
+    expect(vault.state()).to.deep.include({ trouble: 'the disk of the vault is full', answers: true });
     expect(await codeOf(backUp(vault, host, second))).to.equal('STORAGE_FULL');
     expect(await readSnapshot(vault, host, kept.snapshotId)).to.deep.equal(plainOf(host, first));
     disk.freeBytes = 900_000;

@@ -27,7 +27,7 @@ export interface VaultLimits {
   /** Bytes that a reading stream may hold read ahead. */
   readonly readAheadBytes: number;
   readonly grantTtlMs: number;
-  /** A call of the target that has not returned by then is given up, and the target counts as hung. */
+  /** A call of the target that has not returned by then (and more for many bytes) is given up, and the target counts as hung. */
   readonly storageStallMs: number;
 }
 
@@ -47,7 +47,7 @@ export const DEFAULT_LIMITS: VaultLimits = {
   packTargetBytes: 64 * 1024 * 1024,
   readAheadBytes: 16 * 1024 * 1024,
   grantTtlMs: 24 * 60 * 60_000,
-  storageStallMs: 30_000,
+  storageStallMs: 60_000,
 };
 
 /** Bytes that all streams share. Whole objects are reserved at once, so two half-received ones never wait for each other. */

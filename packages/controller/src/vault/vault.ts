@@ -291,7 +291,8 @@ class LocalVault implements Vault {
   state(): VaultState {
     const { space } = this.#room;
     const full = space !== undefined && space.freeBytes < space.reserveBytes;
-    return { trouble: this.#storage.trouble || (full ? 'the disk of the vault is full' : ''), space };
+    const { trouble } = this.#storage;
+    return { trouble: trouble || (full ? 'the disk of the vault is full' : ''), answers: trouble === '', space };
   }
 
   async stop(): Promise<void> {

@@ -37,12 +37,28 @@ describe('a target that is watched', () => {
     release();
   });
 
+  it('WS1 7 much to write may take longer', async () => {
+    const { disk, clock, storage } = setUp();
+    const file = await storage.create('x.pack');
+    const release = disk.hang();
+    let code = '';
+    const large = Array.from({ length: 32 }, () => Buffer.alloc(1024 * 1024));
+    const writing = codeOf(file.append(large, 0)).then((ended) => (code = ended));
+    clock.advance(1999);
+    await settled();
+    expect(code).to.equal('');
+    clock.advance(1);
+    await writing;
+    expect(code).to.equal('STORAGE_FAILED');
+    release();
+  });
+
   it('WS2 7 while one is overdue none is begun, and when it is back all go on', async () => {
     const { disk, clock, storage, events } = setUp();
     const file = await storage.create('x.pack');
     const release = disk.hang();
     const writing = codeOf(file.append([Buffer.from('one')], 0));
-    clock.advance(1000);
+    clock.advance(1001);
     expect(await writing).to.equal('STORAGE_FAILED');
     disk.hung = Promise.resolve();
     expect(await codeOf(storage.remove('x.pack')), 'refused although the disk would do it now').to.equal(

@@ -8,7 +8,7 @@
 // (open-pack.ts), and recovery copies it instead of touching it (pack-recovery.ts); and no call follows before it is back.
 //
 // Invariants (watched-storage.test.ts, hung-disk.db.test.ts):
-//   WS1 no call waits longer than `stallMs`, on the given clock;
+//   WS1 no call waits longer than `stallMs`, and that again for every SLOW_BYTES that it moves, on the given clock;
 //   WS2 while a call is overdue none is begun; after the last one has come back all are;
 //   WS3 a file that was made too late is closed, and one with a call on its way is closed after that.
 
@@ -48,7 +48,8 @@ export class WatchedStorage implements VaultStorage {
   }
 
   read(name: string, offset: number, length: number): Promise<Buffer> {
-    return this.#watch.call(`read ${name}`, () => this.#inner.read(name, offset, length));
+    const work = (): Promise<Buffer> => this.#inner.read(name, offset, length);
+    return this.#watch.call(`read ${name}`, work, undefined, boundsFor(length));
   }
 
   size(name: string): Promise<number | undefined> {
@@ -78,12 +79,19 @@ export class WatchedStorage implements VaultStorage {
 }
 
 const LIST_TIMES = 20;
+/** A slow disk that is busy with something else moves this much within a bound. */
+const SLOW_BYTES = 32 * 1024 * 1024;
+
+function boundsFor(bytes: number): number {
+  return 1 + Math.floor(bytes / SLOW_BYTES);
+}
 
 class WatchedFile implements AppendFile {
   readonly #name: string;
   readonly #file: AppendFile;
   readonly #watch: CallWatch;
   readonly #underWay = new Set<Promise<unknown>>();
+  #unsyncedBytes = 0;
 
   constructor(name: string, file: AppendFile, watch: CallWatch) {
     this.#name = name;
@@ -92,11 +100,15 @@ class WatchedFile implements AppendFile {
   }
 
   append(parts: readonly Uint8Array[], position: number): Promise<void> {
+    this.#unsyncedBytes += parts.reduce((sum, part) => sum + part.length, 0);
     return this.#call('write', () => this.#file.append(parts, position));
   }
 
   sync(): Promise<void> {
-    return this.#call('sync', () => this.#file.sync());
+    return this.#call('sync', async () => {
+      await this.#file.sync();
+      this.#unsyncedBytes = 0;
+    });
   }
 
   truncate(length: number): Promise<void> {
@@ -111,7 +123,7 @@ class WatchedFile implements AppendFile {
   }
 
   #call(what: string, work: () => Promise<void>): Promise<void> {
-    return this.#watch.call(`${what} ${this.#name}`, () => {
+    const followed = (): Promise<void> => {
       const promise = work();
       const settled = promise.then(
         () => undefined,
@@ -120,7 +132,8 @@ class WatchedFile implements AppendFile {
       this.#underWay.add(settled);
       void settled.then(() => this.#underWay.delete(settled));
       return promise;
-    });
+    };
+    return this.#watch.call(`${what} ${this.#name}`, followed, undefined, boundsFor(this.#unsyncedBytes));
   }
 }
 

@@ -120,7 +120,7 @@ export async function serve(parts: ServeDeps): Promise<Serving> {
     if (event.kind === 'revoked') endRevoked(rpc, event.fingerprints, log);
   });
   port = await rpc.listen(server, settings.listen);
-  const showHealth = (): void => health.setStatus(parts.vault.state().trouble === '' ? 'healthy' : 'unhealthy');
+  const showHealth = (): void => health.setStatus(parts.vault.state().answers ? 'healthy' : 'unhealthy');
   showHealth();
   const watching = setInterval(showHealth, HEALTH_MS);
   watching.unref();

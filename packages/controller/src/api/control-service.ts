@@ -15,10 +15,13 @@ import {
   type ControllerMessage,
   type ControlServiceImplementation,
   type DeepPartial,
+  type SourceReport as WireReport,
 } from '@holdfast/shared/rpc/gen/holdfast/v1/control';
+import { LogStatus } from '@holdfast/shared/rpc/gen/holdfast/v1/log';
+import { statusFromWire, statusToWire } from '@holdfast/shared/rpc/log-wire';
 import { SourceSpec } from '@holdfast/shared/rpc/gen/holdfast/v1/source';
 
-import type { ControlConnection, ControlHub, Hello, ToAgent } from '../fleet/control-hub.ts';
+import type { ControlConnection, ControlHub, Hello, SourceReport, ToAgent } from '../fleet/control-hub.ts';
 import type { Result } from '../fleet/jobs.ts';
 import { requireHost, type CallerContext, type HostCaller } from './caller.ts';
 import { hostOf } from './enrolment-service.ts';
@@ -125,7 +128,7 @@ async function listen(
         );
         break;
       case 'source':
-        await connection.sourceReport(kind.value.sourceId, kind.value.watching, kind.value.note);
+        await connection.sourceReport(sourceReportOf(kind.value));
         break;
       case 'hello':
         throw new HoldfastError('PROTOCOL_VIOLATION', 'Hello came twice');
@@ -134,6 +137,12 @@ async function listen(
         break;
     }
   }
+}
+
+/** Throws PROTOCOL_VIOLATION for a status that no correct agent sends. */
+function sourceReportOf({ sourceId, watching, note, log }: WireReport): SourceReport {
+  const logStatus = log === undefined ? undefined : LogStatus.encode(statusToWire(statusFromWire(log))).finish();
+  return { sourceId, watching, note, logStatus };
 }
 
 function followFinish(running: Set<Promise<void>>, work: Promise<void>, failed: (error: unknown) => void): void {

@@ -2,8 +2,13 @@
 
 import { collectDefaultMetrics, Gauge, Registry } from 'prom-client';
 
+import type { LogStatus } from '@holdfast/shared/format/log-point';
+
 import type { Catalog } from '../catalog/catalog.ts';
+import { everySource } from '../fleet/sources.ts';
 import type { VaultState } from '../vault/contract.ts';
+import { fullName } from './operator-wire.ts';
+import { knowSources, logStatusOf } from './source-facts.ts';
 
 export interface MetricsDeps {
   readonly catalog: Catalog;
@@ -58,6 +63,22 @@ export function makeMetrics(deps: MetricsDeps): Registry {
       'source',
     ),
   );
+  gauge('rpo_seconds', 'What of each source would be lost if its host died now', ['source'], async (metric) => {
+    for (const { source, state } of await knowSources(deps.catalog.pool, await everySource(deps.catalog.pool)))
+      if (state.rpoMs !== undefined) metric.set({ source: fullName(source) }, state.rpoMs / 1000);
+  });
+  gauge(
+    'log_lag_bytes',
+    'Of each log: written by its server and not in the vault, as last said',
+    ['source'],
+    (metric) => logStatuses(deps, (source, { lagBytes }) => metric.set({ source }, lagBytes)),
+  );
+  gauge('log_lag_seconds', 'Of each log: age of what is not in the vault, as last said', ['source'], (metric) =>
+    logStatuses(deps, (source, { lagMs }) => metric.set({ source }, lagMs / 1000)),
+  );
+  gauge('log_slot_bytes', 'Kept for each log on its server', ['source'], (metric) =>
+    logStatuses(deps, (source, { slot }) => slot !== undefined && metric.set({ source }, slot.retainedBytes)),
+  );
   gauge('vault_serving', '1 while the vault takes uploads, 0 while its disk is full or does not answer', [], (metric) =>
     metric.set(deps.vaultState().trouble === '' ? 1 : 0),
   );
@@ -70,6 +91,13 @@ export function makeMetrics(deps: MetricsDeps): Registry {
     if (space !== undefined) metric.set(space.reserveBytes);
   });
   return registry;
+}
+
+async function logStatuses(deps: MetricsDeps, tell: (source: string, status: LogStatus) => void): Promise<void> {
+  for (const source of await everySource(deps.catalog.pool)) {
+    const status = logStatusOf(source);
+    if (status !== undefined) tell(fullName(source), status);
+  }
 }
 
 async function counts(deps: MetricsDeps, metric: Gauge, sql: string, label: string): Promise<void> {

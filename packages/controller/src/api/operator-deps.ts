@@ -1,5 +1,7 @@
 // What the operator's calls are made of.
 
+import type { ByteString } from '@holdfast/shared/base/byte-string';
+
 import type { Browser } from '../browse/browser.ts';
 import type { Domain } from '../fleet/domains.ts';
 import type { EnrolmentDeps } from '../fleet/enrolment.ts';
@@ -8,10 +10,17 @@ import type { LoginLimiter } from '../fleet/login-limiter.ts';
 import type { Vault } from '../vault/contract.ts';
 
 export interface OperatorDeps extends EnrolmentDeps {
-  readonly vault: Pick<Vault, 'grant' | 'verify' | 'readObject' | 'state'>;
+  readonly vault: Pick<Vault, 'grant' | 'grantLog' | 'verify' | 'readObject' | 'state'>;
   readonly news: JobNewsDesk;
   readonly limiter: LoginLimiter;
   readonly browser: (domain: Domain) => Promise<Browser>;
+  /** One file's content, in order; see browse/file-content.ts. */
+  readonly fileContent: (
+    domain: Domain,
+    snapshotId: Uint8Array,
+    path: ByteString,
+    maxBytes: number,
+  ) => AsyncGenerator<Buffer>;
   readonly version: string;
   /** What a domain may store; 0: no bound. */
   readonly quotaBytes: (domainName: string) => number;

@@ -6,7 +6,12 @@
 // Tested in fleet/control-hub.db.test.ts and permissions.db.test.ts.
 
 import { HoldfastError } from '@holdfast/shared/base/errors';
-import { Job as WireJob, JobOutcome, JobProgress } from '@holdfast/shared/rpc/gen/holdfast/v1/control';
+import {
+  Job as WireJob,
+  JobOutcome,
+  JobProgress,
+  type EngineRestore,
+} from '@holdfast/shared/rpc/gen/holdfast/v1/control';
 import type {
   DeepPartial,
   OperatorServiceImplementation,
@@ -18,9 +23,10 @@ import { SourceSpec } from '@holdfast/shared/rpc/gen/holdfast/v1/source';
 
 import { chooseSnapshot, type Snapshot } from '../browse/snapshots.ts';
 import type { Domain } from '../fleet/domains.ts';
-import { findHost } from '../fleet/hosts.ts';
+import { findHost, type Host } from '../fleet/hosts.ts';
 import { askCancel, findJob, listJobs, queueJob, type Job, type NewJob } from '../fleet/jobs.ts';
 import { findSource, sourcesById, type Source } from '../fleet/sources.ts';
+import { engineOf, planEngineRestore, type EngineRequest } from './engine-restore.ts';
 import { audit } from './operator-accounts.ts';
 import type { OperatorDeps } from './operator-deps.ts';
 import { requireReachable } from './operator-fleet.ts';
@@ -93,7 +99,7 @@ export function jobCalls(deps: OperatorDeps): Calls {
 
 /** Only a source that a rebuild brought back may lack them. */
 function requirePaths({ type }: SourceSpec, source: Source): void {
-  if (type === undefined || type.value.paths.length > 0) return;
+  if (type?.$case !== 'files' || type.value.paths.length > 0) return;
   throw new HoldfastError('FAILED_PRECONDITION', `${fullName(source)} has lost its paths with the catalog`, {
     hint: 'Remove the source and add it again with its paths. Its snapshots stay.',
   });
@@ -107,9 +113,7 @@ async function startRestore(
   const domain = context.scope().domain(request.domain);
   checkPath(request.target, 'target');
   checkPaths(request.paths);
-  const { source, snapshot } = await choose(deps, domain, request);
-  const host = await findHost(deps.catalog.pool, domain.id, request.toHost === '' ? source.hostName : request.toHost);
-  requireReachable(host);
+  const { source, host, snapshot, engine } = await chooseFor(deps, domain, request, request.toHost);
   const grant = await deps.vault.grant({ hostId: host.id, domainId: domain.id }, snapshot.id, GRANT_TTL_MS);
   const restore = {
     grant,
@@ -121,6 +125,7 @@ async function startRestore(
     setuid: request.setuid,
     deleteExtra: request.deleteExtra,
     limitBytesPerSecond: request.limitBytesPerSecond,
+    ...(engine === undefined ? {} : { engine }),
   };
   const jobId = await start(deps, context, source, {
     hostId: host.id,
@@ -141,18 +146,28 @@ async function startVerify(
   checkPaths(request.paths);
   if (request.all && request.paths.length > 0)
     throw new HoldfastError('INVALID_ARGUMENT', 'name paths of one snapshot, or check all snapshots');
-  const { source, snapshot } = await choose(deps, domain, request);
-  const host = await findHost(deps.catalog.pool, domain.id, request.onHost === '' ? source.hostName : request.onHost);
-  requireReachable(host);
+  const asRestore = { ...request, start: request.restoreTest, port: 0, options: [] };
+  const { source, host, snapshot, engine } = await chooseFor(
+    deps,
+    domain,
+    asRestore,
+    request.onHost,
+    request.restoreTest,
+  );
+  if (request.restoreTest && engine === undefined) {
+    throw new HoldfastError('INVALID_ARGUMENT', `${fullName(source)} is a file tree: there is nothing to start`, {
+      hint: 'Leave out --restore-test: verify reads and checks every file.',
+    });
+  }
   const grant = await deps.vault.grant({ hostId: host.id, domainId: domain.id }, snapshot.id, GRANT_TTL_MS);
-  const { paths } = request;
+  const verify = { grant, paths: request.paths, ...(engine === undefined ? {} : { restoreTest: engine }) };
   const jobId = await start(deps, context, source, {
     hostId: host.id,
     kind: 'verify',
     // Without one snapshot, the controller reads the packs of all (verify-outcome.ts); the agent opens the newest.
     ...(request.all ? {} : { snapshotId: snapshot.id }),
     request: (id) =>
-      WireJob.encode(WireJob.fromPartial({ jobId: id, kind: { $case: 'verify', value: { grant, paths } } })).finish(),
+      WireJob.encode(WireJob.fromPartial({ jobId: id, kind: { $case: 'verify', value: verify } })).finish(),
   });
   return { jobId, snapshotId: snapshot.id };
 }
@@ -178,6 +193,41 @@ async function choose(
   const source = named ?? (await sourcesById(pool, [snapshot.sourceId])).get(snapshot.sourceId);
   if (source === undefined) throw new HoldfastError('NOT_FOUND', 'the snapshot’s source is not known any more');
   return { source, snapshot };
+}
+
+interface Chosen {
+  readonly source: Source;
+  readonly host: Host;
+  readonly snapshot: Snapshot;
+  /** Undefined for a file tree. */
+  readonly engine: DeepPartial<EngineRestore> | undefined;
+}
+
+/** What is restored, and by whom: of an engine's source the base that reaches the point, with what it needs of the log. */
+async function chooseFor(
+  deps: OperatorDeps,
+  domain: Domain,
+  request: EngineRequest & { readonly source: string; readonly snapshotId: Buffer },
+  hostName: string,
+  brings = true,
+): Promise<Chosen> {
+  const { pool } = deps.catalog;
+  const named =
+    request.source === ''
+      ? (await choose(deps, domain, request)).source
+      : await findSource(pool, domain.id, request.source, { removed: true });
+  const host = await findHost(pool, domain.id, hostName === '' ? named.hostName : hostName);
+  const engine = engineOf(named);
+  if (engine === undefined && (request.point?.kind !== undefined || request.options.length > 0)) {
+    throw new HoldfastError('INVALID_ARGUMENT', `${fullName(named)} is a file tree: it keeps no log`, {
+      hint: 'Choose one of its snapshots with --snapshot or --at.',
+    });
+  }
+  requireReachable(host);
+  if (engine === undefined || !brings) return { ...(await choose(deps, domain, request)), host, engine: undefined };
+  const to = { hostId: host.id, domainId: domain.id };
+  const planned = await planEngineRestore(deps, named, engine, request, to, GRANT_TTL_MS);
+  return { source: named, host, ...planned };
 }
 
 async function start(

@@ -7,6 +7,7 @@ import { domainCalls } from './operator-domains.ts';
 import type { OperatorDeps } from './operator-deps.ts';
 import { fleetCalls } from './operator-fleet.ts';
 import { jobCalls } from './operator-jobs.ts';
+import { lookCalls } from './operator-looks.ts';
 import { snapshotCalls } from './operator-snapshots.ts';
 import type { OperatorContext } from './permissions.ts';
 
@@ -16,6 +17,7 @@ export function makeOperatorService(deps: OperatorDeps): OperatorServiceImplemen
     ...domainCalls(deps),
     ...fleetCalls(deps),
     ...jobCalls(deps),
+    ...lookCalls(deps),
     ...snapshotCalls(deps),
   };
 }

@@ -22,11 +22,15 @@ import type { OperatorContext } from './permissions.ts';
 
 type Calls = Pick<
   OperatorServiceImplementation<OperatorContext>,
-  'listSnapshots' | 'getSnapshot' | 'listEntries' | 'diffSnapshots' | 'findEntries'
+  'listSnapshots' | 'getSnapshot' | 'listEntries' | 'diffSnapshots' | 'findEntries' | 'readFile'
 >;
 
 /** Entries of a batch: some hundred bytes each, so a batch is far below the limit of a message. */
 const BATCH_ENTRIES = 256;
+const FILE_DEFAULT_BYTES = 16 * 1024 * 1024;
+/** Whatever is asked for: beyond that a restore is the way. */
+const FILE_MAX_BYTES = 256 * 1024 * 1024;
+const PART_BYTES = 1024 * 1024;
 
 export function snapshotCalls(deps: OperatorDeps): Calls {
   const { pool } = deps.catalog;
@@ -69,6 +73,16 @@ export function snapshotCalls(deps: OperatorDeps): Calls {
         ({ path }) => within === '' || path === within || path.startsWith(`${within}/`),
       );
       for await (const batch of batched(wanted)) yield { entries: batch.map(differenceToWire) };
+    },
+    async *readFile(request, context) {
+      const domain = context.scope().domain(request.domain);
+      const snapshot = await choose(domain, request.snapshotId);
+      const asked = request.maxBytes === 0n ? FILE_DEFAULT_BYTES : Number(request.maxBytes);
+      const maxBytes = Math.min(asked, FILE_MAX_BYTES);
+      for await (const bytes of deps.fileContent(domain, snapshot.id, plainPath(request.path), maxBytes)) {
+        context.signal.throwIfAborted();
+        for (let at = 0; at < bytes.length; at += PART_BYTES) yield { data: bytes.subarray(at, at + PART_BYTES) };
+      }
     },
     async *findEntries(request, context) {
       const domain = context.scope().domain(request.domain);

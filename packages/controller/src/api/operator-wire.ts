@@ -12,11 +12,14 @@ import type {
   SourceInfo,
 } from '@holdfast/shared/rpc/gen/holdfast/v1/operator';
 import { SourceSpec } from '@holdfast/shared/rpc/gen/holdfast/v1/source';
+import { gapToWire, pointToWire, statusToWire } from '@holdfast/shared/rpc/log-wire';
 
 import type { Snapshot } from '../browse/snapshots.ts';
 import type { Host } from '../fleet/hosts.ts';
 import type { Job } from '../fleet/jobs.ts';
 import type { Source } from '../fleet/sources.ts';
+import type { KnownSource } from './source-facts.ts';
+import { typeOfSource } from './source-identity.ts';
 
 export function hostToWire(host: Host): DeepPartial<HostInfo> {
   return {
@@ -64,21 +67,35 @@ export function snapshotToWire(snapshot: Snapshot, source: string): DeepPartial<
     partial: snapshot.partial,
     warnings: BigInt(snapshot.warningsTotal),
     damaged: snapshot.damaged,
+    ...(snapshot.point === undefined ? {} : { point: pointToWire(snapshot.point) }),
   };
 }
 
 export function sourceToWire(
-  source: Source,
-  newest: { latest: Snapshot; count: number } | undefined,
+  { source, newest, facts, state }: KnownSource,
   lastJob: Job | undefined,
 ): DeepPartial<SourceInfo> {
   const spec = SourceSpec.decode(source.spec);
+  const { recoverable, rpoMs } = state;
   return {
+    state: state.state,
+    logReportedAtMs: msOf(source.logReportedAt),
+    ...(facts.status === undefined ? {} : { log: statusToWire(facts.status) }),
+    ...(rpoMs === undefined ? {} : { rpoMs: BigInt(Math.round(rpoMs)) }),
+    ...(recoverable === undefined
+      ? {}
+      : {
+          recoverable: {
+            fromMs: BigInt(recoverable.fromMs),
+            toMs: BigInt(recoverable.toMs),
+            gaps: recoverable.gaps.map(gapToWire),
+          },
+        }),
     id: source.id,
     host: source.hostName,
     name: source.name,
     spec,
-    type: spec.type?.$case ?? '',
+    type: typeOfSource(spec),
     ...(newest === undefined ? {} : { latest: snapshotToWire(newest.latest, fullName(source)) }),
     snapshots: BigInt(newest?.count ?? 0),
     watching: source.watching,

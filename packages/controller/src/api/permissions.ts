@@ -33,6 +33,9 @@ export const LEAST_ROLE: Readonly<Record<OperatorCall, Role | 'anyone'>> = {
   getSource: 'viewer',
   setSource: 'operator',
   removeSource: 'approver',
+  // An agent acts on it: it connects where the specification says.
+  checkSource: 'operator',
+  discoverSources: 'operator',
   startBackup: 'operator',
   startRestore: 'operator',
   startVerify: 'operator',
@@ -45,6 +48,7 @@ export const LEAST_ROLE: Readonly<Record<OperatorCall, Role | 'anyone'>> = {
   listEntries: 'operator',
   diffSnapshots: 'operator',
   findEntries: 'operator',
+  readFile: 'operator',
   addOperator: 'admin',
   listOperators: 'admin',
   setRole: 'admin',

@@ -18,6 +18,7 @@ import { HealthDefinition, HealthServiceImpl, HealthState } from 'nice-grpc-serv
 
 import { openBrowser } from '../browse/browser.ts';
 import { damagedFilesOf } from '../browse/damaged-files.ts';
+import { readFile } from '../browse/file-content.ts';
 import type { Catalog } from '../catalog/catalog.ts';
 import type { CertificateAuthority } from '../fleet/certificate-authority.ts';
 import type { ControlHub } from '../fleet/control-hub.ts';
@@ -109,6 +110,7 @@ export async function serve(parts: ServeDeps): Promise<Serving> {
       vault: parts.vault,
       news: parts.news,
       browser: (domain) => openBrowser(manifests, domain),
+      fileContent: (domain, snapshotId, path, maxBytes) => readFile(manifests, domain, snapshotId, path, maxBytes),
       version: parts.version,
       quotaBytes: (domainName) => quotaOf(settings, domainName),
     }),

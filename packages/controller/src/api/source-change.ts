@@ -65,7 +65,7 @@ function hook(key: keyof Hooks): Change {
 function typeField(spec: SourceSpec, values: SourceSpec, field: string): [string, string] {
   const type = spec.type;
   const given = values.type;
-  if (type === undefined || given === undefined || type.$case !== given.$case) {
+  if (type === undefined || given === undefined || type.$case !== given.$case || field === 'type') {
     throw invalid(`${field} can't be changed: a source keeps its type`);
   }
   const key = field.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());

@@ -20,7 +20,12 @@ export async function describeSource(pool: pg.Pool, sourceId: string): Promise<S
   if (row === undefined) return undefined;
   const { spec, ...identity } = row;
   const sourceSpec = spec.length <= MAX_SOURCE_SPEC_BYTES ? spec : Buffer.alloc(0);
-  return { ...identity, sourceSpec, sourceType: SourceSpec.decode(spec).type?.$case ?? 'files' };
+  return { ...identity, sourceSpec, sourceType: typeOfSource(SourceSpec.decode(spec)) };
+}
+
+/** files, postgres, mariadb, … */
+export function typeOfSource({ type }: SourceSpec): string {
+  return type?.$case === 'engine' ? type.value.type : (type?.$case ?? 'files');
 }
 
 /** The specification of a source that has lost its settings: it can be listed and restored, and its agent refuses to back it up. */

@@ -79,6 +79,8 @@ async function startFixture(connectionLimits: Partial<ConnectionLimits> = {}): P
       yield { kind: { $case: 'stored', value: { count: 1n } } };
     },
     read: () => Promise.reject(new Error('not here')) as never,
+    storeLog: () => Promise.reject(new Error('not here')) as never,
+    readLog: () => Promise.reject(new Error('not here')) as never,
     grantOwn: () => Promise.resolve({}),
   });
   const port = await rpc.listen(rpc.server, '127.0.0.1:0');

@@ -6,7 +6,10 @@
 // Tested in choose-snapshot.db.test.ts.
 
 import { HoldfastError } from '@holdfast/shared/base/errors';
+import type { DatabasePoint } from '@holdfast/shared/format/log-point';
 import type pg from 'pg';
+
+import { pointOf, type PointRow } from '../vault/log-bases.ts';
 
 type Queryable = pg.ClientBase | pg.Pool;
 
@@ -29,31 +32,60 @@ export interface Snapshot {
   readonly partial: boolean;
   readonly warningsTotal: number;
   readonly damaged: boolean;
+  /** Where a database's base stands in its log. */
+  readonly point: DatabasePoint | undefined;
+}
+
+type SnapshotRow = Omit<Snapshot, 'point'> & PointRow;
+
+/** A row with its point put together. */
+function snapshotOf(row: SnapshotRow): Snapshot {
+  return {
+    id: row.id,
+    domainId: row.domainId,
+    hostId: row.hostId,
+    sourceId: row.sourceId,
+    sequence: row.sequence,
+    committedAt: row.committedAt,
+    startedAtMs: row.startedAtMs,
+    entries: row.entries,
+    files: row.files,
+    bytesTotal: row.bytesTotal,
+    bytesRead: row.bytesRead,
+    bytesNew: row.bytesNew,
+    bytesStored: row.bytesStored,
+    durationMs: row.durationMs,
+    partial: row.partial,
+    warningsTotal: row.warningsTotal,
+    damaged: row.damaged,
+    point: pointOf(row),
+  };
 }
 
 const COLUMNS = `id, domain_id as "domainId", host_id as "hostId", source_id as "sourceId", sequence,
   committed_at as "committedAt", started_at_ms as "startedAtMs", entries, files, bytes_total as "bytesTotal",
   bytes_read as "bytesRead", bytes_new as "bytesNew", bytes_stored as "bytesStored", duration_ms as "durationMs",
-  partial, warnings_total as "warningsTotal", damaged_at is not null as damaged`;
+  partial, warnings_total as "warningsTotal", damaged_at is not null as damaged, system_identifier, timeline, start_order,
+  start_text, end_order, end_text, start_at_ms, end_at_ms, server_version, suspect, has_log, gtid`;
 
 const PREFIX_MIN_BYTES = 4;
 
 /** Newest first. @param limit 0: all */
 export async function listSnapshots(client: Queryable, sourceId: string, limit: number): Promise<Snapshot[]> {
-  const { rows } = await client.query<Snapshot>(
+  const { rows } = await client.query<SnapshotRow>(
     `select ${COLUMNS} from snapshot where source_id = $1 order by sequence desc limit $2`,
     [sourceId, limit === 0 ? null : limit],
   );
-  return rows;
+  return rows.map(snapshotOf);
 }
 
 /** Those of these ids that there are. */
 export async function snapshotsById(client: Queryable, domainId: string, ids: readonly Buffer[]): Promise<Snapshot[]> {
-  const { rows } = await client.query<Snapshot>(
+  const { rows } = await client.query<SnapshotRow>(
     `select ${COLUMNS} from snapshot where domain_id = $1 and id = any($2::bytea[])`,
     [domainId, ids],
   );
-  return rows;
+  return rows.map(snapshotOf);
 }
 
 /** The newest snapshot of each source, and how many there are. */
@@ -61,12 +93,12 @@ export async function latestSnapshots(
   client: Queryable,
   sourceIds: readonly string[],
 ): Promise<Map<string, { latest: Snapshot; count: number }>> {
-  const { rows } = await client.query<Snapshot & { count: number }>(
+  const { rows } = await client.query<SnapshotRow & { count: number }>(
     `select distinct on (source_id) ${COLUMNS}, count(*) over (partition by source_id) as count
      from snapshot where source_id = any($1) order by source_id, sequence desc`,
     [sourceIds],
   );
-  return new Map(rows.map((row) => [row.sourceId, { latest: row, count: row.count }]));
+  return new Map(rows.map((row) => [row.sourceId, { latest: snapshotOf(row), count: row.count }]));
 }
 
 export interface SnapshotChoice {
@@ -85,12 +117,12 @@ export async function chooseSnapshot(client: Queryable, choice: SnapshotChoice):
   if (choice.sourceId === undefined) {
     throw new HoldfastError('INVALID_ARGUMENT', 'name a source or a snapshot');
   }
-  const { rows } = await client.query<Snapshot>(
+  const { rows } = await client.query<SnapshotRow>(
     `select ${COLUMNS} from snapshot where domain_id = $1 and source_id = $2
        and ($3::bigint = 0 or committed_at <= to_timestamp($3::bigint / 1000.0)) order by sequence desc limit 1`,
     [choice.domainId, choice.sourceId, choice.atMs],
   );
-  if (rows[0] !== undefined) return rows[0];
+  if (rows[0] !== undefined) return snapshotOf(rows[0]);
   throw new HoldfastError(
     'NOT_FOUND',
     choice.atMs === 0
@@ -110,7 +142,7 @@ async function snapshotByPrefix(client: Queryable, choice: SnapshotChoice): Prom
       `a snapshot's id has 32 bytes; ${PREFIX_MIN_BYTES} of them are needed at least`,
     );
   }
-  const { rows } = await client.query<Snapshot>(
+  const { rows } = await client.query<SnapshotRow>(
     `select ${COLUMNS} from snapshot where domain_id = $1 and ($2::text is null or source_id = $2)
        and substring(id from 1 for $4) = $3 limit 2`,
     [choice.domainId, choice.sourceId ?? null, prefix, prefix.length],
@@ -122,7 +154,7 @@ async function snapshotByPrefix(client: Queryable, choice: SnapshotChoice): Prom
       hint: 'See: holdfast snapshot ls',
     });
   }
-  return rows[0];
+  return snapshotOf(rows[0]);
 }
 
 function isoTime(ms: number): string {

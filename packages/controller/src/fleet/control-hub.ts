@@ -66,13 +66,21 @@ export interface ConnectedHost {
   readonly certificateNotAfter: Date;
 }
 
+export interface SourceReport {
+  readonly sourceId: string;
+  readonly watching: string;
+  readonly note: string;
+  /** LogStatus of the wire; undefined for a source that keeps no log. */
+  readonly logStatus: Uint8Array | undefined;
+}
+
 /** One open control stream. */
 export interface ControlConnection {
   readonly outgoing: AsyncIterable<ToAgent>;
   heartbeat(): Promise<void>;
   progress(jobId: string, progress: Uint8Array): Promise<void>;
   finished(jobId: string, result: Result): Promise<void>;
-  sourceReport(sourceId: string, watching: string, note: string): Promise<void>;
+  sourceReport(report: SourceReport): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -259,7 +267,7 @@ function openConnection(
       }
       connection.outbox.put({ kind: 'received', jobId });
     },
-    sourceReport: (sourceId, watching, note) => reportWatching(pool, { hostId, sourceId, watching, note }),
+    sourceReport: (report) => reportWatching(pool, { hostId, ...report }),
     async close() {
       connection.outbox.end();
       await connection.dispatching;

@@ -17,7 +17,7 @@ import pg from 'pg';
 
 type Queryable = pg.ClientBase | pg.Pool;
 
-export type JobKind = 'backup' | 'restore' | 'verify';
+export type JobKind = 'backup' | 'restore' | 'verify' | 'check' | 'discover';
 export type JobState = 'queued' | 'running' | 'done' | 'warnings' | 'failed' | 'cancelled';
 
 export interface Job {
@@ -25,8 +25,9 @@ export interface Job {
   readonly domainId: string;
   readonly hostId: string;
   readonly hostName: string;
+  /** '' for a job about no source of the catalog's: a discovery, or the check of one that is still to be added */
   readonly sourceId: string;
-  /** host/source of what it is about */
+  /** host/source of what it is about, or '' */
   readonly sourceName: string;
   readonly kind: JobKind;
   readonly state: JobState;
@@ -44,7 +45,8 @@ export interface Job {
 export interface NewJob {
   readonly domainId: string;
   readonly hostId: string;
-  readonly sourceId: string;
+  /** Absent: it is about no source of the catalog's. */
+  readonly sourceId?: string;
   readonly kind: JobKind;
   readonly snapshotId?: Uint8Array;
   readonly requestedBy: string;
@@ -58,11 +60,11 @@ export const RUNNING_MAX = 4;
 export const LEASE_MS = 600_000;
 
 const SELECT_JOB = `
-  select j.id, j.domain_id as "domainId", j.host_id as "hostId", w.name as "hostName", j.source_id as "sourceId",
-    h.name || '/' || s.name as "sourceName", j.kind, j.state, j.request, j.snapshot_id as "snapshotId",
+  select j.id, j.domain_id as "domainId", j.host_id as "hostId", w.name as "hostName", coalesce(j.source_id, '') as "sourceId",
+    coalesce(h.name || '/' || s.name, '') as "sourceName", j.kind, j.state, j.request, j.snapshot_id as "snapshotId",
     j.created_at as "createdAt", j.finished_at as "finishedAt", j.cancel_asked as "cancelAsked", j.outcome,
     j.error_message as "errorMessage"
-  from job j join host w on w.id = j.host_id join source s on s.id = j.source_id join host h on h.id = s.host_id`;
+  from job j join host w on w.id = j.host_id left join source s on s.id = j.source_id left join host h on h.id = s.host_id`;
 
 /** Queues a job. Throws BUSY (JB1), LIMIT_EXCEEDED (JB2). */
 export async function queueJob(client: pg.ClientBase, job: NewJob): Promise<string> {
@@ -83,7 +85,7 @@ export async function queueJob(client: pg.ClientBase, job: NewJob): Promise<stri
         id,
         job.domainId,
         job.hostId,
-        job.sourceId,
+        job.sourceId ?? null,
         job.kind,
         Buffer.from(job.request(id)),
         job.snapshotId === undefined ? null : Buffer.from(job.snapshotId),
@@ -138,7 +140,7 @@ export async function listJobs(
 
 export async function lastJobs(client: Queryable, sourceIds: readonly string[]): Promise<Map<string, Job>> {
   const { rows } = await client.query<Job>(
-    `${SELECT_JOB} where j.id in (select distinct on (source_id) id from job where source_id = any($1)
+    `${SELECT_JOB} where j.id in (select distinct on (source_id) id from job where source_id = any($1) and kind not in ('check', 'discover')
        order by source_id, created_at desc)`,
     [sourceIds],
   );

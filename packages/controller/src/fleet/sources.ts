@@ -24,11 +24,16 @@ export interface Source {
   readonly watching: string;
   readonly watchingNote: string;
   readonly removedAt: Date | null;
+  /** LogStatus of the wire, as the agent last said it. */
+  readonly logStatus: Buffer | null;
+  /** Catalog's clock. */
+  readonly logReportedAt: Date | null;
 }
 
 const SELECT_SOURCE = `
   select s.id, s.host_id as "hostId", h.name as "hostName", h.domain_id as "domainId", s.name, s.spec, s.watching,
-    s.watching_note as "watchingNote", s.removed_at as "removedAt"
+    s.watching_note as "watchingNote", s.removed_at as "removedAt", s.log_status as "logStatus",
+    s.log_reported_at as "logReportedAt"
   from source s join host h on h.id = s.host_id`;
 
 export async function listSources(client: Queryable, domainId: string, hostName = ''): Promise<Source[]> {
@@ -37,6 +42,11 @@ export async function listSources(client: Queryable, domainId: string, hostName 
     [domainId, hostName],
   );
   return rows;
+}
+
+/** Of every domain. */
+export async function everySource(client: Queryable): Promise<Source[]> {
+  return (await client.query<Source>(`${SELECT_SOURCE} where s.removed_at is null order by h.name, s.name`)).rows;
 }
 
 export async function sourcesOfHost(client: Queryable, hostId: string): Promise<Source[]> {
@@ -152,12 +162,18 @@ export async function removeSource(client: pg.ClientBase, id: string): Promise<v
 /** What an agent says about one of its own sources; another host's is not touched. */
 export async function reportWatching(
   client: Queryable,
-  report: { hostId: string; sourceId: string; watching: string; note: string },
+  report: { hostId: string; sourceId: string; watching: string; note: string; logStatus: Uint8Array | undefined },
 ): Promise<void> {
-  await client.query('update source set watching = $3, watching_note = $4 where id = $1 and host_id = $2', [
-    report.sourceId,
-    report.hostId,
-    report.watching.slice(0, 40),
-    report.note.slice(0, 1000),
-  ]);
+  await client.query(
+    `update source set watching = $3, watching_note = $4, log_status = $5,
+       log_reported_at = case when $5::bytea is null then null else now() end
+     where id = $1 and host_id = $2`,
+    [
+      report.sourceId,
+      report.hostId,
+      report.watching.slice(0, 40),
+      report.note.slice(0, 1000),
+      report.logStatus === undefined ? null : Buffer.from(report.logStatus),
+    ],
+  );
 }

@@ -1,0 +1,319 @@
+// Which base and how much log bring a database back to a point. Pure: what is stored comes in as values, a choice or a refusal
+// comes out.
+//
+// Hazard: a restore that ends somewhere else than it was told to, without a word: in a gap, before a base, on an abandoned timeline.
+// So a point is reached exactly or refused, with what can be reached instead. All times are the server's own clock; none is compared
+// with another machine's (I7).
+//
+// Invariants (recovery-point.property.test.ts):
+//   RP1 what is chosen is stored: every position from the base's start to the end of the log that is to be read, along one way;
+//   RP2 for a time, the way holds every commit up to it, and either one after it (where recovery stops) or `toEndOfLog` is set;
+//   RP3 what can be reached is never refused;
+//   RP4 a suspect base serves only when no other does, a damaged one only when it was asked for.
+//
+// Elsewhere on purpose: how streams and runs hang together (vault/log-reach.ts), and loading all this (log-summary.ts).
+
+import type { ErrorCode } from '@holdfast/shared/base/errors';
+import {
+  sameStream,
+  type LogGap,
+  type LogPosition,
+  type LogStream,
+  type RecoveryTarget,
+} from '@holdfast/shared/format/log-point';
+
+import type { StoredBase } from '../vault/log-bases.ts';
+import { lineage, orderOf, wayTo, type ForkOfStream, type StoredRun, type WayLeg } from '../vault/log-reach.ts';
+import { coversGtid } from './gtid.ts';
+import { reachableWindows, windowsInWords } from './recovery-windows.ts';
+
+/** A stored piece that tells something of the target. */
+export interface LogPiece {
+  readonly stream: LogStream;
+  readonly start: LogPosition;
+  readonly end: LogPosition;
+  /** Server's clock. */
+  readonly lastCommitAtMs: number | undefined;
+  readonly marks: readonly string[];
+}
+
+export interface LogSummary {
+  /** The last touched first; cut where a piece is damaged. */
+  readonly runs: readonly StoredRun[];
+  readonly forks: readonly ForkOfStream[];
+  /** Recorded ones, and damaged pieces. */
+  readonly gaps: readonly LogGap[];
+  /** Those that matter to the target, in order of each stream: with a commit after the time; with the name or the GTID. */
+  readonly pieces: readonly LogPiece[];
+  /** Named restore points that are stored, some of them: for a refusal. */
+  readonly names: readonly string[];
+}
+
+export interface ChosenPoint {
+  readonly kind: 'chosen';
+  readonly base: StoredBase;
+  /** Undefined: the base needs no log and none is read. */
+  readonly log: { readonly stream: LogStream; readonly end: LogPosition; readonly way: readonly WayLeg[] } | undefined;
+  /** Nothing lies behind the target: recovery ends with the log. */
+  readonly toEndOfLog: boolean;
+}
+
+export interface RefusedPoint {
+  readonly kind: 'refused';
+  readonly code: ErrorCode;
+  readonly message: string;
+  readonly hint: string;
+}
+
+/** @param asked the bases are those that were asked for by name: damaged ones count, too */
+export function choosePoint(
+  bases: readonly StoredBase[],
+  log: LogSummary,
+  target: RecoveryTarget,
+  asked = false,
+): ChosenPoint | RefusedPoint {
+  const candidates = inOrderOfTrust(bases, asked);
+  if (candidates.length === 0) return noBase(bases);
+  for (const reach of reaches(candidates, log, target)) {
+    const chosen = judge(reach, log, target);
+    if (chosen !== undefined) return chosen;
+  }
+  return refuse(candidates, log, target);
+}
+
+/** A base and a way from it. */
+interface Reach {
+  readonly base: StoredBase;
+  /** Undefined: the base keeps no log. */
+  readonly way: readonly WayLeg[] | undefined;
+  /** A newer stream has left this one there: what lies behind is another history. */
+  readonly leftAt: bigint | undefined;
+}
+
+function inOrderOfTrust(bases: readonly StoredBase[], asked: boolean): StoredBase[] {
+  const newestFirst = bases.toSorted((a, b) => b.sequence - a.sequence);
+  const whole = newestFirst.filter(({ damaged }) => asked || !damaged);
+  return [...whole.filter(({ point }) => !point.suspect), ...whole.filter(({ point }) => point.suspect)];
+}
+
+/** Newest history first, and of one history the most trusted base first. */
+function* reaches(candidates: readonly StoredBase[], log: LogSummary, target: RecoveryTarget): Generator<Reach> {
+  if (target.kind === 'base') {
+    for (const base of candidates) {
+      const way = base.point.hasLog ? wayTo(base.point, base.point.stream, log.runs, log.forks) : undefined;
+      if (way !== undefined || !base.point.hasLog) yield { base, way, leftAt: undefined };
+    }
+    return;
+  }
+  const streams = streamsOf(log.runs);
+  for (const [index, stream] of streams.entries()) {
+    const leftAt = whereLeft(stream, streams.slice(0, index), log.forks);
+    for (const base of candidates) {
+      const way = base.point.hasLog ? wayTo(base.point, stream, log.runs, log.forks) : undefined;
+      if (way !== undefined) yield { base, way, leftAt };
+    }
+  }
+  for (const base of candidates) if (!base.point.hasLog) yield { base, way: undefined, leftAt: undefined };
+}
+
+function streamsOf(runs: readonly StoredRun[]): LogStream[] {
+  const streams: LogStream[] = [];
+  for (const { stream } of runs) if (!streams.some((one) => sameStream(one, stream))) streams.push(stream);
+  return streams;
+}
+
+function whereLeft(stream: LogStream, newer: readonly LogStream[], forks: readonly ForkOfStream[]): bigint | undefined {
+  for (const other of newer) {
+    const found = lineage(other, forks).find((one) => sameStream(one.stream, stream));
+    if (found?.leftAt !== undefined) return found.leftAt.order;
+  }
+  return undefined;
+}
+
+function judge(reach: Reach, log: LogSummary, target: RecoveryTarget): ChosenPoint | undefined {
+  const { base, way, leftAt } = reach;
+  const end = way?.at(-1);
+  if (way === undefined || end === undefined) return judgeWithoutLog(base, log, target);
+  const chosen = (toEndOfLog: boolean): ChosenPoint => ({
+    kind: 'chosen',
+    base,
+    log: { stream: end.stream, end: end.to, way },
+    toEndOfLog,
+  });
+  const isNewest = leftAt === undefined;
+  switch (target.kind) {
+    case 'base':
+      return chosen(false);
+    case 'latest':
+      // Only the end of the newest run of the newest history is the latest: anything else is a gap away from it.
+      return isNewest && isNewestRun(end.run, log.runs) ? chosen(true) : undefined;
+    case 'time':
+      return judgeTime(reach, way, log, target.atMs, chosen);
+    case 'position': {
+      const wanted = orderOf(target.text);
+      if (wanted === undefined || wanted < base.point.end.order || wanted > end.to.order) return undefined;
+      return isNewest || wanted <= leftAt ? chosen(wanted === end.to.order) : undefined;
+    }
+    case 'name':
+      return marked(reach, way, log, (mark) => mark === `name=${target.name}`) ? chosen(false) : undefined;
+    default: {
+      if (base.point.gtid !== '' && coversGtid(base.point.gtid, target.gtid, 'beyond')) return undefined;
+      const holds = (mark: string): boolean =>
+        mark.startsWith('gtid=') && coversGtid(mark.slice(5), target.gtid, 'reached');
+      return marked(reach, way, log, holds) ? chosen(false) : undefined;
+    }
+  }
+}
+
+/** A source that keeps no log at all has its bases as points: a time means the last of them before it, as for files. */
+function judgeWithoutLog(base: StoredBase, log: LogSummary, target: RecoveryTarget): ChosenPoint | undefined {
+  const { endAtMs } = base.point;
+  const serves =
+    target.kind === 'base' ||
+    (log.runs.length === 0 && (target.kind === 'latest' || (target.kind === 'time' && endAtMs <= target.atMs)));
+  return serves ? { kind: 'chosen', base, log: undefined, toEndOfLog: false } : undefined;
+}
+
+function judgeTime(
+  { base, leftAt }: Reach,
+  way: readonly WayLeg[],
+  log: LogSummary,
+  atMs: number,
+  chosen: (toEndOfLog: boolean) => ChosenPoint,
+): ChosenPoint | undefined {
+  if (base.point.endAtMs > atMs) return undefined;
+  const behind = log.pieces.filter(
+    (piece) => (piece.lastCommitAtMs ?? -Infinity) > atMs && piece.end.order > base.point.end.order,
+  );
+  const isCertain = (piece: LogPiece): boolean =>
+    placeOn(way, piece) === 'on' && (leftAt === undefined || piece.end.order <= leftAt);
+  if (behind.some(isCertain)) return chosen(false);
+  if (leftAt !== undefined || atMs > way.at(-1)!.run.completeToMs) return undefined;
+  // All is there up to the time, and perhaps more. Told to stop, recovery complains at worst that it found nothing to stop at; told
+  // to go to the end, it would go too far.
+  return chosen(!behind.some((piece) => placeOn(way, piece) === 'across'));
+}
+
+/**
+ * Whether a piece lies on the way. One across the point where its stream is left holds commits of both histories, unless the next
+ * stream has that part itself, as a promoted PostgreSQL server has.
+ */
+function placeOn(way: readonly WayLeg[], piece: LogPiece): 'on' | 'across' | 'off' {
+  for (const [index, leg] of way.entries()) {
+    if (!sameStream(leg.stream, piece.stream)) continue;
+    const next = way[index + 1];
+    // What a stream holds before it was entered is a copy of what its parent has.
+    const entered = index === 0 ? leg.from.order : leg.run.start.order;
+    const left = next !== undefined && next.run.start.order < leg.to.order ? next.run.start.order : leg.to.order;
+    if (piece.end.order <= entered || piece.start.order >= leg.to.order) return 'off';
+    if (piece.end.order <= leg.to.order) return 'on';
+    return piece.start.order < left ? 'across' : 'off';
+  }
+  return 'off';
+}
+
+function marked(
+  { base, leftAt }: Reach,
+  way: readonly WayLeg[],
+  { pieces }: LogSummary,
+  holds: (mark: string) => boolean,
+): boolean {
+  return pieces.some(
+    (piece) =>
+      piece.marks.some(holds) &&
+      placeOn(way, piece) === 'on' &&
+      // Of a piece that the base's end lies in nobody knows on which side of it the mark is.
+      piece.start.order >= base.point.end.order &&
+      (leftAt === undefined || piece.end.order <= leftAt),
+  );
+}
+
+function isNewestRun(run: StoredRun, runs: readonly StoredRun[]): boolean {
+  return !runs.some((other) => sameStream(other.stream, run.stream) && other.start.order > run.start.order);
+}
+
+function noBase(bases: readonly StoredBase[]): RefusedPoint {
+  const message =
+    bases.length === 0
+      ? 'the source has no base yet'
+      : 'every base of the source is damaged, so nothing can be reached';
+  return { kind: 'refused', code: 'NOT_FOUND', message, hint: 'Take a base: holdfast backup HOST/SOURCE' };
+}
+
+function refuse(candidates: readonly StoredBase[], log: LogSummary, target: RecoveryTarget): RefusedPoint {
+  const { windows, holes } = reachableWindows(candidates, log);
+  const hint = windowsInWords(windows);
+  const refused = (message: string, code: ErrorCode = 'FAILED_PRECONDITION'): RefusedPoint => ({
+    kind: 'refused',
+    code,
+    message,
+    hint,
+  });
+  const newest = log.runs[0];
+  switch (target.kind) {
+    case 'time': {
+      const at = iso(target.atMs);
+      const first = windows[0];
+      if (first !== undefined && target.atMs < first.fromMs) {
+        return refused(`${at} is before the first base, which is consistent from ${iso(first.fromMs)} on`);
+      }
+      const hole = holes.find(({ fromMs, toMs }) => fromMs < target.atMs && target.atMs < toMs);
+      if (hole !== undefined) {
+        return refused(`${at} is in a gap, from ${iso(hole.fromMs)} to ${iso(hole.toMs)}: ${hole.reason}`);
+      }
+      const last = windows.at(-1);
+      return refused(
+        last === undefined
+          ? `${at} cannot be reached: the log that the bases need is damaged`
+          : `${at} is after what is stored, which is complete up to ${iso(last.toMs)}${behindWindow(last.toMs, log)}`,
+      );
+    }
+    case 'position': {
+      const order = orderOf(target.text);
+      if (order === undefined) {
+        return refused(`${JSON.stringify(target.text)} is no position in a log`, 'INVALID_ARGUMENT');
+      }
+      const gap = log.gaps.find(({ start, end }) => start.order < order && order < end.order);
+      if (gap !== undefined) {
+        return refused(`${target.text} is in a gap, from ${gap.start.text} to ${gap.end.text}: ${gap.reason}`);
+      }
+      if (candidates.every(({ point }) => order < point.end.order)) {
+        const first = candidates.reduce((a, b) => (a.point.end.order < b.point.end.order ? a : b));
+        return refused(`${target.text} is before the first base, which is consistent from ${first.point.end.text} on`);
+      }
+      return refused(
+        newest === undefined || order <= newest.end.order
+          ? `${target.text} cannot be reached: no base was taken since the gap before it`
+          : `${target.text} is after what is stored, which ends at ${newest.end.text}`,
+      );
+    }
+    case 'name': {
+      const known = log.pieces.some(({ marks }) => marks.includes(`name=${target.name}`));
+      if (known) return refused(`the restore point ${JSON.stringify(target.name)} cannot be reached from any base`);
+      const names = log.names.length === 0 ? 'there are none' : `there are: ${log.names.join(', ')}`;
+      return refused(`no restore point ${JSON.stringify(target.name)} is in the stored log; ${names}`, 'NOT_FOUND');
+    }
+    case 'gtid':
+      return refused(`the GTID ${target.gtid} cannot be reached with what is stored`, 'NOT_FOUND');
+    case 'latest': {
+      const gap = log.gaps.at(-1);
+      return refused(
+        gap === undefined
+          ? 'the newest part of the log cannot be replayed on any base'
+          : `the newest part of the log is behind a gap, from ${gap.start.text} to ${gap.end.text} (${gap.reason}), and no base was taken since`,
+      );
+    }
+    default:
+      return refused('the log that the base needs to be consistent is damaged or missing', 'DAMAGED');
+  }
+}
+
+/** Why the log ends where it ends, when a gap stands there. */
+function behindWindow(toMs: number, { gaps }: LogSummary): string {
+  const gap = gaps.find((one) => one.toMs === 0 && one.fromMs <= toMs + 1) ?? gaps.find((one) => one.fromMs === toMs);
+  return gap === undefined ? '' : `; there a gap begins: ${gap.reason}`;
+}
+
+function iso(ms: number): string {
+  return Number.isNaN(new Date(ms).getTime()) ? String(ms) : new Date(ms).toISOString();
+}

@@ -1,0 +1,67 @@
+// What of a database's past can be reached: windows of the server's clock, and the holes between them. Pure.
+//
+// Tested with recovery-point.property.test.ts and source-state.test.ts.
+
+import type { LogGap } from '@holdfast/shared/format/log-point';
+
+import type { StoredBase } from '../vault/log-bases.ts';
+import { wayTo } from '../vault/log-reach.ts';
+import type { LogSummary } from './recovery-point.ts';
+
+/** Server's clock, Unix ms; both ends can be reached. */
+export interface Window {
+  readonly fromMs: number;
+  readonly toMs: number;
+}
+
+/** Between two windows. */
+export interface Hole extends Window {
+  readonly reason: string;
+  /** The recorded gap behind it; undefined when only a base is missing. */
+  readonly gap: LogGap | undefined;
+}
+
+/** In order of time; windows that touch are one. Damaged bases open none. */
+export function reachableWindows(
+  bases: readonly StoredBase[],
+  log: Pick<LogSummary, 'runs' | 'forks' | 'gaps'>,
+): { readonly windows: Window[]; readonly holes: Hole[] } {
+  const single = bases
+    .flatMap((base) => windowOf(base, log))
+    .toSorted((a, b) => a.fromMs - b.fromMs || a.toMs - b.toMs);
+  const windows: Window[] = [];
+  for (const window of single) {
+    const last = windows.at(-1);
+    if (last === undefined || window.fromMs > last.toMs) windows.push(window);
+    else windows[windows.length - 1] = { fromMs: last.fromMs, toMs: Math.max(last.toMs, window.toMs) };
+  }
+  const holes = windows.slice(1).map((window, index) => holeBetween(windows[index]!.toMs, window.fromMs, log.gaps));
+  return { windows, holes };
+}
+
+function windowOf({ point, damaged }: StoredBase, log: Pick<LogSummary, 'runs' | 'forks'>): Window[] {
+  if (damaged) return [];
+  const at = point.endAtMs;
+  if (!point.hasLog) return [{ fromMs: at, toMs: at }];
+  const streams = log.runs.map(({ stream }) => stream);
+  for (const stream of streams) {
+    const end = wayTo(point, stream, log.runs, log.forks)?.at(-1);
+    if (end !== undefined) return [{ fromMs: at, toMs: Math.max(at, end.run.completeToMs) }];
+  }
+  return [];
+}
+
+function holeBetween(fromMs: number, toMs: number, gaps: readonly LogGap[]): Hole {
+  const gap = gaps.find((one) => one.fromMs < toMs && (one.toMs === 0 || one.toMs > fromMs));
+  return { fromMs, toMs, gap, reason: gap?.reason ?? 'the log of that time cannot be replayed on any base' };
+}
+
+export function windowsInWords(windows: readonly Window[]): string {
+  if (windows.length === 0) return 'Nothing can be reached: take a base with holdfast backup HOST/SOURCE.';
+  const shown = windows.slice(-5).map(({ fromMs, toMs }) => `from ${iso(fromMs)} to ${iso(toMs)}`);
+  return `What can be reached: ${shown.join('; ')}.`;
+}
+
+function iso(ms: number): string {
+  return Number.isNaN(new Date(ms).getTime()) ? String(ms) : new Date(ms).toISOString();
+}

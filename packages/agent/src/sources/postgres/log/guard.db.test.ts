@@ -42,7 +42,7 @@ describe('guard over a log', () => {
 
   it('R1 stores the log byte for byte while the server is under load, and asks for a first base', async () => {
     fixture.start();
-    const load = server.pgbench(['-c', '4', '-T', '4']);
+    const load = server.pgbench(['-c', '4', '-T', '2']);
     await load.ended;
     await fixture.caughtUp();
     expectServersBytes();
@@ -53,7 +53,7 @@ describe('guard over a log', () => {
 
   it('R1 goes on without a gap when the agent was killed under load', async () => {
     fixture.start();
-    const load = server.pgbench(['-c', '4', '-T', '5']);
+    const load = server.pgbench(['-c', '4', '-T', '4']);
     await until(() => fixture.pieces().length > 4);
     await fixture.stop();
     const before = fixture.stored().end;

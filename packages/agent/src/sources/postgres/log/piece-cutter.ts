@@ -28,7 +28,7 @@ export const MARKS_MAX = 64;
 const FIRST_BYTES = 16 * 1024;
 
 export class PieceCutter {
-  readonly #reader: WalReader;
+  readonly #reader: Pick<WalReader, 'feed'>;
   readonly #fileBytes: bigint;
   #pieceBytes: number;
   /** LSN of the next byte that is pushed. */
@@ -46,7 +46,12 @@ export class PieceCutter {
    * @param start LSN from which on pieces are made
    * @param reader stands at `readFrom` ≤ `start`: what is pushed before `start` is only read
    */
-  constructor(start: bigint, readFrom: bigint, reader: WalReader, limits: { fileBytes: number; pieceBytes: number }) {
+  constructor(
+    start: bigint,
+    readFrom: bigint,
+    reader: Pick<WalReader, 'feed'>,
+    limits: { fileBytes: number; pieceBytes: number },
+  ) {
     this.#start = start;
     this.#next = readFrom;
     this.#reader = reader;
@@ -102,15 +107,15 @@ export class PieceCutter {
       for (; index < events.length && events[index]!.end <= limit; index++) {
         const event = events[index]!;
         if (event.end <= this.#start) continue;
-        if (event.kind === 'restore-point' && this.#names.length === MARKS_MAX) {
-          upTo = events[index - 1]!.end;
-          break;
-        }
         this.#note(event);
+        if (this.#names.length < MARKS_MAX) continue;
+        upTo = event.end;
+        index++;
+        break;
       }
       this.#append(bytes.subarray(Number(at - start), Number(upTo - start)), nowMs);
       at = upTo;
-      const full = this.#length >= this.#pieceBytes || upTo < limit;
+      const full = this.#length >= this.#pieceBytes || this.#names.length === MARKS_MAX;
       if (full || at % this.#fileBytes === 0n) pieces.push(this.flush()!);
     }
     return pieces;

@@ -6,7 +6,7 @@
 //
 // Source: PostgreSQL's src/include/access/xlog_internal.h, xlogrecord.h, xact.h, pg_control.h, versions 13 to 18.
 //
-// Invariants (wal-reader.test.ts, wal-reader.db.test.ts): W1 what is found does not depend on how the bytes are cut up; W2 from any
+// Invariants (wal-reader.db.test.ts): W1 what is found does not depend on how the bytes are cut up; W2 from any
 // start the records after the next page header are found; W3 commits and their times are those that pg_waldump tells.
 
 import { unixMs } from './copy-messages.ts';

@@ -34,7 +34,7 @@ import { readSettings } from './settings.ts';
 import { findTool, requireTool } from './tools.ts';
 
 const ATTEMPTS = 4;
-const PAUSE_MS = 2_000;
+const PAUSE_MS = 500;
 /** How long a base that is made waits for the log to be followed up to its point. */
 const LOG_WAIT_MS = 120_000;
 

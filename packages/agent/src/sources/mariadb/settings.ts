@@ -15,7 +15,7 @@ export const SETTING_RULES: readonly SettingRule[] = [
     name: 'physicalAbove',
     meaning: 'with method=auto: a server that holds more than this is copied physically',
     required: false,
-    fallback: '10GiB',
+    fallback: '256MiB',
   },
   {
     name: 'baseEvery',
@@ -47,7 +47,7 @@ export function readSettings(settings: Settings): MariaDbSettings {
   }
   return {
     method,
-    physicalAboveBytes: bytesOf(settings['physicalAbove'] ?? '10GiB'),
+    physicalAboveBytes: bytesOf(settings['physicalAbove'] ?? '256MiB'),
     baseEveryMs: secondsOf(settings['baseEvery'] ?? '86400') * 1000,
     verifyQuery: settings['verify-query'] ?? '',
   };

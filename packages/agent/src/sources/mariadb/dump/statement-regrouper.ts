@@ -48,11 +48,14 @@ export class StatementRegrouper {
       this.#row(line.subarray(0, end));
       return;
     }
-    this.close();
-    if (line[0] === 0x49 && line.subarray(0, 12).equals(INSERT) && line.subarray(-8).equals(VALUES)) {
+    if (line.subarray(0, INSERT.length).equals(INSERT) && line.subarray(-VALUES.length).equals(VALUES)) {
+      // The dump program's statement ended, its rows go on.
+      if (this.#open && this.#head?.equals(line) === true) return;
+      this.close();
       this.#head = Buffer.from(line);
       return;
     }
+    this.close();
     this.#write(line);
   }
 

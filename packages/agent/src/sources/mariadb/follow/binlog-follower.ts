@@ -11,7 +11,7 @@
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import { ObjectKind } from '@holdfast/shared/format/envelope';
 import type { DomainKeys } from '@holdfast/shared/format/keys';
-import type { LogPosition } from '@holdfast/shared/format/log-point';
+import { sameStream, type LogPosition } from '@holdfast/shared/format/log-point';
 import { seal, type SealOptions } from '@holdfast/shared/format/seal';
 import type { Clock, Timer } from '@holdfast/shared/runtime/clock';
 import type { LogSession } from '../../../link/log-port.ts';
@@ -45,6 +45,8 @@ const QUEUE_BYTES = 8 * 1024 * 1024;
 const HEARTBEAT_S = 5;
 const SILENT_MS = 30_000;
 const MARKS_A_PIECE = 32;
+const COMPLETE_AFTER_MS = 2_000;
+const COMPLETE_EVERY_MS = 60_000;
 
 export class BinlogFollower {
   readonly #deps: FollowerDeps;
@@ -60,12 +62,19 @@ export class BinlogFollower {
   readonly #unstored: StoredPiece[] = [];
   #storedCount = 0;
   #completeToMs = 0;
+  #completeSaidAt = 0;
+  /** Since the last empty piece. */
+  #written = true;
+  /** Where the stored log ends, once something of it is stored: an empty piece belongs behind one with content. */
+  #sentEnd: LogPosition | undefined;
   /** When the server was where: goes out with the next piece that reaches there. */
   #moments: ServerMoment[] = [];
 
   constructor(deps: FollowerDeps) {
     this.#deps = deps;
     this.#failed.promise.catch(() => undefined);
+    const stored = deps.session.ends.find(({ stream }) => sameStream(stream, deps.plan.record.stream));
+    if (deps.plan.gap === undefined) this.#sentEnd = stored?.end;
   }
 
   /** Follows until something ends it: always rejects. */
@@ -112,6 +121,26 @@ export class BinlogFollower {
     if (this.#moments.length > MARKS_A_PIECE) this.#moments.splice(0, this.#moments.length - MARKS_A_PIECE);
   }
 
+  /**
+   * Everything is stored, and the server's log still ends there: an empty piece says up to when the log is complete, soon after
+   * something was written, and then now and then.
+   */
+  noteQuiet(moment: ServerMoment): void {
+    const at = this.#sentEnd;
+    const idle = !this.#sending && this.#queue.length === 0 && this.#unstored.length === 0;
+    if (!idle || at === undefined || this.#builder?.pendingBytes !== 0) return;
+    if (comparePositions(fromLogPosition(at), moment.position) !== 0 || moment.atMs <= this.#completeToMs) return;
+    const now = this.#deps.clock.monotonicMs();
+    if (now - this.#completeSaidAt < (this.#written ? COMPLETE_AFTER_MS : COMPLETE_EVERY_MS)) return;
+    this.#completeSaidAt = now;
+    this.#moments.push(moment);
+    const { gtid } = this.#builder;
+    const nothing = { firstCommitAtMs: undefined, lastCommitAtMs: undefined, commits: 0, gtid, anchor: undefined };
+    this.#queue.push({ bytes: Buffer.alloc(0), start: at, end: at, ...nothing });
+    this.#written = false;
+    void this.#sendAll();
+  }
+
   #part(part: Buffer, last: boolean): void {
     try {
       let body = part;
@@ -155,6 +184,7 @@ export class BinlogFollower {
     const piece = this.#builder?.take();
     if (piece === undefined) return;
     this.#queue.push(piece);
+    this.#written = true;
     this.#queuedBytes += piece.bytes.length;
     if (!this.#sending) void this.#sendAll();
   }
@@ -197,6 +227,7 @@ export class BinlogFollower {
       marks,
       merged: false,
     };
+    this.#sentEnd = end;
     await session.send({ id, envelope, range });
   }
 

@@ -135,6 +135,13 @@ describe('following a binary log of a real server', function () {
     await caughtUp();
     const before = fixture.status?.completeToMs ?? 0;
     await untilHolds(() => void expect(fixture.status?.completeToMs).to.be.greaterThan(before));
+    // Also in the vault: an empty piece says so.
+    await untilHolds(() => {
+      const { range } = fixture.log.segments.at(-1) ?? {};
+      expect(range?.end.order).to.equal(range?.start.order);
+      expect(range?.completeToMs).to.be.greaterThan(0);
+      expect(range?.marks.join()).to.match(/^clock=\d+@/);
+    });
     await server.stop();
     await untilHolds(() => void expect(fixture.status?.state).to.equal('waiting'));
     await untilHolds(() => void expect(fixture.status?.note).to.contain('database server'));

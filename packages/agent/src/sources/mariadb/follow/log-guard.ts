@@ -185,6 +185,7 @@ export class LogGuard {
       const here = `${moment.position.file}:${moment.position.offset}`;
       if (here !== last) follower.noteMoment(moment);
       await this.#measure(asking, moment);
+      if (this.#lagBytes === 0) follower.noteQuiet(moment);
       const busy = here !== last || this.#lagBytes > 0;
       last = here;
       await sleep(this.#deps.clock, busy ? BUSY_POLL_MS : QUIET_POLL_MS, signal);

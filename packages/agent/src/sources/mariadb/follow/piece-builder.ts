@@ -106,6 +106,11 @@ export class PieceBuilder {
     return this.#at;
   }
 
+  /** How far the server was at `position`. */
+  get gtid(): string {
+    return this.#gtid.toString();
+  }
+
   get pendingBytes(): number {
     return this.#bytes;
   }

@@ -20,6 +20,7 @@ export interface PhysicalOrder {
   readonly tool: string;
   /** Without the directory that the program wants for its own files. */
   readonly args: readonly string[];
+  /** Of InnoDB. */
   readonly pageBytes: number;
   readonly facts: Readonly<Record<string, string>>;
   readonly nowMs: number;

@@ -81,7 +81,7 @@ export class ServerSession {
   static async open(login: Login, signal?: AbortSignal): Promise<ServerSession> {
     const socket = login.socket === undefined ? connect(login.port, login.host) : connect(login.socket);
     const session = new ServerSession(socket);
-    const cancel = (): void => session.#end(new HoldfastError('CANCELLED', 'the connection was given up'));
+    const cancel = (): void => session.#end(new HoldfastError('CANCELLED', 'cancelled while the server was asked'));
     signal?.addEventListener('abort', cancel, { once: true });
     if (signal?.aborted === true) cancel();
     socket.setNoDelay(true);

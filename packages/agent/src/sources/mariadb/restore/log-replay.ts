@@ -18,7 +18,7 @@ import { EventReader, type BinlogEvent } from '../binlog/event-reader.ts';
 import { BINLOG_MAGIC, comparePositions, fromLogPosition, type BinlogPosition } from '../binlog/position.ts';
 import { TransactionTracker } from '../binlog/transactions.ts';
 import { placesOf } from '../follow/piece-builder.ts';
-import { momentsIn, StopPlan } from './stop-plan.ts';
+import { momentsIn, StopPlan, type Moment } from './stop-plan.ts';
 
 export interface ReplayDeps {
   readonly session: LogReadSession;
@@ -39,7 +39,7 @@ export interface Replayed {
   readonly transactions: number;
 }
 
-/** A time alone tells where to stop; a log without an end is read to where it is stored. */
+/** Throws DAMAGED (a piece, or a hole), FAILED_PRECONDITION (the target lies before the base, or behind the log), CANCELLED. */
 export async function replayLog(
   restore: EngineRestore,
   base: DatabasePoint,
@@ -48,10 +48,10 @@ export async function replayLog(
 ): Promise<Replayed> {
   const start = fromLogPosition(base.start);
   const { log } = restore;
-  const target = restore.toEndOfLog && restore.target.kind === 'time' ? ({ kind: 'latest' } as const) : restore.target;
-  const listed = log === undefined ? [] : await list(deps.session, base, log);
-  const moments = listed.flatMap(({ range }) => momentsIn(range.marks));
-  const stop = new StopPlan(target, moments, { position: start, gtid: base.gtid });
+  const moments: Moment[] = [];
+  const listed = log === undefined ? [] : await list(deps.session, base, log, moments);
+  // Also when the controller says that nothing lies behind the target: it knows the log's own clock, not the moments.
+  const stop = new StopPlan(restore.target, moments, { position: start, gtid: base.gtid });
   const replay = new Replay(start, formatDescription, stop, deps);
   try {
     for (let at = 0; at < listed.length && !replay.stopped; at += FETCHED_AT_ONCE) {
@@ -81,6 +81,7 @@ async function list(
   session: LogReadSession,
   base: DatabasePoint,
   log: NonNullable<EngineRestore['log']>,
+  moments: Moment[],
 ): Promise<ListedSegment[]> {
   if (!sameStream(log.stream, base.stream)) {
     throw new HoldfastError('FAILED_PRECONDITION', 'the log to replay is of another server than the snapshot');
@@ -89,6 +90,7 @@ async function list(
   let at = base.start.order;
   for await (const piece of session.list(log.stream, base.start.order, log.end.order)) {
     const { range } = piece;
+    moments.push(...momentsIn(range.marks));
     if (range.file !== '' || range.end.order <= at || range.start.order >= log.end.order) continue;
     if (range.start.order > at)
       throw new HoldfastError('DAMAGED', `the stored log has a hole before ${range.start.text}`);

@@ -4,6 +4,7 @@ import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fromText } from '@holdfast/shared/base/byte-string';
+import { deriveDomainKeys, type DomainKeys } from '@holdfast/shared/format/keys';
 import type { DatabasePoint, RecoveryTarget } from '@holdfast/shared/format/log-point';
 import type {
   BackupJob,
@@ -16,6 +17,7 @@ import type {
 } from '../../../jobs/job.ts';
 import { MemoryVault } from '../../../testing/memory-vault.ts';
 import { testJobDeps } from '../../../testing/job-deps.ts';
+import { TEST_DOMAIN, TEST_SECRET } from '../../../testing/snapshot-builder.ts';
 import { makeBase } from '../base.ts';
 import { restoreServer } from '../restore/restore.ts';
 import { verifyJob } from '../restore/restore-test.ts';
@@ -39,6 +41,11 @@ export class EngineFixture {
     chmodSync(this.#work, 0o755);
   }
 
+  /** With which the vault's objects are read. */
+  get keys(): DomainKeys {
+    return deriveDomainKeys(TEST_SECRET, TEST_DOMAIN, 0);
+  }
+
   get source(): EngineSpec {
     return mariadbSource(this.#settings);
   }
@@ -47,10 +54,13 @@ export class EngineFixture {
     this.guard.start(this.#settings);
   }
 
-  async takeBase(rest: Partial<BackupJob<EngineSpec>> = {}): Promise<TakenBase> {
+  async takeBase(
+    rest: Partial<BackupJob<EngineSpec>> = {},
+    signal: AbortSignal = new AbortController().signal,
+  ): Promise<TakenBase> {
     const points: DatabasePoint[] = [];
     const job: BackupJob<EngineSpec> = { kind: 'backup', jobId: 'job', source: this.source, fullRead: false, ...rest };
-    const report = await makeBase(job, this.#deps(points), new AbortController().signal, () => undefined);
+    const report = await makeBase(job, this.#deps(points), signal, () => undefined);
     const point = points.at(-1);
     if (point === undefined) throw new Error('the base was committed without a point');
     return { report, point };

@@ -72,7 +72,7 @@ export class GuardFixture {
 
   async remove(): Promise<void> {
     await this.stop();
-    rmSync(this.stateDir, { recursive: true });
+    rmSync(this.stateDir, { recursive: true, force: true });
   }
 
   /** The files that the vault's newest stream has, put together from its pieces. */

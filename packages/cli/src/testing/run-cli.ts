@@ -21,6 +21,8 @@ export interface CliOptions {
   readonly context?: Partial<Context>;
   /** Whether standard error is a terminal, 80 characters wide. */
   readonly terminal?: boolean;
+  /** Whether standard output is one, of the same width. */
+  readonly outputTerminal?: boolean;
   readonly nowMs?: number;
   /** Instead of `nowMs`. */
   readonly now?: () => number;
@@ -54,7 +56,7 @@ export async function runCli(args: readonly string[], options: CliOptions): Prom
     stdout: out.stream,
     stderr: err.stream,
     stdinIsTerminal: false,
-    stdoutIsTerminal: false,
+    stdoutIsTerminal: options.outputTerminal === true,
     stderrIsTerminal: options.terminal === true,
     columns: () => 80,
     rows: () => 24,

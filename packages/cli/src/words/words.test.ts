@@ -130,7 +130,7 @@ describe('words for people', () => {
     ]);
   });
 
-  it('the lists of snapshots and jobs fit into 80 columns, with long names and every note', () => {
+  it('the list of snapshots fits into 80 columns, with large numbers and every note', () => {
     const stats = {
       entries: 0n,
       files: 1_234_567n,

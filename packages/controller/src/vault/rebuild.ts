@@ -20,6 +20,7 @@ import type { DomainKeys } from '@holdfast/shared/format/keys';
 import { open } from '@holdfast/shared/format/seal';
 
 import type { Catalog } from '../catalog/catalog.ts';
+import { rebuildLogs, type FoundLogRecord } from './log-rebuild.ts';
 import { insertObjects, type Queries } from './object-index.ts';
 import {
   FOOTER_TAIL_BYTES,
@@ -104,6 +105,7 @@ export async function rebuildCatalog(deps: RebuildDeps): Promise<RebuildReport> 
     ]);
     for (const { id, record, previousId } of commits)
       await insertSnapshot(client, record, { commitRecordId: id, previousId });
+    await rebuildLogs(client, logRecords(found), warnings);
   });
   await adoptTarget(pool, deps.storage);
   const incomplete = await checkComplete(commits, deps);
@@ -242,6 +244,13 @@ async function controllerRecords(pack: FoundPack, deps: RebuildDeps, warnings: s
     }
   }
   return found;
+}
+
+/** By the time they were stored; of one time in the packs' order. */
+function logRecords(found: readonly FoundRecord[]): FoundLogRecord[] {
+  return found
+    .flatMap(({ id, record }) => (record.kind === 'logSegment' ? [{ id, record }] : []))
+    .toSorted((a, b) => a.record.storedAtMs - b.record.storedAtMs);
 }
 
 interface FoundCommit {

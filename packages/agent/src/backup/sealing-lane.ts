@@ -50,14 +50,20 @@ export class SealingLane {
     const lane = this.#open.indexOf(Math.min(...this.#open));
     this.#onItsWay.set(serial, { slot, slab: piece.slab, slabs, plainLength: piece.length });
     this.#open[lane]!++;
-    if (!this.#opened.has(lane)) this.#onFirstPiece(lane);
-    this.#opened.add(lane);
     this.#ports[lane]!.postMessage({ serial, ...piece });
+    if (!this.#opened.has(lane)) this.#openLane(lane);
     this.#receive();
     if (this.#pressure.heldBytes() > HELD_LIMIT_BYTES) {
       this.waitUntil(() => this.#pressure.heldBytes() <= HELD_LIMIT_BYTES);
     }
     return slot;
+  }
+
+  /** Filling slabs faster than anybody empties them would only cost memory, so this waits until the thread is at work. */
+  #openLane(lane: number): void {
+    this.#opened.add(lane);
+    this.#onFirstPiece(lane);
+    this.waitUntil(() => this.#sealed[lane]! > 0);
   }
 
   /** Blocks until `ready` holds; takes what the seal threads answer meanwhile. Throws CANCELLED. */

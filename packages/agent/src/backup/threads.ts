@@ -111,6 +111,8 @@ export class BackupThreads {
       compression,
     }));
     const sealPorts = channels.map(({ port1 }) => port1);
+    // Without a base everything is to be sealed, and the threads load their modules while the scan's does.
+    if (base === undefined) for (const lane of channels.keys()) this.#startSealing(lane);
     const data: ProducerWorkerData = {
       keys,
       slabs: { bundles, chunks },

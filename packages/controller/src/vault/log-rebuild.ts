@@ -157,9 +157,9 @@ function walk(live: readonly FoundPiece[], told: readonly FoundGap[]): Omit<Laid
   const steps = [
     ...live
       .filter(({ range }) => range.file === '')
-      .map((piece) => ({ at: piece.range.start.order, piece, gap: undefined, ...when(piece) })),
-    ...told.map((gap) => ({ at: gap.gap.start.order, piece: undefined, gap, ...when(gap) })),
-  ].toSorted((a, b) => (a.at === b.at ? a.storedAtMs - b.storedAtMs : a.at < b.at ? -1 : 1));
+      .map((piece) => ({ place: piece.range, piece, gap: undefined, storedAtMs: piece.storedAtMs })),
+    ...told.map((gap) => ({ place: gap.gap, piece: undefined, gap, storedAtMs: gap.storedAtMs })),
+  ].toSorted((a, b) => compare(a.place.start.order, b.place.start.order) || a.storedAtMs - b.storedAtMs);
   const runs: LogHead[] = [];
   const gaps: FoundGap[] = [];
   let head: LogHead | undefined;
@@ -169,11 +169,11 @@ function walk(live: readonly FoundPiece[], told: readonly FoundGap[]): Omit<Laid
     gaps.push(gap);
     runs.push(head);
   };
-  for (const { at, piece, gap, storedAtMs } of steps) {
-    const { stream } = (piece?.range ?? gap?.gap)!;
+  for (const { place, piece, gap, storedAtMs } of steps) {
+    const { stream, start: end } = place;
+    const at = end.order;
     if (head !== undefined && at > head.end.order) {
       const start = head.end;
-      const end = (piece?.range ?? gap?.gap)!.start;
       const reason = 'stored pieces of the log were lost before the catalog was rebuilt';
       addGap({
         gap: { stream, start, end, fromMs: head.completeToMs, toMs: 0, reason },
@@ -195,8 +195,8 @@ function walk(live: readonly FoundPiece[], told: readonly FoundGap[]): Omit<Laid
   return { runs, gaps, invented };
 }
 
-function when({ storedAtMs }: { readonly storedAtMs: number }): { readonly storedAtMs: number } {
-  return { storedAtMs };
+function compare(a: bigint, b: bigint): number {
+  return a === b ? 0 : a < b ? -1 : 1;
 }
 
 async function writeStream(client: Queries, owner: LogOwner, laid: LaidOut, warnings: string[]): Promise<void> {

@@ -236,12 +236,14 @@ export class Scan {
     }
 
     const before = known ? this.#previousContent() : undefined;
-    const { entry: first, xattrs } = this.#entryOf(captured, Buffer.from(file.stat));
+    const stat = Buffer.from(file.stat);
+    const { entry, xattrs } = this.#entryOf(captured, stat);
     const open = assembler.openFile(xattrs);
     try {
       const { size, fuzzy, kept } = reader.read(file, open, before);
       if (known && !kept) this.#dropOld();
-      const stat = Buffer.from(file.stat);
+      // What it was when it was read, which may be later than when it was opened.
+      file.stat.copy(stat);
       writeStatSize(stat, 0, size);
       if (fuzzy)
         warnings.add(
@@ -249,7 +251,7 @@ export class Scan {
           walk.path,
           'changed each time it was read: its content may be of several moments',
         );
-      open.complete({ ...first, stat }, this.#knownInside(known));
+      open.complete(entry, this.#knownInside(known));
       this.#countFile(size);
       this.filesChanged++;
       this.#linked.remember(walk.fileSystem, file.stat, open.shared);

@@ -12,6 +12,7 @@ import { extentsOf, type Extent } from '../os/extents.ts';
 import { Statx, wordsOf } from '../os/statx.ts';
 
 const now = new Statx();
+const seen = new Uint32Array(STAT_BYTES / Uint32Array.BYTES_PER_ELEMENT);
 
 export class OpenedFile {
   #fd: number;
@@ -24,7 +25,8 @@ export class OpenedFile {
   /** Takes over the descriptor. `statx` holds what was found when it was opened. */
   constructor(fd: number, statx: Statx, path: ByteString) {
     this.#fd = fd;
-    this.stat = Buffer.alloc(STAT_BYTES);
+    // From Buffer's pool, where a view of words costs no memory of its own.
+    this.stat = Buffer.allocUnsafe(STAT_BYTES);
     this.#words = wordsOf(this.stat);
     statx.writeRecord(this.#words);
     this.#allocatedBytes = statx.allocatedBytes;
@@ -57,10 +59,11 @@ export class OpenedFile {
   /** Whether size, mtime and ctime are what they were. `stat` is brought up to date, so that a second reading can start from it. */
   stillTheSame(): boolean {
     succeed(now.of(this.#fd), 'statx', 'look at', this.#path);
-    const before = this.#words.slice();
-    now.writeRecord(this.#words);
+    now.writeRecord(seen);
+    const same = CONTENT_WORDS.every((word) => seen[word] === this.#words[word]);
+    this.#words.set(seen);
     this.#allocatedBytes = now.allocatedBytes;
-    return CONTENT_WORDS.every((word) => before[word] === this.#words[word]);
+    return same;
   }
 
   close(): void {

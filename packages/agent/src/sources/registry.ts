@@ -17,6 +17,7 @@ export function engineRegistry(watchBudget: number): EngineRegistry {
   return registryOf({
     files: async () => (await import('./files/engine.ts')).newFileEngine(watchBudget),
     mariadb: async () => (await import('./mariadb/engine.ts')).newMariaDbEngine(),
+    postgres: async () => (await import('./postgres/engine.ts')).postgresEngine,
     redis: async () => (await import('./redis/engine.ts')).redisEngine,
     command: async () => (await import('./command/engine.ts')).commandEngine,
     sqlite: async () => (await import('./sqlite/engine.ts')).sqliteEngine,

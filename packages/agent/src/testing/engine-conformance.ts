@@ -1,7 +1,7 @@
 // What every engine promises (sources/engine.ts), asked of each against its real server. An engine's own test gives a rig and
 // calls `engineConformance`; what is special to the engine stands in its own tests beside it.
 
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'chai';
@@ -196,8 +196,12 @@ export class EngineBench {
     return this.#rig.engine.base(job, this.deps(), signal, onProgress);
   }
 
-  restore(snapshot: Buffer, target: string, engine: Partial<EngineRestore> = {}): Promise<JobReport> {
-    mkdirSync(target, { recursive: true });
+  restore(
+    snapshot: Buffer,
+    target: string,
+    engine: Partial<EngineRestore> = {},
+    more: Partial<RestoreJob> = {},
+  ): Promise<JobReport> {
     const job: RestoreJob = {
       kind: 'restore',
       jobId: 'job',
@@ -210,14 +214,23 @@ export class EngineBench {
       setuid: false,
       deleteExtra: false,
       limitBytesPerSecond: 0,
-      ...this.#engineRestore(engine),
+      ...(this.#rig.source.type === 'engine' ? { engine: this.engineRestore(engine) } : {}),
+      ...more,
     };
     return this.#rig.engine.restore(job, this.deps(), new AbortController().signal, () => undefined);
   }
 
+  verifyJob(snapshot: Buffer): VerifyJob {
+    return { kind: 'verify', jobId: 'job', grant: snapshot, paths: [], limitBytesPerSecond: 0 };
+  }
+
   verify(snapshot: Buffer): Promise<JobReport> {
-    const job: VerifyJob = { kind: 'verify', jobId: 'job', grant: snapshot, paths: [], limitBytesPerSecond: 0 };
-    return this.#rig.engine.verify(job, this.deps(), new AbortController().signal, () => undefined);
+    return this.#rig.engine.verify(
+      this.verifyJob(snapshot),
+      this.deps(),
+      new AbortController().signal,
+      () => undefined,
+    );
   }
 
   /** Changes one byte of the largest object that this snapshot needs; returns what undoes it. */
@@ -245,21 +258,19 @@ export class EngineBench {
     rmSync(this.#stateDir, { recursive: true, force: true });
   }
 
-  #engineRestore(more: Partial<EngineRestore>): Pick<RestoreJob, 'engine'> {
+  engineRestore(more: Partial<EngineRestore>): EngineRestore {
     const { source } = this.#rig;
-    if (source.type !== 'engine') return {};
+    if (source.type !== 'engine') throw new Error('a file tree is restored as it is');
     return {
-      engine: {
-        source: source.engine,
-        base: undefined,
-        target: { kind: 'base' },
-        log: undefined,
-        toEndOfLog: false,
-        start: false,
-        port: 0,
-        options: {},
-        ...more,
-      },
+      source: source.engine,
+      base: undefined,
+      target: { kind: 'base' },
+      log: undefined,
+      toEndOfLog: false,
+      start: false,
+      port: 0,
+      options: {},
+      ...more,
     };
   }
 }

@@ -8,9 +8,8 @@ import type { EngineSpec, Finding } from '../../jobs/job.ts';
 import type { LookDeps } from '../engine.ts';
 import { settingFindings } from '../setting-values.ts';
 import { askServer, OLDEST_VERSION, type ServerFacts } from './base/server-facts.ts';
-import { addressOf, connect, hbaHint } from './connection.ts';
+import { addressOf, applicationNameOf, connect, hbaHint } from './connection.ts';
 import { addressText, type ServerAddress } from './dsn.ts';
-import { applicationNameOf } from './engine.ts';
 import { waitsForUs } from './log/slot-safety.ts';
 import { logSettings, SETTINGS } from './settings.ts';
 

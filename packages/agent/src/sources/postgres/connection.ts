@@ -1,5 +1,6 @@
 // Connections to a PostgreSQL server, with its errors in words for people.
 
+import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { HoldfastError } from '@holdfast/shared/base/errors';
@@ -12,6 +13,11 @@ const CONNECT_MS = 10_000;
 /** The address in a source's settings. Throws INVALID_ARGUMENT. */
 export function addressOf(settings: Settings): ServerAddress {
   return parseDsn(settings['dsn'] ?? '', userInfo().username);
+}
+
+/** What our connections are called: a server that waits for standbys by name must not wait for us. */
+export function applicationNameOf(sourceId: string): string {
+  return `holdfast_${createHash('sha256').update(sourceId).digest('hex').slice(0, 12)}`;
 }
 
 export interface ConnectOptions {

@@ -95,9 +95,7 @@ function infoFields(text: string): Map<string, string> {
 
 /** Sockets where packages put them, and who listens on the usual port. */
 export function runningServers(): DiscoveredSource[] {
-  const sockets = ['/run/redis/redis-server.sock', '/run/redis/redis.sock', '/tmp/redis.sock'].filter((path) =>
-    existsSync(path),
-  );
+  const sockets = ['/run/redis/redis-server.sock', '/run/redis/redis.sock'].filter((path) => existsSync(path));
   const listens = (hostFiles().text('proc/net/tcp') ?? '')
     .split('\n')
     .some((line) => /:18EB [0-9A-F:]+ 0A /.test(line));

@@ -1,0 +1,297 @@
+// Brings a PostgreSQL cluster back: the base's files, the log behind it, and, when asked to, a server that has replayed it and runs.
+//
+//     snapshot data/ ──▶ DIR    tablespaces/OID/ ──▶ where they are mapped to    vault's log ──▶ DIR/holdfast_wal ──▶ server
+//
+// Hazards: writing over a running server; a server that acts as the one it was (recovery-settings.ts); a log with a hole, which
+// PostgreSQL takes for its end. A damaged piece stops the replay before it, and is said.
+//
+// Invariants (restore.db.test.ts): P1 every transaction acknowledged before the target is there and none after it; P2 nothing is
+// written where a server runs, or where something is that nobody said may be overwritten; P3 what was started is ended when the
+// restore fails.
+
+import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { join } from 'node:path';
+import { fromText, toBytes } from '@holdfast/shared/base/byte-string';
+import { HoldfastError } from '@holdfast/shared/base/errors';
+import { randomUUID } from 'node:crypto';
+import type { EngineRestore, JobDeps, JobReport, ProgressListener, RestoreJob, Settings } from '../../../jobs/job.ts';
+import type { LogReadSession } from '../../../link/log-port.ts';
+import { KeyRing } from '../../../restore/key-ring.ts';
+import { runRestore } from '../../../restore/restore.ts';
+import { DATA_PATH, decodeFacts, FACTS_PATH, majorOf, TABLESPACES_PATH, type BaseFacts } from '../base/base-facts.ts';
+import { parseLsn, positionOf } from '../log/lsn.ts';
+import {
+  checkReachable,
+  giveTo,
+  prepareRecovery,
+  refuseRunningServer,
+  serverAccount,
+  type Account,
+} from './data-directory.ts';
+import { findPrograms } from './programs.ts';
+import { DEFAULT_PORT, reachedPoint, startServer, type RestoredServer } from './server-run.ts';
+import { openWalSource, type WalSource } from './wal-files.ts';
+import { layAll, prepareLogFolder, startFeeding, type Feeding } from './wal-feeder.ts';
+
+/** Throws FAILED_PRECONDITION, BUSY, INVALID_ARGUMENT, DAMAGED, STORAGE_FULL, CANCELLED, UNREACHABLE. */
+export async function runPostgresRestore(
+  job: RestoreJob,
+  deps: JobDeps,
+  signal: AbortSignal,
+  onProgress: ProgressListener,
+): Promise<JobReport> {
+  const { engine } = job;
+  // Single files of a base are files like any other.
+  if (engine === undefined || job.paths.length > 0) return runRestore(job, deps, signal, onProgress);
+  const restored = await restoreCluster(job, engine, deps, signal, onProgress);
+  await restored.closeLog();
+  return restored.report;
+}
+
+/** A restored cluster, and its server when it was started. */
+export interface RestoredCluster {
+  readonly report: JobReport;
+  readonly facts: BaseFacts;
+  readonly bin: string | undefined;
+  readonly server: RestoredServer | undefined;
+  closeLog(): Promise<void>;
+}
+
+export async function restoreCluster(
+  job: RestoreJob,
+  engine: EngineRestore,
+  deps: JobDeps,
+  signal: AbortSignal,
+  onProgress: ProgressListener,
+  beforeStart: (bin: string, dataDir: string, account: Account) => Promise<void> = async () => undefined,
+): Promise<RestoredCluster> {
+  const dataDir = toBytes(job.target).toString('utf8');
+  const facts = await readFacts(job, deps, signal);
+  const options: Settings = { ...engine.source.settings, ...engine.options };
+  const bin = engine.start ? findPrograms(majorOf(facts.serverVersionNumber), options['bindir']) : undefined;
+  refuseRunningServer(dataDir);
+  const account = serverAccount(dataDir);
+  if (bin !== undefined) checkReachable(dataDir, account);
+  const spaces = tablespacesOf(facts, options, dataDir);
+
+  const files = await restoreFiles(job, spaces, deps, signal, onProgress);
+  if (job.dryRun || files.failure !== undefined) {
+    return { report: files, facts, bin, server: undefined, closeLog: async () => undefined };
+  }
+  for (const { oid, path } of spaces) linkTablespace(dataDir, oid, path, account);
+  rmSync(join(dataDir, 'tablespace_map'), { force: true });
+  const { target, toEndOfLog, log } = engine;
+  prepareRecovery(dataDir, { target: log === undefined ? { kind: 'base' } : target, stream: log?.stream, toEndOfLog });
+  prepareLogFolder(dataDir);
+  giveTo(dataDir, account);
+  if (bin !== undefined) await beforeStart(bin, dataDir, account);
+
+  const opened = await openLog(engine, facts, deps, signal);
+  let server: RestoredServer | undefined;
+  let feeding: Feeding | undefined;
+  try {
+    if (bin === undefined) {
+      await layAll(dataDir, opened.source, facts.walFileBytes, account, signal);
+      return { report: files, facts, bin, server: undefined, closeLog: async () => opened.close() };
+    }
+    const startedAt = deps.clock.monotonicMs();
+    const { source } = opened;
+    const feeder = (feeding = startFeeding(dataDir, source, account, deps.clock));
+    giveTo(join(dataDir, 'holdfast_wal'), account);
+    server = startServer({
+      bin,
+      dataDir,
+      port: engine.port || DEFAULT_PORT,
+      account,
+      clock: deps.clock,
+      user: 'postgres',
+    });
+    await server.ready(signal, () => onProgress(replaying(files, feeder, source, facts)));
+    const stream = log?.stream ?? { systemIdentifier: facts.systemIdentifier, timeline: facts.timeline };
+    const reached = await reachedPoint(server, stream, deps.clock.monotonicMs() - startedAt, {});
+    await feeder.stop();
+    const { damage } = feeder;
+    const report: JobReport = {
+      ...files,
+      reached,
+      ...(damage === undefined ? {} : { failure: damagedLog(damage, reached.position.text) }),
+    };
+    return { report, facts, bin, server, closeLog: async () => opened.close() };
+  } catch (error) {
+    await server?.stop();
+    const damage = feeding?.damage;
+    await feeding?.stop();
+    opened.close();
+    throw damage === undefined
+      ? error
+      : new HoldfastError('DAMAGED', `the log can't be replayed up to there: ${damage.message}`, {
+          hint: 'Restore to a point before it; `holdfast verify` names what is damaged.',
+          cause: error,
+        });
+  }
+}
+
+function damagedLog(damage: HoldfastError, reached: string): NonNullable<JobReport['failure']> {
+  return {
+    code: 'DAMAGED',
+    message: `${damage.message}; the restored server stands before it, at ${reached}`,
+    hint: 'What was committed after that is lost unless another copy of the log exists.',
+  };
+}
+
+function replaying(files: JobReport, feeder: Feeding, source: WalSource, facts: BaseFacts) {
+  const { summary } = files;
+  return {
+    phase: 'restore' as const,
+    filesDone: summary.files,
+    filesTotal: summary.files,
+    bytesDone: summary.bytesTotal + feeder.filesGiven * facts.walFileBytes,
+    bytesTotal: summary.bytesTotal + source.names.length * facts.walFileBytes,
+    bytesNew: 0,
+    bytesStored: 0,
+    currentPath: 'replaying the log',
+  };
+}
+
+/** What the base says of itself, from its own snapshot. */
+async function readFacts(job: RestoreJob, deps: JobDeps, signal: AbortSignal): Promise<BaseFacts> {
+  const scratch = join(deps.stateDir, `restore-${randomUUID()}`);
+  mkdirSync(scratch, { recursive: true, mode: 0o700 });
+  try {
+    const only = {
+      ...job,
+      target: fromText(scratch),
+      paths: [FACTS_PATH],
+      delta: false,
+      dryRun: false,
+      intoNonEmpty: false,
+      deleteExtra: false,
+    };
+    await runRestore(only, deps, signal, () => undefined);
+    return decodeFacts(readFileSync(join(scratch, FACTS_PATH)));
+  } finally {
+    rmSync(scratch, { recursive: true, force: true });
+  }
+}
+
+interface MappedTablespace {
+  readonly oid: number;
+  /** undefined: in the data directory itself. */
+  readonly path: string | undefined;
+  readonly target: string;
+}
+
+/** Servers since 15 take a directory in pg_tblspc itself; older ones need a link to somewhere else. */
+const IN_PLACE_SINCE = 150_000;
+
+/** Throws INVALID_ARGUMENT for a mapping of none, or one that is missing. */
+function tablespacesOf(facts: BaseFacts, options: Settings, dataDir: string): MappedTablespace[] {
+  for (const name of Object.keys(options)) {
+    const oid = /^tablespace\.(.+)$/.exec(name)?.[1];
+    if (oid === undefined || facts.tablespaces.some((one) => String(one.oid) === oid)) continue;
+    throw new HoldfastError('INVALID_ARGUMENT', `the base has no tablespace ${oid}`, {
+      hint: facts.tablespaces.map(({ oid: known, location }) => `${known} was ${location}`).join('; '),
+    });
+  }
+  return facts.tablespaces.map(({ oid, location }) => {
+    const path = options[`tablespace.${oid}`];
+    if (path?.startsWith('/') === false)
+      throw new HoldfastError('INVALID_ARGUMENT', `tablespace.${oid} must be an absolute path`);
+    if (path === undefined && facts.serverVersionNumber < IN_PLACE_SINCE) {
+      throw new HoldfastError('INVALID_ARGUMENT', `the tablespace at ${location} needs a place of its own`, {
+        hint: `Name one: --option tablespace.${oid}=/path`,
+      });
+    }
+    return { oid, path, target: path ?? join(dataDir, 'pg_tblspc', String(oid)) };
+  });
+}
+
+/** The data directory, then each tablespace; their figures added up. */
+async function restoreFiles(
+  job: RestoreJob,
+  spaces: readonly MappedTablespace[],
+  deps: JobDeps,
+  signal: AbortSignal,
+  onProgress: ProgressListener,
+): Promise<JobReport> {
+  const part = (root: string, target: string): Promise<JobReport> =>
+    runRestore(
+      // Of an older state nothing may stay: a file that the base does not have would be taken for one of the cluster's.
+      { ...job, root, paths: [root], target: fromText(target), deleteExtra: job.delta },
+      deps,
+      signal,
+      onProgress,
+    );
+  let report = await part(DATA_PATH, toBytes(job.target).toString('utf8'));
+  for (const { oid, target } of spaces) {
+    if (report.failure !== undefined) break;
+    report = sumOf(report, await part(`${TABLESPACES_PATH}/${oid}`, target));
+  }
+  return report;
+}
+
+function sumOf(a: JobReport, b: JobReport): JobReport {
+  const [x, y] = [a.summary, b.summary];
+  const failure = b.failure ?? a.failure;
+  return {
+    ...a,
+    summary: {
+      ...x,
+      entries: x.entries + y.entries,
+      files: x.files + y.files,
+      filesChanged: x.filesChanged + y.filesChanged,
+      bytesTotal: x.bytesTotal + y.bytesTotal,
+      bytesRead: x.bytesRead + y.bytesRead,
+      bytesNew: x.bytesNew + y.bytesNew,
+      durationMs: x.durationMs + y.durationMs,
+    },
+    warnings: [...a.warnings, ...b.warnings],
+    warningsTotal: a.warningsTotal + b.warningsTotal,
+    ...(failure === undefined ? {} : { failure }),
+  };
+}
+
+function linkTablespace(dataDir: string, oid: number, path: string | undefined, account: Account): void {
+  if (path === undefined) return;
+  const link = join(dataDir, 'pg_tblspc', String(oid));
+  if (existsSync(link)) rmSync(link);
+  symlinkSync(path, link);
+  giveTo(path, account);
+}
+
+async function openLog(
+  engine: EngineRestore,
+  facts: BaseFacts,
+  deps: JobDeps,
+  signal: AbortSignal,
+): Promise<{ readonly source: WalSource; close(): void }> {
+  const { log } = engine;
+  const { domainSecret, domainId } = deps.identity;
+  if (log === undefined || domainSecret === undefined) {
+    throw new HoldfastError(
+      'FAILED_PRECONDITION',
+      'a base of PostgreSQL can be brought up only with the log up to its end',
+      {
+        hint: 'The controller gave no grant for the log: is the source one that keeps it?',
+      },
+    );
+  }
+  const session: LogReadSession = await deps.vault.openLogRead(log.grant, { signal });
+  try {
+    const source = await openWalSource({
+      session,
+      keys: new KeyRing(domainSecret, domainId),
+      base: {
+        stream: { systemIdentifier: facts.systemIdentifier, timeline: facts.timeline },
+        start: positionOf(parseLsn(facts.start)),
+      },
+      stream: log.stream,
+      end: log.end,
+      fileBytes: facts.walFileBytes,
+    });
+    return { source, close: () => session.close() };
+  } catch (error) {
+    session.close();
+    throw error;
+  }
+}

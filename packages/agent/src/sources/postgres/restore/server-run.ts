@@ -1,0 +1,175 @@
+// A restored server on a private socket in its own directory: started, watched while it replays, asked where it stands.
+//
+// It is a process of its own: it goes on when the agent ends. Until it takes connections its end is an error, said in its own words.
+
+import { spawn, type ChildProcess } from 'node:child_process';
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { join } from 'node:path';
+import { HoldfastError } from '@holdfast/shared/base/errors';
+import type { LogStream } from '@holdfast/shared/format/log-point';
+import type { Clock } from '@holdfast/shared/runtime/clock';
+import { sleep } from '@holdfast/shared/runtime/clock';
+import { Client } from 'pg';
+import type { ReachedPoint } from '../../../jobs/job.ts';
+import { parseLsn, positionOf } from '../log/lsn.ts';
+import type { Account } from './data-directory.ts';
+
+export const DEFAULT_PORT = 5432;
+const LOG_FILE = 'holdfast_recovery.log';
+const LOG_TAIL_BYTES = 16 * 1024;
+const LOOK_MS = 100;
+const STOP_MS = 60_000;
+
+export interface RestoredServer {
+  readonly dataDir: string;
+  readonly port: number;
+  /** "host=DIR port=5502" */
+  readonly connect: string;
+  /** Resolves when recovery has ended and it takes connections. Throws FAILED_PRECONDITION with the server's words, CANCELLED. */
+  ready(signal: AbortSignal, onLook: (replayed: string) => void): Promise<void>;
+  query(text: string, database?: string): Promise<Record<string, unknown>[]>;
+  /** A fast shutdown; by force when that takes too long. */
+  stop(): Promise<void>;
+}
+
+export interface ServerOrder {
+  readonly bin: string;
+  readonly dataDir: string;
+  readonly port: number;
+  readonly account: Account;
+  readonly clock: Clock;
+  /** Of the base: a superuser is there under some name; this one is tried. */
+  readonly user: string;
+}
+
+export function startServer(order: ServerOrder): RestoredServer {
+  const { bin, dataDir, port, account, clock } = order;
+  const log = openSync(join(dataDir, LOG_FILE), 'a', 0o600);
+  const settings = {
+    listen_addresses: '',
+    unix_socket_directories: dataDir,
+    // What only the old host has: its certificate, its log's directory, its memory to the last byte.
+    ssl: 'off',
+    logging_collector: 'off',
+    log_destination: 'stderr',
+    // Nobody reads from it before it has reached its point, so it needs no settings as large as the old one's.
+    hot_standby: 'off',
+  };
+  const words = Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
+  const child = spawn(join(bin, 'postgres'), ['-D', dataDir, '-p', String(port), ...words], {
+    cwd: dataDir,
+    detached: true,
+    stdio: ['ignore', log, log],
+    env: { PATH: '/usr/local/bin:/usr/bin:/bin', LC_ALL: 'C.UTF-8' },
+    ...(process.getuid?.() === 0 ? account : {}),
+  });
+  closeSync(log);
+  child.unref();
+  const ended = endOf(child);
+  let end: string | undefined;
+  void ended.then((how) => (end = how));
+
+  const query = async (text: string, database = 'postgres'): Promise<Record<string, unknown>[]> => {
+    const client = new Client({ host: dataDir, port, user: order.user, database, connectionTimeoutMillis: 5000 });
+    client.on('error', () => undefined);
+    await client.connect();
+    try {
+      return (await client.query<Record<string, unknown>>(text)).rows;
+    } finally {
+      await client.end();
+    }
+  };
+  return {
+    dataDir,
+    port,
+    connect: `host=${dataDir} port=${port}`,
+    query,
+    async ready(signal, onLook) {
+      for (;;) {
+        if (signal.aborted)
+          throw new HoldfastError('CANCELLED', 'the restore was cancelled while the log was replayed');
+        if (end !== undefined) throw notStarted(dataDir, end);
+        try {
+          const [row] = await query('select pg_is_in_recovery() as recovering');
+          if (row?.['recovering'] === false) return;
+        } catch (error) {
+          // Not yet: it says so until recovery has ended.
+          onLook(error instanceof Error ? error.message : '');
+        }
+        await Promise.race([sleep(clock, LOOK_MS, signal), ended]);
+      }
+    },
+    async stop() {
+      if (end !== undefined) return;
+      kill(child, 'SIGINT');
+      await Promise.race([ended, sleep(clock, STOP_MS)]);
+      if (end === undefined) kill(child, 'SIGQUIT');
+      await ended;
+    },
+  };
+}
+
+/** Where it stands. `stream` is that of the log that was replayed: its own timeline begins now. */
+export async function reachedPoint(
+  server: RestoredServer,
+  stream: LogStream,
+  replayMs: number,
+  facts: Readonly<Record<string, string>>,
+): Promise<ReachedPoint> {
+  const [row] = await server.query(`select coalesce(pg_last_wal_replay_lsn()::text, pg_current_wal_lsn()::text) as lsn,
+    coalesce(floor(extract(epoch from pg_last_xact_replay_timestamp()) * 1000), 0)::text as commit`);
+  return {
+    stream,
+    position: positionOf(parseLsn(String(row?.['lsn']))),
+    lastCommitAtMs: Number(row?.['commit']),
+    running: true,
+    connect: server.connect,
+    replayMs: Math.round(replayMs),
+    facts,
+  };
+}
+
+function endOf(child: ChildProcess): Promise<string> {
+  return new Promise((resolve) => {
+    child.once('exit', (code, signal) => resolve(signal === null ? `exit code ${code}` : signal));
+    child.once('error', (error) => resolve(error.message));
+  });
+}
+
+function kill(child: ChildProcess, signal: NodeJS.Signals): void {
+  try {
+    child.kill(signal);
+  } catch {
+    // It has ended by itself.
+  }
+}
+
+function notStarted(dataDir: string, how: string): HoldfastError {
+  const tail = logTail(dataDir);
+  const fatal = tail.filter((line) => /(FATAL|PANIC):/.test(line)).at(-1);
+  const said = fatal === undefined ? how : fatal.replace(/^.*?(FATAL|PANIC):\s*/, '');
+  const unreached = said.includes('recovery ended before configured recovery target was reached');
+  return new HoldfastError(
+    'FAILED_PRECONDITION',
+    unreached
+      ? 'the log that there is ends before the point that was asked for'
+      : `the restored server did not start: ${said}`,
+    { hint: `Its log is ${join(dataDir, LOG_FILE)}. The files are restored; mend what it names and start it there.` },
+  );
+}
+
+function logTail(dataDir: string): string[] {
+  try {
+    const file = openSync(join(dataDir, LOG_FILE), 'r');
+    try {
+      const { size } = fstatSync(file);
+      const bytes = Buffer.alloc(Math.min(size, LOG_TAIL_BYTES));
+      readSync(file, bytes, 0, bytes.length, Math.max(0, size - LOG_TAIL_BYTES));
+      return bytes.toString('utf8').split('\n');
+    } finally {
+      closeSync(file);
+    }
+  } catch {
+    return [];
+  }
+}

@@ -1,0 +1,213 @@
+// Files of a log, put together from the pieces that the vault has.
+//
+// A file of timeline T that begins before T left its parent holds the parent's bytes up to there, as the server's own files do. The
+// last file is filled with zeros, which the server takes for the end of the log.
+//
+// Hazard: a piece that is damaged, or not there. What is before it is good, and nothing behind it may be replayed: from there on
+// every file is missing, and the reader says why.
+
+import { HoldfastError } from '@holdfast/shared/base/errors';
+import { ObjectKind } from '@holdfast/shared/format/envelope';
+import type { LogFork, LogPosition, LogStream } from '@holdfast/shared/format/log-point';
+import type { ListedSegment, LogReadSession } from '../../../link/log-port.ts';
+import type { KeyRing } from '../../../restore/key-ring.ts';
+import { fileStart, formatLsn, historyFileName, parseLsn, walFileName } from '../log/lsn.ts';
+
+/** Positions [from, to) of a timeline. */
+export interface TimelinePart {
+  readonly timeline: number;
+  readonly from: bigint;
+  readonly to: bigint;
+}
+
+export interface WalFile {
+  readonly name: string;
+  readonly bytes: Buffer;
+}
+
+const FETCHED_AT_ONCE = 16;
+
+/** What a server asks for by name. */
+export interface WalSource {
+  /** In the order in which they are replayed. */
+  readonly names: readonly string[];
+  /** undefined: there is none. Throws DAMAGED when a piece of it can't be had. */
+  file(name: string): Promise<Buffer | undefined>;
+}
+
+export interface WalOrder {
+  readonly session: LogReadSession;
+  readonly keys: KeyRing;
+  readonly base: { readonly stream: LogStream; readonly start: LogPosition };
+  readonly stream: LogStream;
+  readonly end: LogPosition;
+  readonly fileBytes: number;
+}
+
+/** Lists what there is; reads nothing yet. Throws DAMAGED when the way from the base is not known. */
+export async function openWalSource(order: WalOrder): Promise<WalSource> {
+  const { session, keys, base, stream, end, fileBytes } = order;
+  const system = stream.systemIdentifier;
+  const segments = new Map<number, ListedSegment[]>();
+  const list = async (timeline: number, to: bigint | undefined): Promise<ListedSegment[]> => {
+    const found: ListedSegment[] = [];
+    const from = fileStart(base.start.order, fileBytes);
+    for await (const segment of session.list({ systemIdentifier: system, timeline }, from, to)) found.push(segment);
+    segments.set(timeline, found);
+    return found;
+  };
+  const newest = await list(stream.timeline, end.order);
+  const forks = forksOf(newest, stream, base.stream);
+  const parts = partsOf(base, { timeline: stream.timeline, end: end.order }, forks);
+  for (const { timeline, to } of parts) if (!segments.has(timeline)) await list(timeline, to);
+
+  const read = async (found: readonly ListedSegment[]): Promise<{ segment: ListedSegment; plain: Buffer }[]> => {
+    const opened: { segment: ListedSegment; plain: Buffer }[] = [];
+    for (let at = 0; at < found.length; at += FETCHED_AT_ONCE) {
+      const some = found.slice(at, at + FETCHED_AT_ONCE);
+      let index = 0;
+      for await (const { id, envelope } of session.fetch(some.map((segment) => segment.id))) {
+        const segment = some[index++]!;
+        const { plain } = keys.open(envelope, { id, kind: ObjectKind.logSegment });
+        opened.push({ segment, plain: Buffer.from(plain.buffer, plain.byteOffset, plain.byteLength) });
+      }
+    }
+    return opened;
+  };
+
+  const histories = new Map<string, ListedSegment>();
+  for (const found of segments.values()) {
+    for (const segment of found)
+      if (segment.range.file.endsWith('.history')) histories.set(segment.range.file, segment);
+  }
+  const files = namesOf(parts, fileBytes);
+  return {
+    names: [...files.keys()],
+    async file(name) {
+      const history = histories.get(name);
+      if (history !== undefined) return (await read([history]))[0]?.plain;
+      const wanted = files.get(name);
+      if (wanted === undefined) return undefined;
+      const bytes = Buffer.alloc(fileBytes);
+      for (const part of partsWithin(parts, wanted, fileBytes)) {
+        const pieces = (segments.get(part.timeline) ?? []).filter(
+          ({ range }) => range.file === '' && range.end.order > part.from && range.start.order < part.to,
+        );
+        checkUnbroken(pieces, part);
+        for (const { segment, plain } of await read(pieces)) copyPiece(bytes, wanted.start, part, segment, plain);
+      }
+      return bytes;
+    },
+  };
+}
+
+/** Where each timeline on the way was left: from the newest one's ancestors. */
+function forksOf(found: readonly ListedSegment[], stream: LogStream, base: LogStream): readonly LogFork[] {
+  if (stream.timeline === base.timeline) return [];
+  const known = found.map(({ range }) => range.ancestors).find((ancestors) => (ancestors?.length ?? 0) > 0);
+  if (known === undefined) {
+    throw new HoldfastError('DAMAGED', `nobody knows from where timeline ${stream.timeline} comes`, {
+      hint: `Its history (${historyFileName(stream.timeline)}) is not in the vault: restore to a point on timeline ${base.timeline}.`,
+    });
+  }
+  return known;
+}
+
+/** The way from the base to the end, oldest timeline first. Pure. */
+export function partsOf(
+  base: WalOrder['base'],
+  target: { readonly timeline: number; readonly end: bigint },
+  forks: readonly LogFork[],
+): TimelinePart[] {
+  const parts: TimelinePart[] = [];
+  let { timeline, end } = target;
+  for (;;) {
+    const fork = timeline === base.stream.timeline ? undefined : forks.find((one) => one.parent.timeline < timeline);
+    const from = fork === undefined ? base.start.order : fork.position.order;
+    parts.unshift({ timeline, from, to: end });
+    if (fork === undefined) break;
+    timeline = fork.parent.timeline;
+    end = from;
+  }
+  if (timeline !== base.stream.timeline) {
+    throw new HoldfastError('DAMAGED', `timeline ${target.timeline} does not come from the base's`);
+  }
+  return parts;
+}
+
+interface FilePlace {
+  readonly timeline: number;
+  readonly start: bigint;
+}
+
+function namesOf(parts: readonly TimelinePart[], fileBytes: number): Map<string, FilePlace> {
+  const files = new Map<string, FilePlace>();
+  for (const { timeline, from, to } of parts) {
+    for (let start = fileStart(from, fileBytes); start < to; start += BigInt(fileBytes)) {
+      files.set(walFileName(timeline, start, fileBytes), { timeline, start });
+    }
+  }
+  return files;
+}
+
+/** What of the way a file holds: its own timeline's part, and what came before on the timelines before. */
+function partsWithin(parts: readonly TimelinePart[], file: FilePlace, fileBytes: number): TimelinePart[] {
+  const end = file.start + BigInt(fileBytes);
+  return parts
+    .filter(({ timeline }) => timeline <= file.timeline)
+    .map(({ timeline, from, to }) => ({
+      timeline,
+      // The base begins within a file, and the server reads that file from its start.
+      from: maximum(timeline === parts[0]!.timeline ? file.start : from, file.start),
+      to: minimum(to, end),
+    }))
+    .filter(({ from, to }) => from < to);
+}
+
+/** Throws DAMAGED when pieces are missing; before the base's own start nothing is needed. */
+function checkUnbroken(pieces: readonly ListedSegment[], part: TimelinePart): void {
+  let at = pieces[0]?.range.start.order;
+  for (const { range } of pieces) {
+    if (range.start.order > at!) break;
+    at = maximum(at!, range.end.order);
+  }
+  if (at !== undefined && at >= part.to) return;
+  throw new HoldfastError(
+    'DAMAGED',
+    `the log from ${formatLsn(at ?? part.from)} on timeline ${part.timeline} is not in the vault`,
+    {
+      details: { position: formatLsn(at ?? part.from) },
+    },
+  );
+}
+
+function copyPiece(
+  file: Buffer,
+  fileStartsAt: bigint,
+  part: TimelinePart,
+  segment: ListedSegment,
+  plain: Buffer,
+): void {
+  const { start } = segment.range;
+  if (BigInt(plain.length) !== segment.range.end.order - start.order) {
+    throw new HoldfastError('DAMAGED', `the log at ${start.text} is not as long as it should be`, {
+      details: { position: start.text },
+    });
+  }
+  const from = maximum(start.order, part.from);
+  const to = minimum(segment.range.end.order, part.to);
+  plain.copy(file, Number(from - fileStartsAt), Number(from - start.order), Number(to - start.order));
+}
+
+function maximum(a: bigint, b: bigint): bigint {
+  return a > b ? a : b;
+}
+function minimum(a: bigint, b: bigint): bigint {
+  return a < b ? a : b;
+}
+
+/** Where an error says that the log stops being good; undefined when it says nothing. */
+export function damagedAt(error: HoldfastError): bigint | undefined {
+  const position = error.details['position'];
+  return typeof position === 'string' ? parseLsn(position) : undefined;
+}

@@ -5,6 +5,7 @@ import { silentLog } from '@holdfast/shared/runtime/log';
 import { systemClock } from '@holdfast/shared/runtime/clock';
 import type { Finding } from '../../jobs/job.ts';
 import { MariadbServer, mariadbInstalled } from '../../testing/mariadb-server.ts';
+import { discoverServers } from './look/discover.ts';
 import { checkServer } from './look/check.ts';
 import { EngineFixture } from './testing/engine-fixture.ts';
 import { mariadbSource } from './testing/guard-fixture.ts';
@@ -112,6 +113,14 @@ describe('bases of a MariaDB server, and what a check says', function () {
       ),
     ).to.equal('0');
     server.sql('DROP TABLE shop.wide');
+  });
+
+  it('is discovered by its socket, with the command that protects it', async () => {
+    const found = await discoverServers({ clock: systemClock, log: silentLog, signal: new AbortController().signal });
+    const mine = found.find(({ settings }) => settings['dsn']?.includes(server.socket) === true);
+    expect(mine?.type).to.equal('mariadb');
+    expect(mine?.description).to.match(/MariaDB|without a password/);
+    expect(mine?.command).to.contain(`--type mariadb --dsn 'socket=${server.socket}`);
   });
 
   it('a check finds nothing wrong with a good server', async () => {

@@ -1,7 +1,7 @@
 // Which MariaDB and MySQL servers run on this host: by their sockets, as the kernel knows them. Nobody is asked for a password; a
 // server that doesn't let the agent's own account in is proposed with what to do about it.
 
-import { readFileSync } from 'node:fs';
+import { readFileSync, readdirSync, readlinkSync } from 'node:fs';
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import type { DiscoveredSource } from '../../../jobs/job.ts';
 import type { LookDeps } from '../../engine.ts';
@@ -14,22 +14,44 @@ const GIB = 1024 ** 3;
 
 export async function discoverServers({ signal }: LookDeps): Promise<readonly DiscoveredSource[]> {
   const found: DiscoveredSource[] = [];
-  for (const socket of socketsIn(readFileSync('/proc/net/unix', 'utf8')).slice(0, SERVERS_MOST)) {
+  for (const socket of socketsIn(readFileSync('/proc/net/unix', 'utf8'), socketsOfServers()).slice(0, SERVERS_MOST)) {
     const server = await describe(socket, signal);
     if (server !== undefined) found.push(proposal(socket, server, found.length));
   }
   return found;
 }
 
-/** Sockets that listen and are called like a MySQL server's; each once. @param table /proc/net/unix, proc(5) */
-export function socketsIn(table: string): string[] {
+/**
+ * Sockets that listen and belong to a server's process, or are called like a server's; each once. Not those of restored servers.
+ * @param table /proc/net/unix, proc(5)
+ * @param owned inodes of sockets that server processes hold
+ */
+export function socketsIn(table: string, owned: ReadonlySet<string>): string[] {
   const sockets = new Set<string>();
   for (const line of table.split('\n').slice(1)) {
-    const [, , , flags = '', , , , path = ''] = line.trim().split(/\s+/);
+    const [, , , flags = '', , , inode = '', path = ''] = line.trim().split(/\s+/);
     const listens = (Number.parseInt(flags, 16) & 0x1_0000) !== 0;
-    if (listens && /^\/.*(mysql|maria)[^/]*\.sock$/i.test(path)) sockets.add(path);
+    const known = owned.has(inode) || /(mysql|maria)[^/]*\.sock$/i.test(path);
+    if (listens && known && path.startsWith('/') && !path.endsWith('/holdfast.sock')) sockets.add(path);
   }
   return [...sockets].toSorted();
+}
+
+/** Of processes called like a server. Those that can't be looked into are passed over: the names are left. */
+function socketsOfServers(): Set<string> {
+  const inodes = new Set<string>();
+  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+    try {
+      if (!/^(mariadbd|mysqld)$/.test(readFileSync(`/proc/${pid}/comm`, 'utf8').trim())) continue;
+      for (const fd of readdirSync(`/proc/${pid}/fd`)) {
+        const inode = /^socket:\[(\d+)\]$/.exec(readlinkSync(`/proc/${pid}/fd/${fd}`))?.[1];
+        if (inode !== undefined) inodes.add(inode);
+      }
+    } catch {
+      // It has ended, or is somebody else's.
+    }
+  }
+  return inodes;
 }
 
 interface SeenServer {

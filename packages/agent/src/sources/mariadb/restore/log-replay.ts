@@ -12,7 +12,7 @@ import { HoldfastError } from '@holdfast/shared/base/errors';
 import { ObjectKind } from '@holdfast/shared/format/envelope';
 import { sameStream, type DatabasePoint } from '@holdfast/shared/format/log-point';
 import type { EngineRestore } from '../../../jobs/job.ts';
-import type { ListedSegment, LogReadSession } from '../../../link/log-port.ts';
+import type { ListedSegment, LogReadSession, ServedSegment } from '../../../link/log-port.ts';
 import type { KeyRing } from '../../../restore/key-ring.ts';
 import { EventReader, type BinlogEvent } from '../binlog/event-reader.ts';
 import { BINLOG_MAGIC, comparePositions, fromLogPosition, type BinlogPosition } from '../binlog/position.ts';
@@ -62,8 +62,7 @@ export async function replayLog(
         if (piece === undefined || replay.stopped) break;
         if (deps.signal.aborted) throw new HoldfastError('CANCELLED', 'the restore was cancelled');
         deps.onBytes(envelope.length);
-        const { plain } = deps.keys.open(envelope, { id, kind: ObjectKind.logSegment });
-        await replay.piece(piece, plain);
+        await replay.piece(piece, opened(deps.keys, { id, envelope }, piece));
       }
     }
     await replay.finish();
@@ -75,6 +74,23 @@ export async function replayLog(
 }
 
 const FETCHED_AT_ONCE = 16;
+
+/** Throws DAMAGED with where the log can be replayed up to. */
+function opened(keys: KeyRing, { id, envelope }: ServedSegment, { range }: ListedSegment): Buffer {
+  try {
+    return keys.open(envelope, { id, kind: ObjectKind.logSegment }).plain;
+  } catch (cause) {
+    const { message } = cause instanceof Error ? cause : new Error(String(cause));
+    throw new HoldfastError(
+      'DAMAGED',
+      `the stored log from ${range.start.text} to ${range.end.text} is damaged: ${message}`,
+      {
+        hint: 'Restore to a point before it, or from a later base.',
+        cause,
+      },
+    );
+  }
+}
 
 /** Pieces from the base's point on, without what belongs to the log but is not of it. Throws DAMAGED for a hole. */
 async function list(

@@ -1,5 +1,5 @@
 import { expect } from 'chai';
-import { existsSync, readdirSync } from 'node:fs';
+import { chmodSync, existsSync, readdirSync } from 'node:fs';
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -210,6 +210,22 @@ describe('bringing a MariaDB server back', function () {
       process.kill(pid, 'SIGKILL');
       await untilHolds(() => void expect(existsSync(`/proc/${pid}`) && !isZombie(pid)).to.equal(false));
     }
+  });
+
+  it('ends before a damaged piece of the log with a sentence that names it, and leaves no server and no scratch', async () => {
+    begin({ method: 'logical' });
+    const base = await fixture.takeBase();
+    order('before the damage');
+    await stored();
+    const damaged = fixture.guard.log.segments.find(({ range }) => range.end.order > base.point.end.order);
+    const envelope = damaged?.envelope ?? Buffer.alloc(0);
+    envelope[envelope.length - 1] = (envelope.at(-1) ?? 0) ^ 1;
+    const target = join(fixture.guard.stateDir, 'target');
+    chmodSync(fixture.guard.stateDir, 0o711);
+    const failed = await fixture.restore(base, { kind: 'latest' }, {}, { target }).catch(String);
+    expect(failed).to.match(/the stored log from mysql-bin\.\d+:\d+ to mysql-bin\.\d+:\d+ is damaged/);
+    expect(readdirSync(target)).to.not.include.members(['.holdfast-restore']);
+    expect(existsSync(join(target, 'holdfast.pid')) && existsSync(`/proc/${readPid(target)}`)).to.equal(false);
   });
 
   it('a restore test asks the restored server, and leaves nothing behind', async () => {

@@ -1,13 +1,12 @@
 // The base of a backup: which snapshot the next one builds on, kept beside the cache of its nodes.
 //
-// The file is replaced durably after each commit. Losing it, or finding that it names a snapshot which is not the newest, costs
-// reading the manifest from the vault again, nothing else.
+// The file is replaced after each commit, whole but unsynced, like the cache of nodes: what a power loss makes of it is the file
+// before, or nothing that can be understood. Losing it, or finding that it names a snapshot which is not the newest, costs
+// reading the manifest from the vault again, nothing else; two syncs would cost every backup several milliseconds.
 
-import { readFileSync, rmSync } from 'node:fs';
+import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { randomUUID } from 'node:crypto';
 import { z } from 'zod';
-import { replaceFileDurably } from '../link/durable-file.ts';
 import type { DeadBytesRow } from './dead-bytes.ts';
 
 export interface Base {
@@ -78,5 +77,7 @@ export function saveBase(directory: string, base: Base): void {
     rootProof: Buffer.from(root.proof).toString('hex'),
     ...rest,
   });
-  replaceFileDurably(directory, BASE_FILE, Buffer.from(text), randomUUID());
+  const fresh = join(directory, `${BASE_FILE}.new`);
+  writeFileSync(fresh, text, { mode: 0o600 });
+  renameSync(fresh, join(directory, BASE_FILE));
 }

@@ -133,6 +133,7 @@ class LinkedBackupSession implements BackupSession {
   }
 
   async commit(commit: SnapshotCommit): Promise<CommittedSnapshot> {
+    // Should both answers get lost, what is not acknowledged is sent again, and a session that has committed takes nothing.
     await this.drained();
     const { outgoing, answer } = this.#ledger.addCommit(commit);
     this.#enqueue(outgoing);

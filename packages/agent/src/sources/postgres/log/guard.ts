@@ -21,7 +21,7 @@ import { noteStoredLog, type StoredLogNotes } from '../stored-log.ts';
 import { BaseKeeper } from './base-keeper.ts';
 import { FollowState } from './follow-state.ts';
 import { Follower } from './follower.ts';
-import { mergeInThread } from './piece-merger.ts';
+import { newMergeThread } from './merge-thread.ts';
 import { ServerConnection, sqlStateOf } from './server-connection.ts';
 import { ServerWatch, type ServerAccess } from './server-watch.ts';
 import { StatusReporter } from './status-reporter.ts';
@@ -214,6 +214,8 @@ class LogGuard {
       (plain) => seal(keys, ObjectKind.logSegment, [], plain, options),
       newBandwidthLimiter(source.limitBytesPerSecond, clock),
     );
+    const merging = newMergeThread(keys, options, clock);
+    closing.push(() => merging.close());
     const follower = new Follower({
       clock,
       log,
@@ -221,7 +223,7 @@ class LogGuard {
       slotName: slotNameOf(sourceId),
       session: vault,
       writer,
-      merge: mergeInThread(keys, options),
+      merge: merging.merge,
       connection,
       state: this.#state,
       notes: this.#notes,

@@ -10,12 +10,7 @@
 // Invariants (piece-merger.test.ts): M1 a merged piece is the bytes of what it covers, stored pieces without a hole, of one file;
 // M2 pieces that are not merged lose nothing.
 
-import { Worker } from 'node:worker_threads';
-import type { DomainKeys } from '@holdfast/shared/format/keys';
 import type { LogRange } from '@holdfast/shared/format/log-point';
-import type { SealOptions } from '@holdfast/shared/format/seal';
-import { siblingModule } from '@holdfast/shared/runtime/sibling-module';
-import type { MergeOrder } from './merge-worker.ts';
 import { MARKS_MAX } from './piece-cutter.ts';
 import type { SealedBytes } from './vault-writer.ts';
 
@@ -28,6 +23,7 @@ export interface StoredPiece {
   readonly range: LogRange;
 }
 
+/** One at a time. */
 export type Merge = (pieces: readonly StoredPiece[]) => Promise<SealedBytes>;
 
 export class PieceMerger {
@@ -118,25 +114,5 @@ export function mergedRange(pieces: readonly StoredPiece[]): LogRange {
     marks: ranges.flatMap(({ marks }) => marks),
     merged: true,
     ...(ancestors === undefined ? {} : { ancestors }),
-  };
-}
-
-const THREAD_HEAP_MIB = 32;
-
-/** Merges in a thread that lives as long as the merge. */
-export function mergeInThread(keys: DomainKeys, options: SealOptions): Merge {
-  return async (pieces) => {
-    const envelopes = pieces.map(({ envelope }) => new Uint8Array(envelope));
-    const order: MergeOrder = { keys, options, envelopes };
-    const worker = new Worker(siblingModule(import.meta.url, './merge-worker'), {
-      workerData: order,
-      transferList: envelopes.map(({ buffer }) => buffer),
-      resourceLimits: { maxOldGenerationSizeMb: THREAD_HEAP_MIB },
-    });
-    const { promise, resolve, reject } = Promise.withResolvers<SealedBytes>();
-    worker.once('message', resolve);
-    worker.once('error', reject);
-    worker.once('exit', () => reject(new Error('the merging thread ended without an answer')));
-    return promise;
   };
 }

@@ -23,7 +23,7 @@ describe('completing a verify', () => {
         const files = await options?.describeFiles?.(hurt);
         const snapshot = { snapshotId: hurt.snapshotId.toString('hex'), sourceId: 's', sequence: 1, objectIds: ['00'] };
         const snapshots = [{ ...snapshot, files }];
-        return { packsChecked: 1, objectsChecked: 1, bytesChecked: 1, damages: [], snapshots };
+        return { packsChecked: 1, objectsChecked: 1, bytesChecked: 1, damages: [], snapshots, logPieces: [] };
       },
     };
     const describeFiles: DescribeFiles = ({ domainId, objectIds }) =>

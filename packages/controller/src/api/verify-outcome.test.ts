@@ -3,12 +3,20 @@ import { expect } from 'chai';
 import { JobOutcome } from '@holdfast/shared/rpc/gen/holdfast/v1/control';
 
 import type { Snapshot } from '../browse/snapshots.ts';
+import { rangeOf } from '../testing/log-fixture.ts';
 import type { VerifyReport } from '../vault/contract.ts';
 import { mergeOutcome, verdicts } from './verify-outcome.ts';
 
 describe('the outcome of a verify', () => {
   const [asked, older] = [Buffer.alloc(32, 1), Buffer.alloc(32, 2)];
-  const nothing: VerifyReport = { packsChecked: 1, objectsChecked: 1, bytesChecked: 1, damages: [], snapshots: [] };
+  const nothing: VerifyReport = {
+    packsChecked: 1,
+    objectsChecked: 1,
+    bytesChecked: 1,
+    damages: [],
+    snapshots: [],
+    logPieces: [],
+  };
   const files = { named: [{ path: 'a/\xff', others: 3 }], more: true };
   const hurt = (id: Buffer): VerifyReport => ({
     ...nothing,
@@ -35,6 +43,16 @@ describe('the outcome of a verify', () => {
     expect(second?.path).to.deep.equal(Buffer.from('a/\xff', 'latin1'));
     expect(second?.message).to.contain('the 3 entries behind it');
     expect(third?.message).to.contain('more damaged files');
+  });
+
+  it('threat 8 a lost piece of the log fails it, and is named with its range, its times and what it means', () => {
+    const range = rangeOf(0x140, 0x150, { firstCommitAtMs: 1000, lastCommitAtMs: 2000 });
+    const report = { ...nothing, logPieces: [{ sourceId: 's', range }] };
+    const outcome = mergeOutcome(done, report, [asked]);
+    expect(outcome).to.include({ result: 'failed', errorCode: 'DAMAGED' });
+    expect(outcome.warnings.map(({ message }) => message)).to.deep.equal([
+      'the log from 0/140 to 0/150 (timeline 1), with commits from 1970-01-01T00:00:01.000Z to 1970-01-01T00:00:02.000Z, is damaged or missing: what follows it can be reached only from a base that was taken later',
+    ]);
   });
 
   it('damage that hurts other snapshots, or none, is a warning', () => {

@@ -6,6 +6,7 @@
 // Tested in verify-outcome.test.ts and verify-outcome.db.test.ts.
 
 import { toBytes } from '@holdfast/shared/base/byte-string';
+import type { LogRange } from '@holdfast/shared/format/log-point';
 import { JobOutcome, type JobWarning } from '@holdfast/shared/rpc/gen/holdfast/v1/control';
 
 import { listSnapshots, snapshotsById, type Snapshot } from '../browse/snapshots.ts';
@@ -38,7 +39,7 @@ export async function completeVerify(
       : await snapshotsById(pool, job.domainId, [job.snapshotId]);
   const snapshotIds = job.snapshotId === null ? asked.map((snapshot) => snapshot.id) : [job.snapshotId];
   const report = await deps.vault.verify(
-    { domainId: job.domainId, snapshotIds },
+    { domainId: job.domainId, snapshotIds, logSources: [job.sourceId] },
     { describeFiles: deps.describeFiles() },
   );
   const snapshots = asked.slice(0, SNAPSHOTS_TOLD).toReversed();
@@ -102,6 +103,11 @@ export function mergeOutcome(outcome: JobOutcome, report: VerifyReport, asked: r
       found.set(more, { code: 'damaged', path: Buffer.alloc(0), message: more });
     }
   }
+  for (const { range } of report.logPieces) {
+    damaged = true;
+    const message = lostPiece(range);
+    found.set(message, { code: 'damaged', path: Buffer.alloc(0), message });
+  }
   if (found.size === 0) return outcome;
   const told = {
     ...outcome,
@@ -121,6 +127,20 @@ export function mergeOutcome(outcome: JobOutcome, report: VerifyReport, asked: r
     errorHint:
       outcome.errorHint === '' ? 'The next backup stores again what it can: holdfast backup' : outcome.errorHint,
   });
+}
+
+function lostPiece({ stream, start, end, file, firstCommitAtMs, lastCommitAtMs }: LogRange): string {
+  const what = file === '' ? `from ${start.text} to ${end.text}` : file;
+  const commits =
+    firstCommitAtMs === undefined || lastCommitAtMs === undefined
+      ? ''
+      : `, with commits from ${iso(firstCommitAtMs)} to ${iso(lastCommitAtMs)},`;
+  const means = file === '' ? ': what follows it can be reached only from a base that was taken later' : '';
+  return `the log ${what} (timeline ${stream.timeline})${commits} is damaged or missing${means}`;
+}
+
+function iso(ms: number): string {
+  return Number.isNaN(new Date(ms).getTime()) ? String(ms) : new Date(ms).toISOString();
 }
 
 function beyond({ others }: DamagedFile): string {

@@ -6,7 +6,7 @@ import { HoldfastError } from '@holdfast/shared/base/errors';
 import { ObjectKind } from '@holdfast/shared/format/envelope';
 import { deriveDomainKeys } from '@holdfast/shared/format/keys';
 import { ManifestBuilder, type BuilderPorts, type EmittedNode } from '@holdfast/shared/format/manifest/builder';
-import type { Entry, NodeReference } from '@holdfast/shared/format/manifest/entry';
+import type { ChunkReference, Entry, NodeReference } from '@holdfast/shared/format/manifest/entry';
 import { LeafView } from '@holdfast/shared/format/manifest/leaf-view';
 import { seal } from '@holdfast/shared/format/seal';
 import { encodeSnapshotRecord } from '@holdfast/shared/format/snapshot-record';
@@ -71,6 +71,11 @@ export class SealedSnapshots {
       warnings: [],
     };
     return this.#put(ObjectKind.snapshotRecord, root.id, encodeSnapshotRecord(record, root.id, this.#signing)).id;
+  }
+
+  /** A chunk of these bytes, as a node refers to it. */
+  chunk(plain: Buffer): ChunkReference {
+    return { ...this.#put(ObjectKind.chunk, Buffer.alloc(0), plain), plainLength: plain.length };
   }
 
   /** Leaves of the last manifest, in order. */

@@ -232,6 +232,8 @@ export interface VerifyReport {
     /** Undefined when nobody here can read them: the domain is sealed. */
     readonly files: DamagedFiles | undefined;
   }[];
+  /** Live pieces of logs that are damaged or missing: what comes after them needs a newer base. */
+  readonly logPieces: readonly { readonly sourceId: string; readonly range: LogRange }[];
 }
 
 /** A file that needs a lost object. */
@@ -272,9 +274,9 @@ export interface Vault {
   openLogRead(caller: Caller, grant: Uint8Array): LogReadStream;
   /** One object's envelope, checked against its id, for whoever holds the domain's key (browsing). Throws NOT_FOUND, DAMAGED. */
   readObject(domainId: string, id: Uint8Array): Promise<Buffer>;
-  /** Reads every byte of the packs that some snapshots (or the domain, or everything) need. */
+  /** Reads every byte of the packs that some snapshots and logs (or the domain, or everything) need. */
   verify(
-    scope: { domainId?: string; snapshotIds?: readonly Uint8Array[] },
+    scope: { domainId?: string; snapshotIds?: readonly Uint8Array[]; logSources?: readonly string[] },
     options?: {
       describeFiles?: DescribeFiles;
       progress?: (bytesDone: number, bytesTotal: number) => void;

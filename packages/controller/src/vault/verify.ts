@@ -11,6 +11,7 @@
 import { HoldfastError } from '@holdfast/shared/base/errors';
 
 import type { Damage, DescribeFiles, VerifyReport } from './contract.ts';
+import { damagedLogPieces, packsOfLogs } from './log-verify.ts';
 import { markAbsent, type Queries } from './object-index.ts';
 import { decodePackHeader, PACK_HEADER_BYTES, RECORD_HEADER_BYTES, type RecordEntry } from './pack-format.ts';
 import { loadPacks, lostObjects, type PackRow } from './pack-recovery.ts';
@@ -21,6 +22,8 @@ export interface VerifyScope {
   readonly domainId?: string;
   /** Only the packs that these need, each read once. Needs `domainId`. */
   readonly snapshotIds?: readonly Uint8Array[];
+  /** Beside the snapshots, the logs of these sources. */
+  readonly logSources?: readonly string[];
 }
 
 export interface VerifyOptions {
@@ -57,7 +60,8 @@ export async function verifyPacks(scope: VerifyScope, options: VerifyOptions, de
   const snapshots: VerifyReport['snapshots'][number][] = [];
   // One after the other: each search may go through a whole manifest, and learns from the one before.
   for (const snapshot of hurt) snapshots.push(await describe(snapshot, options.describeFiles));
-  return { packsChecked, objectsChecked, bytesChecked, damages, snapshots };
+  const logPieces = await damagedLogPieces(deps.pool, scope);
+  return { packsChecked, objectsChecked, bytesChecked, damages, snapshots, logPieces };
 }
 
 async function packsInScope(
@@ -81,6 +85,7 @@ async function packsInScope(
     const { places } = await walkReferences(domainId, id, deps);
     for (const place of places.values()) needed.add(place.packSequence);
   }
+  for (const sequence of await packsOfLogs(deps.pool, scope.logSources ?? [])) needed.add(sequence);
   return all.filter(({ sequence }) => needed.has(sequence));
 }
 

@@ -1,0 +1,127 @@
+import { expect } from 'chai';
+import { HoldfastError } from '@holdfast/shared/base/errors';
+import type { Clock } from '@holdfast/shared/runtime/clock';
+import { silentLog } from '@holdfast/shared/runtime/log';
+import type { EngineSpec, JobOutcome } from '../../../jobs/job.ts';
+import { outcomeOfError } from '../../../jobs/outcome.ts';
+import { eventually } from '../../../testing/eventually.ts';
+import { removeScratchDirectories, scratchDirectory } from '../../../testing/scratch-directory.ts';
+import { BaseKeeper } from './base-keeper.ts';
+import { nextBaseInMs } from './base-schedule.ts';
+import { DONE } from './testing/log-fixture.ts';
+
+const DAY = 86_400_000;
+const source: EngineSpec = {
+  type: 'engine',
+  sourceId: 's1',
+  name: 'db',
+  engine: { type: 'postgres', settings: {} },
+  hooks: { before: [], after: [], timeoutSeconds: 0, requireBefore: false },
+  limitBytesPerSecond: 0,
+  compression: { codec: 'zstd', level: 0 },
+};
+
+describe('the bases of a source', () => {
+  let now: number;
+  let taken: number;
+  let notes: string[];
+  let outcome: () => Promise<JobOutcome>;
+  let stateDir: string;
+  let random: number;
+
+  const clock: Clock = {
+    monotonicMs: () => now,
+    wallMs: () => now,
+    after: () => ({ cancel: () => undefined }),
+  };
+  const keeper = (): BaseKeeper =>
+    new BaseKeeper({
+      clock,
+      log: silentLog,
+      source,
+      everyMs: DAY,
+      random: () => random,
+      stateDir,
+      runBackup: () => {
+        taken++;
+        return outcome();
+      },
+      noted: (note) => notes.push(note),
+    });
+
+  const tickUntil = (bases: BaseKeeper, done: () => boolean): void => {
+    for (bases.tick(true); !done(); now += 1000) bases.tick(true);
+  };
+
+  beforeEach(() => {
+    now = 1_000_000;
+    taken = 0;
+    notes = [];
+    outcome = () => Promise.resolve(DONE);
+    stateDir = scratchDirectory();
+    random = 0.5;
+  });
+  afterEach(removeScratchDirectories);
+
+  it('B1 are taken when one is needed and the log streams, one at a time', async () => {
+    const running = Promise.withResolvers<JobOutcome>();
+    outcome = () => running.promise;
+    const bases = keeper();
+    bases.need();
+    bases.tick(true);
+    now += 2000;
+    bases.tick(false);
+    expect(taken).to.equal(0);
+    bases.tick(true);
+    bases.need();
+    bases.tick(true);
+    expect(taken).to.equal(1);
+    running.resolve(DONE);
+    await eventually(() => notes.length === 1);
+    bases.tick(true);
+    now += 2000;
+    bases.tick(true);
+    expect(taken, 'what was found missing meanwhile needs another one').to.equal(2);
+  });
+
+  it('B2 are tried again, ever more slowly, and the note says why', async () => {
+    outcome = () => Promise.resolve(outcomeOfError(new HoldfastError('UNREACHABLE', 'no server'), false, 0, []));
+    const bases = keeper();
+    bases.need();
+    const gaps: number[] = [];
+    for (let tries = 1; tries <= 6; tries++) {
+      const from = now;
+      tickUntil(bases, () => taken >= tries);
+      gaps.push(now - from);
+      await eventually(() => notes.length === tries);
+    }
+    expect(notes.at(-1)).to.equal('the last base failed: no server');
+    expect(gaps.at(-1)).to.be.greaterThan(gaps[1]! * 5);
+    outcome = () => Promise.reject(new Error('broken'));
+    tickUntil(bases, () => taken >= 7);
+    await eventually(() => notes.at(-1) === 'the last base failed: broken');
+  });
+
+  it('B3 come once a day, also over restarts, spread over a tenth of it', async () => {
+    const first = keeper();
+    first.need();
+    first.tick(true);
+    now += 2000;
+    first.tick(true);
+    await eventually(() => notes.length === 1);
+    const at = now;
+    now += DAY / 2;
+    const second = keeper();
+    second.tick(true);
+    now += DAY / 4;
+    second.tick(true);
+    expect(taken).to.equal(1);
+    now = at + DAY * 1.06;
+    second.tick(true);
+    expect(taken).to.equal(2);
+    const due = (chance: number): number =>
+      nextBaseInMs({ lastAtMs: 0, failures: 0 }, { needed: false, everyMs: DAY, nowMs: 0, random: chance });
+    expect(due(0)).to.equal(DAY * 0.95);
+    expect(due(0.999)).to.be.closeTo(DAY * 1.05, DAY / 1000);
+  });
+});

@@ -3,7 +3,7 @@
 // A new kind of source is a new folder beside this file, and a line in registry.ts. An engine's modules and drivers are loaded
 // when a source of its type is first worked on: an agent that protects no database holds no driver.
 //
-// Every engine passes the conformance suite (testing/engine-conformance.ts) against its real server: what `base` and `log`
+// Every engine passes the conformance suite (testing/engine-conformance.test.ts) against its real server: what `base` and `log`
 // stored comes back through `restore` equal to what the server had; `check` names what would make a backup fail; `verify`
 // finds what was damaged; a cancelled `base` leaves nothing running.
 

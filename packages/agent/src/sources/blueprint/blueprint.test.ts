@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { decodeSection, encodeSection, SECTIONS, sectionPath } from '@holdfast/shared/blueprint/blueprint';
 import type { EngineSpec } from '../../jobs/job.ts';
-import { engineConformance, type EngineRig } from '../../testing/engine-conformance.ts';
+import { engineConformance, type EngineRig } from '../../testing/engine-conformance.test.ts';
 import { collectBlueprint } from './collect.ts';
 import { newBlueprintEngine } from './engine.ts';
 import { hostFiles } from './host-files.ts';

@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import type { EngineSpec } from '../../jobs/job.ts';
-import { engineConformance, EngineBench, type EngineRig } from '../../testing/engine-conformance.ts';
+import { EngineBench } from '../../testing/engine-bench.ts';
+import { engineConformance, type EngineRig } from '../../testing/engine-conformance.test.ts';
 import { commandEngine } from './engine.ts';
 
 function sha256(path: string): string {

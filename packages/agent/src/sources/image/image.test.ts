@@ -17,7 +17,8 @@ import { join } from 'node:path';
 import { expect } from 'chai';
 import fc from 'fast-check';
 import type { EngineSpec } from '../../jobs/job.ts';
-import { EngineBench, engineConformance, type EngineRig } from '../../testing/engine-conformance.ts';
+import { EngineBench } from '../../testing/engine-bench.ts';
+import { engineConformance, type EngineRig } from '../../testing/engine-conformance.test.ts';
 import { imageEngine } from './engine.ts';
 import { imageFormatOf } from './image-format.ts';
 import { isLocked } from './image-locks.ts';
@@ -170,7 +171,7 @@ describe('image engine', function () {
     const [found, ...more] = imagesOnHost([work, '/nowhere']);
     expect(more).to.deep.equal([]);
     expect(found).to.include({ type: 'image', name: 'vm-1' });
-    expect(found!.command).to.equal(`holdfast source add vm-1 --host HOST --type image --set 'path=${work}/vm 1.raw'`);
+    expect(found!.command).to.equal(`holdfast source add vm-1 --host HOST --type image --path '${work}/vm 1.raw'`);
   });
 
   it('knows a lock of another program by device and inode', () => {

@@ -99,7 +99,7 @@ export function imagesOnHost(directories: readonly string[] = IMAGE_DIRECTORIES)
         name,
         settings: { path },
         description: `disk image ${displayPath(fromText(path))}, ${mib(statSync(path).size)}`,
-        command: `holdfast source add ${name} --host HOST --type image --set 'path=${path}'`,
+        command: `holdfast source add ${name} --host HOST --type image --path '${path}'`,
       };
     });
 }

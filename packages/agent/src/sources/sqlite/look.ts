@@ -133,7 +133,7 @@ function proposalFor(path: string): DiscoveredSource[] {
       name,
       settings: { path },
       description: `${described(path, format)}: ${path}`,
-      command: `holdfast source add ${name} --host HOST --type sqlite --set 'path=${path}'`,
+      command: `holdfast source add ${name} --host HOST --type sqlite --path '${path}'`,
     },
   ];
 }

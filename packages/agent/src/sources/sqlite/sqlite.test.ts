@@ -7,7 +7,8 @@ import { DatabaseSync } from 'node:sqlite';
 import { setTimeout as wait } from 'node:timers/promises';
 import { expect } from 'chai';
 import type { EngineSpec } from '../../jobs/job.ts';
-import { EngineBench, engineConformance, type EngineRig } from '../../testing/engine-conformance.ts';
+import { EngineBench } from '../../testing/engine-bench.ts';
+import { engineConformance, type EngineRig } from '../../testing/engine-conformance.test.ts';
 import { sqliteEngine } from './engine.ts';
 import { databaseFindings, databasesOnHost } from './look.ts';
 

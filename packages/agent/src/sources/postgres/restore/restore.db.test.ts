@@ -7,7 +7,7 @@ import { expect } from 'chai';
 import { Client } from 'pg';
 import type { RecoveryTarget } from '@holdfast/shared/format/log-point';
 import type { EngineRestore, EngineSpec, JobReport, ReachedPoint, RestoreJob } from '../../../jobs/job.ts';
-import { EngineBench } from '../../../testing/engine-conformance.ts';
+import { EngineBench } from '../../../testing/engine-bench.ts';
 import { embeddedPostgres, PostgresServer } from '../../../testing/postgres-server.ts';
 import { postgresEngine } from '../engine.ts';
 import { parseLsn, positionOf } from '../log/lsn.ts';

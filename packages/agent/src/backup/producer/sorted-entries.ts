@@ -8,7 +8,7 @@
 //   E2 at most `bound` encoded bytes are in memory, and at most MOST_RUNS files are open;
 //   E3 no file is left behind, whatever happened.
 
-import { closeSync, mkdtempSync, openSync, readSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readSync, rmSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { deserialize, serialize } from 'node:v8';
 import { comparePaths, type ByteString } from '@holdfast/shared/base/byte-string';
@@ -90,7 +90,7 @@ export class SortedEntries {
   }
 
   #write(entries: Iterable<Held>): Run {
-    this.#files ??= mkdtempSync(join(this.#directory, 'entries-'));
+    this.#files ??= freshDirectory(join(this.#directory, 'entries'));
     const path = join(this.#files, String(this.#serial++));
     const fd = openSync(path, 'wx+', 0o600);
     // It is gone when it is closed, whatever ends this process.
@@ -114,6 +114,13 @@ export class SortedEntries {
     flush();
     return new Run(fd);
   }
+}
+
+/** Without what an agent that was killed left there. */
+function freshDirectory(path: string): string {
+  rmSync(path, { recursive: true, force: true });
+  mkdirSync(path, { mode: 0o700 });
+  return path;
 }
 
 const HEAD_BYTES = 8;

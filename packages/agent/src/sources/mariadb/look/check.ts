@@ -9,12 +9,23 @@ import type { LookDeps } from '../../engine.ts';
 import { accountName, addressOf, loginOf } from '../dsn.ts';
 import { ServerSession } from '../protocol/server-session.ts';
 import { contentBytes, isMariaDb, nonTransactionalTables, variablesOf } from '../server-facts.ts';
-import { readSettings } from '../settings.ts';
+import { readSettings, SETTING_RULES } from '../settings.ts';
 import { findTool, packageOf, type ToolName } from '../tools.ts';
 import { findingsOfVariables } from './variable-findings.ts';
 import { missingRights, rightsIn } from './rights.ts';
 
 export async function checkServer(source: EngineSpec, deps: LookDeps): Promise<readonly Finding[]> {
+  const unknown = Object.keys(source.engine.settings).filter(
+    (name) => !SETTING_RULES.some((rule) => rule.name === name),
+  );
+  const known = SETTING_RULES.map(({ name }) => name).join(', ');
+  const refused = unknown.map((name) =>
+    finding('error', name, 'is no setting of a MariaDB source', `It knows ${known}.`),
+  );
+  return [...refused, ...(await lookAt(source, deps))];
+}
+
+async function lookAt(source: EngineSpec, deps: LookDeps): Promise<Finding[]> {
   try {
     const settings = readSettings(source.engine.settings);
     const login = loginOf(addressOf(source.engine.settings), accountName());

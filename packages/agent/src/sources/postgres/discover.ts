@@ -19,7 +19,7 @@ export async function discoverServers(_deps: LookDeps, files: HostFiles = hostFi
     if (!/^\d+$/.test(pid) || !PROGRAM.test(files.link(`proc/${pid}/exe`) ?? '') || socket === '') continue;
     const version = files.text(join(directory, 'PG_VERSION'), PID_FILE_MAX)?.trim() ?? '?';
     const dsn = `host=${socket}${port === '5432' ? '' : ` port=${port}`} user=holdfast dbname=postgres`;
-    const name = found.length === 0 ? 'db' : `db-${port}`;
+    const name = found.length === 0 ? 'db' : `db-${found.length + 1}`;
     found.push({
       type: 'postgres',
       name,

@@ -291,3 +291,51 @@ for (const [version, bin] of [
     });
   });
 }
+
+describe('restore over a promotion', function promotion() {
+  this.timeout(120_000);
+  let server: PostgresServer;
+  let source: Protected;
+
+  before(async () => {
+    server = await PostgresServer.start();
+    await server.query('create table t (id int primary key)');
+    await server.query('insert into t values (1)');
+    source = new Protected(server);
+    await source.firstBase();
+    await server.query('insert into t values (2)');
+    await source.caughtUp();
+    await server.stop();
+    writeFileSync(join(server.dataDir, 'standby.signal'), '');
+    await server.run();
+    await server.query('select pg_promote()');
+    await server.query('insert into t values (3)');
+    await source.caughtUp();
+  });
+  after(async () => {
+    await source?.close();
+    await server?.remove();
+  });
+
+  it('from a base on the old timeline to the newest point on the new one, and to a point on the old one', async () => {
+    const streams = source.bench.log.segments.map(({ range }) => range.stream.timeline);
+    expect(new Set(streams)).to.deep.equal(new Set([1, 2]));
+    const base = source.bench.vault.points[0]!;
+    source.snapshot = source.bench.vault.snapshots[0]!;
+    const end = (timeline: number) =>
+      source.bench.log.segments
+        .filter(({ range }) => range.file === '' && range.stream.timeline === timeline)
+        .map(({ range }) => range.end)
+        .toSorted((a, b) => (a.order < b.order ? 1 : -1))[0]!;
+    const log = (timeline: number) => ({
+      stream: { systemIdentifier: base.stream.systemIdentifier, timeline },
+      end: end(timeline),
+      grant: Buffer.alloc(0),
+    });
+    const newest = await source.restore('newest', { kind: 'latest' }, { log: log(2) });
+    expect((await ask(newest.reached, 'select sum(id)::int as sum from t'))['sum']).to.equal(6);
+    expect(newest.reached!.stream.timeline).to.equal(2);
+    const old = await source.restore('old', { kind: 'latest' }, { log: log(1), port: 5504 });
+    expect((await ask(old.reached, 'select sum(id)::int as sum from t'))['sum']).to.equal(3);
+  });
+});

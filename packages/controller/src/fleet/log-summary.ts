@@ -15,13 +15,16 @@ import {
 
 import { loadBases, type StoredBase } from '../vault/log-bases.ts';
 import type { StoredRun } from '../vault/log-reach.ts';
-import { headsOf, loadForks, loadGaps, loadRuns, segmentOf, type SegmentRow } from '../vault/log-rows.ts';
+import { loadForks, loadGaps } from '../vault/log-gaps.ts';
+import { headsOf, loadRuns, segmentOf, type SegmentRow } from '../vault/log-rows.ts';
 import type { Queries } from '../vault/object-index.ts';
 import type { LogPiece, LogSummary } from './recovery-point.ts';
 
 export interface StoredLog extends LogSummary {
   /** Newest first. */
   readonly bases: readonly StoredBase[];
+  /** Recorded within the last day. */
+  readonly newGaps: readonly LogGap[];
 }
 
 /** Enough to find the first one behind any base; there is more than one only when a server's clock was set back. */
@@ -47,7 +50,8 @@ export async function loadStoredLog(
   // Only of the end of a log: behind a gap the agent speaks of another run.
   const heads = new Set(headsOf(runs));
   const known = runs.map((run) => (heads.has(run) ? knownTo(run, status) : run));
-  return { ...cutAtDamage(known, damaged, gaps), forks, bases, pieces, names };
+  const newGaps = gaps.filter(({ isNew }) => isNew);
+  return { ...cutAtDamage(known, damaged, gaps), forks, bases, newGaps, pieces, names };
 }
 
 /** An agent that follows a quiet database says that nothing was committed since its last piece. */

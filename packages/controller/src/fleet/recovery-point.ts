@@ -11,7 +11,7 @@
 //   RP3 what can be reached is never refused;
 //   RP4 a suspect base serves only when no other does, a damaged one only when it was asked for.
 //
-// Elsewhere on purpose: how streams and runs hang together (vault/log-reach.ts), and loading all this (log-summary.ts).
+// Elsewhere on purpose: the sentences of a refusal (recovery-refusal.ts), how streams and runs hang together (vault/log-reach.ts), and loading all this (log-summary.ts).
 
 import type { ErrorCode } from '@holdfast/shared/base/errors';
 import {
@@ -25,7 +25,7 @@ import {
 import type { StoredBase } from '../vault/log-bases.ts';
 import { lineage, orderOf, wayTo, type ForkOfStream, type StoredRun, type WayLeg } from '../vault/log-reach.ts';
 import { coversGtid } from './gtid.ts';
-import { reachableWindows, windowsInWords } from './recovery-windows.ts';
+import { noBase, refuse } from './recovery-refusal.ts';
 
 /** A stored piece that tells something of the target. */
 export interface LogPiece {
@@ -230,90 +230,4 @@ function marked(
 
 function isNewestRun(run: StoredRun, runs: readonly StoredRun[]): boolean {
   return !runs.some((other) => sameStream(other.stream, run.stream) && other.start.order > run.start.order);
-}
-
-function noBase(bases: readonly StoredBase[]): RefusedPoint {
-  const message =
-    bases.length === 0
-      ? 'the source has no base yet'
-      : 'every base of the source is damaged, so nothing can be reached';
-  return { kind: 'refused', code: 'NOT_FOUND', message, hint: 'Take a base: holdfast backup HOST/SOURCE' };
-}
-
-function refuse(candidates: readonly StoredBase[], log: LogSummary, target: RecoveryTarget): RefusedPoint {
-  const { windows, holes } = reachableWindows(candidates, log);
-  const hint = windowsInWords(windows);
-  const refused = (message: string, code: ErrorCode = 'FAILED_PRECONDITION'): RefusedPoint => ({
-    kind: 'refused',
-    code,
-    message,
-    hint,
-  });
-  const newest = log.runs[0];
-  switch (target.kind) {
-    case 'time': {
-      const at = iso(target.atMs);
-      const first = windows[0];
-      if (first !== undefined && target.atMs < first.fromMs) {
-        return refused(`${at} is before the first base, which is consistent from ${iso(first.fromMs)} on`);
-      }
-      const hole = holes.find(({ fromMs, toMs }) => fromMs < target.atMs && target.atMs < toMs);
-      if (hole !== undefined) {
-        return refused(`${at} is in a gap, from ${iso(hole.fromMs)} to ${iso(hole.toMs)}: ${hole.reason}`);
-      }
-      const last = windows.at(-1);
-      return refused(
-        last === undefined
-          ? `${at} cannot be reached: the log that the bases need is damaged`
-          : `${at} is after what is stored, which is complete up to ${iso(last.toMs)}${behindWindow(last.toMs, log)}`,
-      );
-    }
-    case 'position': {
-      const order = orderOf(target.text);
-      if (order === undefined) {
-        return refused(`${JSON.stringify(target.text)} is no position in a log`, 'INVALID_ARGUMENT');
-      }
-      const gap = log.gaps.find(({ start, end }) => start.order < order && order < end.order);
-      if (gap !== undefined) {
-        return refused(`${target.text} is in a gap, from ${gap.start.text} to ${gap.end.text}: ${gap.reason}`);
-      }
-      if (candidates.every(({ point }) => order < point.end.order)) {
-        const first = candidates.reduce((a, b) => (a.point.end.order < b.point.end.order ? a : b));
-        return refused(`${target.text} is before the first base, which is consistent from ${first.point.end.text} on`);
-      }
-      return refused(
-        newest === undefined || order <= newest.end.order
-          ? `${target.text} cannot be reached: no base was taken since the gap before it`
-          : `${target.text} is after what is stored, which ends at ${newest.end.text}`,
-      );
-    }
-    case 'name': {
-      const known = log.pieces.some(({ marks }) => marks.includes(`name=${target.name}`));
-      if (known) return refused(`the restore point ${JSON.stringify(target.name)} cannot be reached from any base`);
-      const names = log.names.length === 0 ? 'there are none' : `there are: ${log.names.join(', ')}`;
-      return refused(`no restore point ${JSON.stringify(target.name)} is in the stored log; ${names}`, 'NOT_FOUND');
-    }
-    case 'gtid':
-      return refused(`the GTID ${target.gtid} cannot be reached with what is stored`, 'NOT_FOUND');
-    case 'latest': {
-      const gap = log.gaps.at(-1);
-      return refused(
-        gap === undefined
-          ? 'the newest part of the log cannot be replayed on any base'
-          : `the newest part of the log is behind a gap, from ${gap.start.text} to ${gap.end.text} (${gap.reason}), and no base was taken since`,
-      );
-    }
-    default:
-      return refused('the log that the base needs to be consistent is damaged or missing', 'DAMAGED');
-  }
-}
-
-/** Why the log ends where it ends, when a gap stands there. */
-function behindWindow(toMs: number, { gaps }: LogSummary): string {
-  const gap = gaps.find((one) => one.toMs === 0 && one.fromMs <= toMs + 1) ?? gaps.find((one) => one.fromMs === toMs);
-  return gap === undefined ? '' : `; there a gap begins: ${gap.reason}`;
-}
-
-function iso(ms: number): string {
-  return Number.isNaN(new Date(ms).getTime()) ? String(ms) : new Date(ms).toISOString();
 }

@@ -25,7 +25,7 @@ function base(end: number, change: { suspect?: boolean; damaged?: boolean; hasLo
 const gap: LogGap = { stream, start: at(20), end: at(30), fromMs: 200, toMs: 300, reason: 'the slot was dropped' };
 
 function log(change: Partial<StoredLog> = {}): StoredLog {
-  return { runs: [run(10, 20)], forks: [], gaps: [], pieces: [], names: [], bases: [base(12)], ...change };
+  return { runs: [run(10, 20)], forks: [], gaps: [], newGaps: [], pieces: [], names: [], bases: [base(12)], ...change };
 }
 
 const following: LogStatus = {
@@ -87,6 +87,9 @@ describe('how well a source is protected', () => {
     ]);
     const healed = facts({ log: log({ runs: [run(30, 40), run(10, 20)], gaps: [gap], bases: [base(33), base(12)] }) });
     expect(stateOf(healed).state).to.equal('protected');
+    const today = { ...healed, log: { ...healed.log!, newGaps: [gap] } };
+    expect(said(today)).to.deep.equal(['warning: its log got a gap today, from 0/20 to 0/30: the slot was dropped']);
+    expect(said(healed)).to.deep.equal([]);
     expect(stateOf(healed).recoverable).to.deep.include({ fromMs: 120, toMs: 400 });
     expect(stateOf(healed).recoverable?.gaps).to.deep.equal([{ ...gap, fromMs: 200, toMs: 330 }]);
   });

@@ -105,6 +105,10 @@ export function findingsOf(name: string, facts: SourceFacts, state: SourceState)
     const where = gap === undefined ? '' : ` from ${gap.start.text} to ${gap.end.text} (${gap.reason})`;
     say('critical', `its log has a gap${where}, and no base was taken since`, `holdfast backup ${name}`);
   }
+  for (const gap of state.state === 'gap' ? [] : (log?.newGaps ?? [])) {
+    const where = `from ${gap.start.text} to ${gap.end.text}`;
+    say('warning', `its log got a gap today, ${where}: ${gap.reason}`, `holdfast source show ${name}`);
+  }
   if (state.state === 'suspect')
     say('critical', 'its newest base is suspect: the server found damaged pages', `holdfast verify ${name}`);
   if (state.rpoMs !== undefined && status !== undefined && state.rpoMs > BEHIND_MS) {

@@ -20,16 +20,14 @@ import type { LogGap, LogRange } from '@holdfast/shared/format/log-point';
 import { seal } from '@holdfast/shared/format/seal';
 
 import type { AppendObjects, DomainWriter } from './domain-writer.ts';
+import { hasGapWithin, saveForks, saveGap } from './log-gaps.ts';
 import {
   findSame,
-  hasGapWithin,
   headsOf,
   insertSegments,
   loadRuns,
   lockLogWriter,
   removeRun,
-  saveForks,
-  saveGap,
   saveRun,
   segmentsWithin,
   streamKey,

@@ -6,7 +6,8 @@ import { HoldfastError } from '@holdfast/shared/base/errors';
 import { sameStream, type DatabasePoint } from '@holdfast/shared/format/log-point';
 
 import { coversBase, wayTo } from './log-reach.ts';
-import { boundsOf, headsOf, loadForks, loadRuns, streamOf } from './log-rows.ts';
+import { loadForks } from './log-gaps.ts';
+import { boundsOf, headsOf, loadRuns, streamOf } from './log-rows.ts';
 import type { Queries } from './object-index.ts';
 
 /** A committed snapshot that stands in a log. */

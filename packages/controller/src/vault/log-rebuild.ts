@@ -10,7 +10,8 @@ import { headAfterGap, headAfterSegment, type LogHead } from '@holdfast/shared/f
 import type { LogSegmentRecord } from '@holdfast/shared/format/controller-record';
 import type { LogGap, LogRange } from '@holdfast/shared/format/log-point';
 
-import { insertSegments, saveForks, saveGap, saveRun, streamKey, type LogOwner, type NewSegment } from './log-rows.ts';
+import { saveForks, saveGap } from './log-gaps.ts';
+import { insertSegments, saveRun, streamKey, type LogOwner, type NewSegment } from './log-rows.ts';
 import type { Queries } from './object-index.ts';
 
 export interface FoundLogRecord {

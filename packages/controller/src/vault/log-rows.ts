@@ -1,11 +1,11 @@
-// Rows of stored logs: pieces, runs, gaps, forks. What may be stored is decided elsewhere (log-append.ts); this is the SQL.
+// Rows of stored logs: pieces and runs (gaps and forks are in log-gaps.ts). What may be stored is decided elsewhere (log-append.ts); this is the SQL.
 //
 // Positions go up to 2^64 − 1: they are numeric in the catalog, and bigint here.
 //
 // Tested in log-store.db.test.ts.
 
 import type { LogHead } from '@holdfast/shared/format/log-order';
-import type { LogFork, LogGap, LogPosition, LogRange, LogStream } from '@holdfast/shared/format/log-point';
+import type { LogPosition, LogRange, LogStream } from '@holdfast/shared/format/log-point';
 
 import type { Queries } from './object-index.ts';
 
@@ -28,7 +28,7 @@ export async function lockLogWriter(client: Queries, sourceId: string, stream: n
   return rows[0]?.stream === stream;
 }
 
-interface PositionRow {
+export interface PositionRow {
   readonly system_identifier: string;
   readonly timeline: number;
   readonly start_order: string;
@@ -173,104 +173,6 @@ export async function insertSegments(
   }
 }
 
-/** A gap, or what is known better of one: it is told by where it starts. */
-export async function saveGap(
-  client: Queries,
-  { domainId, hostId, sourceId }: LogOwner,
-  { stream, start, end, fromMs, toMs, reason }: LogGap,
-  recordId: Buffer | undefined,
-  storedAtMs: number,
-): Promise<void> {
-  await client.query(
-    `insert into log_gap (sequence, domain_id, host_id, source_id, record_id, system_identifier, timeline, start_order,
-       start_text, end_order, end_text, from_ms, to_ms, reason, stored_at)
-     values (nextval('log_sequence'), $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13,
-       to_timestamp($14::numeric / 1000))
-     on conflict (source_id, system_identifier, timeline, start_order) do update set record_id = excluded.record_id,
-       end_order = excluded.end_order, end_text = excluded.end_text, from_ms = excluded.from_ms, to_ms = excluded.to_ms,
-       reason = excluded.reason, stored_at = excluded.stored_at`,
-    [
-      domainId,
-      hostId,
-      sourceId,
-      recordId ?? null,
-      stream.systemIdentifier,
-      stream.timeline,
-      start.order,
-      start.text,
-      end.order,
-      end.text,
-      fromMs,
-      toMs,
-      reason,
-      storedAtMs,
-    ],
-  );
-}
-
-/** Every gap of a source, the oldest first. */
-export async function loadGaps(queries: Queries, sourceId: string): Promise<LogGap[]> {
-  const { rows } = await queries.query<PositionRow & { from_ms: number; to_ms: number; reason: string }>(
-    'select * from log_gap where source_id = $1 order by sequence',
-    [sourceId],
-  );
-  return rows.map((row) => ({
-    stream: streamOf(row),
-    ...boundsOf(row),
-    fromMs: row.from_ms,
-    toMs: row.to_ms,
-    reason: row.reason,
-  }));
-}
-
-/** A stream, and what it goes on from. */
-export interface StreamFork extends LogFork {
-  readonly stream: LogStream;
-}
-
-/** Notes where a stream comes from, and where its ancestors do. What was known is not changed: history is not rewritten. */
-export async function saveForks(
-  client: Queries,
-  sourceId: string,
-  stream: LogStream,
-  ancestors: readonly LogFork[],
-): Promise<void> {
-  let child = stream;
-  for (const { parent, position } of ancestors) {
-    await client.query(
-      `insert into log_fork (source_id, system_identifier, timeline, parent_system_identifier, parent_timeline,
-         position_order, position_text)
-       values ($1, $2, $3, $4, $5, $6, $7) on conflict do nothing`,
-      [
-        sourceId,
-        child.systemIdentifier,
-        child.timeline,
-        parent.systemIdentifier,
-        parent.timeline,
-        position.order,
-        position.text,
-      ],
-    );
-    child = parent;
-  }
-}
-
-export async function loadForks(queries: Queries, sourceId: string): Promise<StreamFork[]> {
-  const { rows } = await queries.query<{
-    system_identifier: string;
-    timeline: number;
-    parent_system_identifier: string;
-    parent_timeline: number;
-    position_order: string;
-    position_text: string;
-  }>('select * from log_fork where source_id = $1', [sourceId]);
-  return rows.map((row) => ({
-    stream: streamOf(row),
-    parent: { systemIdentifier: row.parent_system_identifier, timeline: row.parent_timeline },
-    position: { order: BigInt(row.position_order), text: row.position_text },
-  }));
-}
-
 export interface StoredSegment {
   readonly sequence: number;
   readonly objectId: Buffer;
@@ -321,20 +223,6 @@ export async function segmentsWithin(client: Queries, sourceId: string, range: L
 
 export async function supersede(client: Queries, sequences: readonly number[]): Promise<void> {
   await client.query('update log_segment set superseded_at = clock_timestamp() where sequence = any($1)', [sequences]);
-}
-
-/** Whether a gap, be it empty, starts between the ends of a range. */
-export async function hasGapWithin(
-  client: Queries,
-  sourceId: string,
-  { stream, start, end }: LogRange,
-): Promise<boolean> {
-  const { rows } = await client.query(
-    `select 1 from log_gap where source_id = $1 and system_identifier = $2 and timeline = $3
-       and start_order > $4 and start_order < $5`,
-    [sourceId, stream.systemIdentifier, stream.timeline, start.order, end.order],
-  );
-  return rows.length > 0;
 }
 
 /** Whether this very piece is stored. */

@@ -28,6 +28,7 @@ describe('the bases of a source', () => {
   let outcome: () => Promise<JobOutcome>;
   let stateDir: string;
   let random: number;
+  let streaming: boolean;
 
   const clock: Clock = {
     monotonicMs: () => now,
@@ -40,6 +41,7 @@ describe('the bases of a source', () => {
       log: silentLog,
       source,
       everyMs: DAY,
+      streaming: () => streaming,
       random: () => random,
       stateDir,
       runBackup: () => {
@@ -50,7 +52,7 @@ describe('the bases of a source', () => {
     });
 
   const tickUntil = (bases: BaseKeeper, done: () => boolean): void => {
-    for (bases.tick(true); !done(); now += 1000) bases.tick(true);
+    for (bases.tick(); !done(); now += 1000) bases.tick();
   };
 
   beforeEach(() => {
@@ -60,6 +62,7 @@ describe('the bases of a source', () => {
     outcome = () => Promise.resolve(DONE);
     stateDir = scratchDirectory();
     random = 0.5;
+    streaming = true;
   });
   afterEach(removeScratchDirectories);
 
@@ -68,19 +71,21 @@ describe('the bases of a source', () => {
     outcome = () => running.promise;
     const bases = keeper();
     bases.need();
-    bases.tick(true);
+    bases.tick();
     now += 2000;
-    bases.tick(false);
+    streaming = false;
+    bases.tick();
     expect(taken).to.equal(0);
-    bases.tick(true);
+    streaming = true;
+    bases.tick();
     bases.need();
-    bases.tick(true);
+    bases.tick();
     expect(taken).to.equal(1);
     running.resolve(DONE);
     await eventually(() => notes.length === 1);
-    bases.tick(true);
+    bases.tick();
     now += 2000;
-    bases.tick(true);
+    bases.tick();
     expect(taken, 'what was found missing meanwhile needs another one').to.equal(2);
   });
 
@@ -105,19 +110,19 @@ describe('the bases of a source', () => {
   it('B3 come once a day, also over restarts, spread over a tenth of it', async () => {
     const first = keeper();
     first.need();
-    first.tick(true);
+    first.tick();
     now += 2000;
-    first.tick(true);
+    first.tick();
     await eventually(() => notes.length === 1);
     const at = now;
     now += DAY / 2;
     const second = keeper();
-    second.tick(true);
+    second.tick();
     now += DAY / 4;
-    second.tick(true);
+    second.tick();
     expect(taken).to.equal(1);
     now = at + DAY * 1.06;
-    second.tick(true);
+    second.tick();
     expect(taken).to.equal(2);
     const due = (chance: number): number =>
       nextBaseInMs({ lastAtMs: 0, failures: 0 }, { needed: false, everyMs: DAY, nowMs: 0, random: chance });

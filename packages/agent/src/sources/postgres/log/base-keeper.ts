@@ -9,7 +9,7 @@ import { randomUUID } from 'node:crypto';
 import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { toHoldfastError } from '@holdfast/shared/base/errors';
-import type { Clock } from '@holdfast/shared/runtime/clock';
+import type { Clock, Timer } from '@holdfast/shared/runtime/clock';
 import type { Log } from '@holdfast/shared/runtime/log';
 import type { EngineSpec } from '../../../jobs/job.ts';
 import { replaceFileDurably } from '../../../link/durable-file.ts';
@@ -21,10 +21,14 @@ export interface BaseKeeperDeps extends Pick<GuardDeps, 'random' | 'stateDir' | 
   readonly log: Log;
   readonly source: EngineSpec;
   readonly everyMs: number;
+  /** The log that a base must be followed by is being stored. */
+  streaming(): boolean;
   /** In words, why there is no base; '': all is well. */
   noted(note: string): void;
 }
 
+/** The log must stream first. */
+const SOON_MS = 300;
 const FOLDER = 'postgres-log';
 
 export class BaseKeeper {
@@ -35,6 +39,8 @@ export class BaseKeeper {
   /** Monotonic; undefined: not decided since something changed. */
   #dueAtMs: number | undefined;
   #running = false;
+  #stopped = false;
+  #soon: Timer | undefined;
 
   constructor(deps: BaseKeeperDeps) {
     this.#deps = deps;
@@ -47,11 +53,21 @@ export class BaseKeeper {
     if (this.#needed) return;
     this.#needed = true;
     this.#dueAtMs = undefined;
+    this.tick();
+    // Not only with the next tick: until then nothing can be brought back.
+    const waitMs = Math.max(SOON_MS, (this.#dueAtMs ?? 0) - this.#deps.clock.monotonicMs());
+    this.#soon?.cancel();
+    this.#soon = this.#deps.clock.after(waitMs, () => this.tick());
   }
 
-  /** Called now and then. @param streaming the log that the base must be followed by is being stored */
-  tick(streaming: boolean): void {
-    if (this.#running) return;
+  stop(): void {
+    this.#stopped = true;
+    this.#soon?.cancel();
+  }
+
+  /** Called now and then. */
+  tick(): void {
+    if (this.#running || this.#stopped) return;
     const { clock, random, everyMs } = this.#deps;
     const now = clock.monotonicMs();
     this.#dueAtMs ??=
@@ -60,7 +76,7 @@ export class BaseKeeper {
         { lastAtMs: this.#lastAtMs, failures: this.#failures },
         { needed: this.#needed, everyMs, nowMs: clock.wallMs(), random: random() },
       );
-    if (streaming && now >= this.#dueAtMs) void this.#run();
+    if (this.#deps.streaming() && now >= this.#dueAtMs) void this.#run();
   }
 
   async #run(): Promise<void> {

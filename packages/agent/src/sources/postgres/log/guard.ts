@@ -102,6 +102,7 @@ class LogGuard {
       log,
       source,
       everyMs: settings.baseEveryMs,
+      streaming: () => this.#state.streaming,
       runBackup: (job) => deps.runBackup(job),
       noted: (note) => {
         // With a new base a gap is of the past.
@@ -121,7 +122,7 @@ class LogGuard {
       signal: this.#stopping.signal,
       sighted: (end, clockMs) => this.#follower?.sighted(end, clockMs),
       ticked: () => {
-        this.#bases.tick(this.#state.streaming);
+        this.#bases.tick();
         this.#reporter.changed();
       },
       endStream: (error) => this.#session?.abort(error),
@@ -137,6 +138,7 @@ class LogGuard {
     await this.#follow();
     await watching;
     this.#reporter.stop();
+    this.#bases.stop();
     this.#notes.stop();
   }
 

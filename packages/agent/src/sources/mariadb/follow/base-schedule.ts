@@ -19,7 +19,6 @@ const RETRY = { firstMs: 15_000, capMs: 900_000 };
 
 export class BaseSchedule {
   readonly #source: EngineSpec;
-  readonly #everyMs: number;
   readonly #deps: BaseScheduleDeps;
   #timer: Timer | undefined;
   #running = false;
@@ -27,11 +26,11 @@ export class BaseSchedule {
   #failures = 0;
   #stopped = false;
   #note = '';
+  /** 0: only when needed. */
+  everyMs = 0;
 
-  /** @param everyMs 0: only when needed */
-  constructor(source: EngineSpec, everyMs: number, deps: BaseScheduleDeps) {
+  constructor(source: EngineSpec, deps: BaseScheduleDeps) {
     this.#source = source;
-    this.#everyMs = everyMs;
     this.#deps = deps;
   }
 
@@ -45,7 +44,7 @@ export class BaseSchedule {
     if (this.#stopped) return;
     if (now && this.#running) this.#again = true;
     else if (now) this.#after(0);
-    else if (this.#timer === undefined && !this.#running && this.#everyMs > 0) this.#after(this.#everyMs);
+    else if (this.#timer === undefined && !this.#running && this.everyMs > 0) this.#after(this.everyMs);
   }
 
   stop(): void {
@@ -89,6 +88,6 @@ export class BaseSchedule {
     }
     if (this.#failures > 0) this.#after(RETRY.firstMs / 2 + backoffMs(RETRY, this.#failures, this.#deps.random()));
     else if (this.#again) this.#after(0);
-    else if (this.#everyMs > 0) this.#after(this.#everyMs);
+    else if (this.everyMs > 0) this.#after(this.everyMs);
   }
 }

@@ -115,8 +115,13 @@ export class BinlogFollower {
     }
   }
 
-  /** The server's log ended there then. */
+  /** The server's log ended there then. Of each place the first and the last moment are kept: what is before it, and what after. */
   noteMoment(moment: ServerMoment): void {
+    const [before, last] = this.#moments.slice(-2);
+    const again = [before, last].every(
+      (one) => one !== undefined && comparePositions(one.position, moment.position) === 0,
+    );
+    if (again) this.#moments.pop();
     this.#moments.push(moment);
     if (this.#moments.length > MARKS_A_PIECE) this.#moments.splice(0, this.#moments.length - MARKS_A_PIECE);
   }

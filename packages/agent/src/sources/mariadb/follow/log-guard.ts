@@ -37,9 +37,8 @@ export interface LogGuardDeps extends GuardDeps {
 }
 
 const RETRY = { firstMs: 1_000, capMs: 60_000 };
-/** How often the server is asked where it is: after commits, and when nothing happens. */
-const BUSY_POLL_MS = 500;
-const QUIET_POLL_MS = 1_000;
+/** How often the server is asked where it is: so exactly can a restore tell transactions of one second apart. */
+const POLL_MS = 500;
 const REPORT_MS = 2_000;
 const SAVE_MS = 1_000;
 const CATCHING_UP_BYTES = 8 * 1024 * 1024;
@@ -65,8 +64,7 @@ export class LogGuard {
   constructor(source: EngineSpec, deps: LogGuardDeps) {
     this.#source = source;
     this.#deps = deps;
-    const { baseEveryMs } = readSettings(source.engine.settings);
-    this.#bases = new BaseSchedule(source, baseEveryMs, { ...deps, onNote: () => this.#report() });
+    this.#bases = new BaseSchedule(source, { ...deps, onNote: () => this.#report() });
   }
 
   start(): void {
@@ -105,6 +103,8 @@ export class LogGuard {
 
   /** From connecting to whatever ends it. */
   async #follow(signal: AbortSignal): Promise<never> {
+    const { baseEveryMs } = readSettings(this.#source.engine.settings);
+    this.#bases.everyMs = baseEveryMs;
     const login = loginOf(addressOf(this.#source.engine.settings), accountName());
     const server = await ServerSession.open(login, signal);
     try {
@@ -179,16 +179,12 @@ export class LogGuard {
 
   /** Asks the server where it is, for as long as it is followed. */
   async #ask(asking: ServerSession, follower: BinlogFollower, signal: AbortSignal): Promise<never> {
-    let last = '';
     for (;;) {
       const moment = await momentOf(asking);
-      const here = `${moment.position.file}:${moment.position.offset}`;
-      if (here !== last) follower.noteMoment(moment);
+      follower.noteMoment(moment);
       await this.#measure(asking, moment);
       if (this.#lagBytes === 0) follower.noteQuiet(moment);
-      const busy = here !== last || this.#lagBytes > 0;
-      last = here;
-      await sleep(this.#deps.clock, busy ? BUSY_POLL_MS : QUIET_POLL_MS, signal);
+      await sleep(this.#deps.clock, POLL_MS, signal);
       if (signal.aborted) throw new HoldfastError('CANCELLED', 'the guard stands down');
     }
   }

@@ -3,13 +3,13 @@
 // Hazards: a server that others reach while it is being filled (no network, a socket in a directory that only its account may
 // enter); one that runs as root (it gives itself to the account `mysql`); one that stays behind (`end`, whatever happened).
 
-import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import { spawn, type ChildProcess } from 'node:child_process';
 import { chownSync, closeSync, fchmodSync, lstatSync, openSync, readFileSync, readdirSync, lchownSync } from 'node:fs';
 import { join } from 'node:path';
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import { sleep, systemClock } from '@holdfast/shared/runtime/clock';
 import { ServerSession } from '../protocol/server-session.ts';
-import { requireTool } from '../tools.ts';
+import { requireTool, runTool } from '../tools.ts';
 
 const START_MS = 600_000;
 const POLL_MS = 100;
@@ -105,27 +105,24 @@ export function socketOf(directory: string): string {
   });
 }
 
-/** An empty server's files in `directory`. Throws FAILED_PRECONDITION. */
-export function installServer(directory: string): void {
-  const done = spawnSync(
-    requireTool('install'),
-    [
-      '--no-defaults',
-      ...accountOption(),
-      `--datadir=${directory}`,
-      '--auth-root-authentication-method=normal',
-      '--skip-test-db',
-    ],
-    { encoding: 'utf8', timeout: START_MS },
-  );
-  if (done.status === 0) return;
-  throw new HoldfastError(
-    'FAILED_PRECONDITION',
-    `mariadb-install-db failed: ${(done.stderr ?? '').trim().slice(-400)}`,
-    {
+/** An empty server's files in `directory`. Throws FAILED_PRECONDITION, CANCELLED. */
+export async function installServer(directory: string, signal: AbortSignal): Promise<void> {
+  const args = [
+    '--no-defaults',
+    ...accountOption(),
+    `--datadir=${directory}`,
+    '--auth-root-authentication-method=normal',
+    '--skip-test-db',
+  ];
+  try {
+    await runTool(requireTool('install'), args, signal);
+  } catch (cause) {
+    if (!(cause instanceof HoldfastError) || cause.code === 'CANCELLED') throw cause;
+    throw new HoldfastError(cause.code, cause.message, {
       hint: 'The account mysql must be able to enter the directories above the target.',
-    },
-  );
+      cause,
+    });
+  }
 }
 
 /** Gives everything below to the account that the server runs as. */

@@ -132,9 +132,9 @@ describe('bringing a MariaDB server back', function () {
     const firstGtid = server.sql('SELECT @@gtid_binlog_pos');
     const firstPosition = position();
     await stored();
-    await delay(700);
+    await delay(1100);
     const between = Date.now();
-    await delay(700);
+    await delay(1100);
     order('second');
     server.sql(
       "START TRANSACTION; INSERT INTO orders (note) VALUES ('third'); INSERT INTO orders (note) VALUES ('fourth'); COMMIT",

@@ -65,6 +65,7 @@ export async function restoreServer(
   const scratch = join(directory, SCRATCH);
   try {
     const base = join(scratch, 'base');
+    rmSync(scratch, { recursive: true, force: true });
     mkdirSync(base, { recursive: true, mode: 0o700 });
     chmodSync(directory, 0o700);
     letServerEnter(directory);
@@ -76,6 +77,7 @@ export async function restoreServer(
       onProgress,
     );
     if (report.failure !== undefined) return report;
+    clear(directory);
     const reached = await bringUp(
       { directory, scratch, base, engine, deps, signal, index: readIndex(base) },
       job,
@@ -107,7 +109,7 @@ async function bringUp(
   const { directory, base, engine, index, signal, scratch, deps } = work;
   const startedMs = deps.clock.monotonicMs();
   if (index.method === 'physical') await placeCopy(directory, base, signal);
-  else installServer(directory);
+  else await installServer(directory, signal);
   const account = letIn(directory);
   const server = await PrivateServer.start(
     directory,
@@ -164,7 +166,7 @@ const NOTHING_DONE = {
   currentPath: '',
 } as const;
 
-/** Empty, or allowed to be made so as far as it is a server's. */
+/** Empty, or a server's that may be replaced. Throws FAILED_PRECONDITION. */
 function prepareDirectory(directory: string, intoNonEmpty: boolean): void {
   mkdirSync(directory, { recursive: true, mode: 0o700 });
   const held = readdirSync(directory);
@@ -185,7 +187,13 @@ function prepareDirectory(directory: string, intoNonEmpty: boolean): void {
       hint: 'Stop it first.',
     });
   }
-  for (const name of held) rmSync(join(directory, name), { recursive: true, force: true });
+}
+
+/** What was there makes room, once all that takes its place has been fetched. */
+function clear(directory: string): void {
+  for (const name of readdirSync(directory)) {
+    if (name !== SCRATCH) rmSync(join(directory, name), { recursive: true, force: true });
+  }
 }
 
 function runningPid(directory: string, names: readonly string[]): number | undefined {

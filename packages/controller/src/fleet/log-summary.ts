@@ -18,7 +18,7 @@ import type { StoredRun } from '../vault/log-reach.ts';
 import { loadForks, loadGaps } from '../vault/log-gaps.ts';
 import { headsOf, loadRuns, segmentOf, type SegmentRow } from '../vault/log-rows.ts';
 import type { Queries } from '../vault/object-index.ts';
-import type { LogPiece, LogSummary } from './recovery-point.ts';
+import type { LogPiece, LogSummary } from './recovery-facts.ts';
 
 export interface StoredLog extends LogSummary {
   /** Newest first. */

@@ -8,7 +8,8 @@ import type { LogGap, LogPosition, LogStream, RecoveryTarget } from '@holdfast/s
 
 import type { StoredBase } from '../vault/log-bases.ts';
 import type { StoredRun } from '../vault/log-reach.ts';
-import { choosePoint, type ChosenPoint, type LogPiece, type LogSummary } from './recovery-point.ts';
+import type { LogPiece, LogSummary } from './recovery-facts.ts';
+import { choosePoint, type ChosenPoint } from './recovery-point.ts';
 
 const first: LogStream = { systemIdentifier: 's', timeline: 1 };
 const second: LogStream = { systemIdentifier: 's', timeline: 2 };

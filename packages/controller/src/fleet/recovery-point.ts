@@ -13,41 +13,13 @@
 //
 // Elsewhere on purpose: the sentences of a refusal (recovery-refusal.ts), how streams and runs hang together (vault/log-reach.ts), and loading all this (log-summary.ts).
 
-import type { ErrorCode } from '@holdfast/shared/base/errors';
-import {
-  sameStream,
-  type LogGap,
-  type LogPosition,
-  type LogStream,
-  type RecoveryTarget,
-} from '@holdfast/shared/format/log-point';
+import { sameStream, type LogPosition, type LogStream, type RecoveryTarget } from '@holdfast/shared/format/log-point';
 
 import type { StoredBase } from '../vault/log-bases.ts';
 import { lineage, orderOf, wayTo, type ForkOfStream, type StoredRun, type WayLeg } from '../vault/log-reach.ts';
 import { coversGtid } from './gtid.ts';
+import type { LogPiece, LogSummary, RefusedPoint } from './recovery-facts.ts';
 import { noBase, refuse } from './recovery-refusal.ts';
-
-/** A stored piece that tells something of the target. */
-export interface LogPiece {
-  readonly stream: LogStream;
-  readonly start: LogPosition;
-  readonly end: LogPosition;
-  /** Server's clock. */
-  readonly lastCommitAtMs: number | undefined;
-  readonly marks: readonly string[];
-}
-
-export interface LogSummary {
-  /** The last touched first; cut where a piece is damaged. */
-  readonly runs: readonly StoredRun[];
-  readonly forks: readonly ForkOfStream[];
-  /** Recorded ones, and damaged pieces. */
-  readonly gaps: readonly LogGap[];
-  /** Those that matter to the target, in order of each stream: with a commit after the time; with the name or the GTID. */
-  readonly pieces: readonly LogPiece[];
-  /** Named restore points that are stored, some of them: for a refusal. */
-  readonly names: readonly string[];
-}
 
 export interface ChosenPoint {
   readonly kind: 'chosen';
@@ -56,13 +28,6 @@ export interface ChosenPoint {
   readonly log: { readonly stream: LogStream; readonly end: LogPosition; readonly way: readonly WayLeg[] } | undefined;
   /** Nothing lies behind the target: recovery ends with the log. */
   readonly toEndOfLog: boolean;
-}
-
-export interface RefusedPoint {
-  readonly kind: 'refused';
-  readonly code: ErrorCode;
-  readonly message: string;
-  readonly hint: string;
 }
 
 /** @param asked the bases are those that were asked for by name: damaged ones count, too */

@@ -7,7 +7,7 @@ import type { RecoveryTarget } from '@holdfast/shared/format/log-point';
 
 import type { StoredBase } from '../vault/log-bases.ts';
 import { orderOf } from '../vault/log-reach.ts';
-import type { LogSummary, RefusedPoint } from './recovery-point.ts';
+import type { LogSummary, RefusedPoint } from './recovery-facts.ts';
 import { reachableWindows, windowsInWords } from './recovery-windows.ts';
 
 export function noBase(bases: readonly StoredBase[]): RefusedPoint {

@@ -6,7 +6,7 @@ import type { LogGap } from '@holdfast/shared/format/log-point';
 
 import type { StoredBase } from '../vault/log-bases.ts';
 import { wayTo } from '../vault/log-reach.ts';
-import type { LogSummary } from './recovery-point.ts';
+import type { LogSummary } from './recovery-facts.ts';
 
 /** Server's clock, Unix ms; both ends can be reached. */
 export interface Window {

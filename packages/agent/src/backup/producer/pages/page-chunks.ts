@@ -1,7 +1,8 @@
 // Chunks of pages on their way, and the tags of their pages.
 //
-// A long run is a chunk of its own. Short runs collect in a shared one, also those of several files, so that a backup of a
-// thousand tables with a changed page each is a few chunks. A segment may be handed on when its chunk is sealed *and* the
+// A long run is a chunk of its own. Short runs collect in a shared one, and go on in it with the next file as long as it is
+// small: a backup of a thousand tables with a changed page each is some hundred chunks. Not fewer: files come in another order
+// than they are restored in, and each fetches the chunk that its page is in. A segment may be handed on when its chunk is sealed *and* the
 // page-tag node that has its list is: until then its slot has no reference.
 //
 // Invariants (page-stream.property.test.ts): the lists of a node are those of the chunks that refer to it, page by page; what
@@ -19,6 +20,8 @@ import type { Slabs } from '../../slabs.ts';
 export const PAGE_CHUNK_BYTES = 1024 * 1024;
 /** A run of at least this is a chunk of its own. */
 const OWN_CHUNK_BYTES = 256 * 1024;
+/** At a file's end a shared chunk is closed from here on. */
+const SHARED_BY_FILES_BYTES = 64 * 1024;
 /** A page-tag node is closed from here on: 64 KiB of tags, so that a few of them are at hand for little memory. */
 const TAGGED_PAGES = 4_096;
 /** Segments that may wait for a chunk or its tags before these are closed early. */
@@ -86,6 +89,11 @@ export class PageChunks {
     const pending = this.#sharedLength > 0 || this.#lists.length > 0;
     this.#waiting = pending ? this.#waiting + 1 : 0;
     if (this.#waiting > MOST_WAITING) this.close();
+  }
+
+  /** What comes is of another file. */
+  endFile(): void {
+    if (this.#sharedLength >= SHARED_BY_FILES_BYTES) this.#closeShared();
   }
 
   /** Gives everything to be sealed. */

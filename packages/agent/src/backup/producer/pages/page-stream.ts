@@ -104,6 +104,7 @@ export class PageStream implements OpenStream {
     this.#check();
     this.#flush();
     this.#closeExtent();
+    this.#deps.chunks.endFile();
     this.#ended = true;
     this.#deps.onEnd(metadata, this.length);
   }

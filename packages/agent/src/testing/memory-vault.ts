@@ -7,8 +7,8 @@ import type { ByteString } from '@holdfast/shared/base/byte-string';
 import { objectId, proofOf, referencesOf } from '@holdfast/shared/format/envelope';
 import type { DomainKeys } from '@holdfast/shared/format/keys';
 import type { PlacedEntry, Segment } from '@holdfast/shared/format/manifest/entry';
-import { streamSync, type SyncNodeStore } from '@holdfast/shared/format/manifest/node-store';
-import { leaves } from '@holdfast/shared/format/manifest/reader';
+import { readSync, streamSync, type SyncNodeStore } from '@holdfast/shared/format/manifest/node-store';
+import { leaves, lookup } from '@holdfast/shared/format/manifest/reader';
 import { readSegments } from '@holdfast/shared/format/manifest/segment-tree';
 import { statSize, statType } from '@holdfast/shared/format/manifest/stat-record';
 import { open } from '@holdfast/shared/format/seal';
@@ -71,8 +71,11 @@ export class MemoryVault {
 
   /** The segments of a file of the newest snapshot. */
   segments(keys: DomainKeys, path: ByteString): Segment[] {
-    const found = this.contents(keys).get(path)!.entry;
-    return [...streamSync(this.#store(keys), readSegments(found.content, statSize(found.stat)))];
+    const store = this.#store(keys);
+    const root = { id: Buffer.from(this.rootOf(), 'hex'), proof: Buffer.alloc(16) };
+    const found = readSync(store, lookup(root, path))!;
+    const { content, stat } = found.leaf.entry(found.index);
+    return [...streamSync(store, readSegments(content, statSize(stat)))];
   }
 
   record(keys: DomainKeys, snapshot: Buffer = this.snapshots.at(-1)!) {

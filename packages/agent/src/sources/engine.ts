@@ -81,4 +81,6 @@ export interface GuardDeps {
 export interface Guard {
   /** Resolves when nothing of it runs any more. */
   stop(): Promise<void>;
+  /** After `stop`, when the source is not protected any more: takes back what it left elsewhere (a server's slot). Never throws. */
+  leave?(): Promise<void>;
 }

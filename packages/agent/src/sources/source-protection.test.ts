@@ -48,6 +48,7 @@ describe('source protection', () => {
             await settled();
             happened.push(`end ${name}`);
           },
+          leave: async () => void happened.push(`leave ${name}`),
         };
       },
     };
@@ -75,6 +76,16 @@ describe('source protection', () => {
     protection.update([spec('a', 'fake', { v: '2' }), spec('b')]);
     for (let turn = 0; turn < 5; turn++) await settled();
     expect(happened).to.deep.equal(['begin a', 'begin b', 'end a', 'begin a2']);
+  });
+
+  it('G4 leaves nothing behind of a source that is not listed any more, and only of such', async () => {
+    protection.update([spec('a'), spec('b')]);
+    await settled();
+    protection.update([spec('b', 'fake', { v: '2' })]);
+    for (let turn = 0; turn < 6; turn++) await settled();
+    await protection.stop();
+    expect(happened.filter((what) => what.startsWith('leave'))).to.deep.equal(['leave a']);
+    expect(happened.indexOf('leave a')).to.be.greaterThan(happened.indexOf('end a'));
   });
 
   it('G2 starts nothing for a source that was taken away, or an agent that stopped, while its engine was loading', async () => {

@@ -1,7 +1,8 @@
 // The standing protection of this host's sources, as the controller's list says: a guard for each source that has one.
 //
 // Invariants (source-protection.test.ts): G1 a source that was changed has its old guard ended before the new one begins; G2
-// after a stop no guard runs; G3 an engine that can't be loaded is reported, and keeps no other source from its guard.
+// after a stop no guard runs; G3 an engine that can't be loaded is reported, and keeps no other source from its guard; G4 a source
+// that is not listed any more leaves nothing behind, one that was changed or whose agent stops does.
 
 import { isDeepStrictEqual } from 'node:util';
 import { toHoldfastError } from '@holdfast/shared/base/errors';
@@ -52,13 +53,15 @@ export function newSourceProtection(deps: ProtectionDeps): SourceProtection {
     const entry: Guarded = { spec, guard, ended: false };
     guarded.set(spec.sourceId, entry);
   };
-  const end = async (sourceId: string): Promise<void> => {
+  const end = async (sourceId: string, leave: boolean): Promise<void> => {
     const entry = guarded.get(sourceId);
     if (entry === undefined) return;
     entry.ended = true;
     guarded.delete(sourceId);
     try {
-      await (await entry.guard)?.stop();
+      const guard = await entry.guard;
+      await guard?.stop();
+      if (leave) await guard?.leave?.();
     } catch (error) {
       deps.log.warn('source.stop-failed', { sourceId, error });
     }
@@ -70,9 +73,10 @@ export function newSourceProtection(deps: ProtectionDeps): SourceProtection {
       const ending = new Map<string, Promise<void>>();
       for (const [sourceId, { spec }] of guarded) {
         if (isDeepStrictEqual(wanted.get(sourceId), spec)) continue;
-        ending.set(sourceId, end(sourceId));
+        const listed = sources.some((other) => other.sourceId === sourceId);
+        ending.set(sourceId, end(sourceId, !listed));
         deps.forgetReport(sourceId);
-        if (sources.some((other) => other.sourceId === sourceId) && !wanted.has(sourceId)) {
+        if (listed && !wanted.has(sourceId)) {
           deps.report({ sourceId, watching: 'off', note: '' });
         }
       }
@@ -82,7 +86,7 @@ export function newSourceProtection(deps: ProtectionDeps): SourceProtection {
     },
     async stop() {
       stopped = true;
-      await Promise.all(Array.from(guarded.keys(), end));
+      await Promise.all(Array.from(guarded.keys(), (sourceId) => end(sourceId, false)));
     },
   };
 }

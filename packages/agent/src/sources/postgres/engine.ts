@@ -4,7 +4,7 @@ import type { EngineSpec } from '../../jobs/job.ts';
 import type { SettingRule, SourceEngine } from '../engine.ts';
 import { addressOf, applicationNameOf, connect } from './connection.ts';
 import { guardLog } from './log/guard.ts';
-import type { ServerAccess } from './log/server-watch.ts';
+import type { ServerAccess } from './log/slot-watch.ts';
 import { logSettings, SETTINGS } from './settings.ts';
 
 export const postgresEngine: SourceEngine<EngineSpec> = {

@@ -25,6 +25,8 @@ export interface FollowerDeps {
   readonly keepBytes: number;
   /** Of the log before this something is gone. */
   readonly removed: { readonly before: bigint; readonly reason: string } | undefined;
+  /** Another one may be at work after it. */
+  readonly signal: AbortSignal;
   look(): Promise<ServerLook>;
   /** It streams; a base that is needed may be taken now. @param gap the log has a new one */
   began(plan: { readonly baseNeeded: boolean; readonly gap: LogGap | undefined }): void;

@@ -90,8 +90,10 @@ export class Follower {
       }
     } finally {
       this.#stopTimers();
-      state.streaming = false;
-      state.following = false;
+      if (!this.#deps.signal.aborted) {
+        state.streaming = false;
+        state.following = false;
+      }
     }
   }
 

@@ -185,6 +185,29 @@ describe('guard over a log', () => {
     await server.query('drop table quiet');
   });
 
+  it('keeps its slot over a stop of the agent, and takes it back when the source is taken away', async () => {
+    const slots = async (): Promise<number> => (await server.query('select 1 from pg_replication_slots')).length;
+    fixture.start();
+    await fixture.caughtUp();
+    await fixture.stop();
+    expect(await slots()).to.equal(1);
+    fixture.start();
+    await until(() => fixture.last?.log?.slot?.state === 'active');
+    await fixture.leave();
+    expect(await slots()).to.equal(0);
+  });
+
+  it('keeps no server waiting that is to stop while the vault stores nothing', async () => {
+    fixture.memory.beforeStore = () => new Promise(() => undefined);
+    fixture.start();
+    await until(() => fixture.last?.log?.slot?.state === 'active');
+    await server.query('create table late (a int)');
+    await server.stop();
+    expect(server.log).to.contain('database system is shut down');
+    await fixture.stop();
+    await server.run();
+  });
+
   it('does not follow a server whose commits would wait for it', async () => {
     server.configure({ synchronous_standby_names: 'ANY 1 ("Holdfast", other)', synchronous_commit: 'local' });
     await server.reload();
@@ -269,8 +292,11 @@ describe('guard over a log that changes its timeline', () => {
     const bases = fixture.backups.length;
     const other = await PostgresServer.start({ port: 5513 });
     try {
+      const taken = Promise.withResolvers<typeof DONE>();
+      fixture.outcome = () => taken.promise;
       fixture.start(other);
       await until(() => fixture.last?.note.includes('another system identifier') === true);
+      taken.resolve(DONE);
       await until(() => fixture.backups.length > bases);
       const identifiers = new Set(fixture.pieces().map(({ range }) => range.stream.systemIdentifier));
       expect(identifiers.size).to.equal(2);

@@ -23,7 +23,8 @@ import { FollowState } from './follow-state.ts';
 import { Follower } from './follower.ts';
 import { newMergeThread } from './merge-thread.ts';
 import { ServerConnection, sqlStateOf } from './server-connection.ts';
-import { ServerWatch, type ServerAccess } from './server-watch.ts';
+import { ServerWatch } from './server-watch.ts';
+import { dropSlot, type ServerAccess } from './slot-watch.ts';
 import { StatusReporter } from './status-reporter.ts';
 import { VaultWriter } from './vault-writer.ts';
 
@@ -59,6 +60,7 @@ export function guardLog(source: EngineSpec, deps: LogGuardDeps): Guard {
       guard.stop();
       await running;
     },
+    leave: () => guard.leave(),
   };
 }
 
@@ -148,6 +150,18 @@ class LogGuard {
     this.#session?.abort(stopped);
   }
 
+  /** Nothing of ours stays on the server: a slot that nobody watches would fill its disk. Never throws. */
+  async leave(): Promise<void> {
+    const { clock, access, log } = this.#deps;
+    const slotName = slotNameOf(this.#source.sourceId);
+    try {
+      await dropSlot(access, slotName, clock);
+      log.info('postgres.slot-removed', { slot: slotName });
+    } catch (error) {
+      log.error('postgres.slot-left', { slot: slotName, error: toHoldfastError(error) });
+    }
+  }
+
   async #follow(): Promise<void> {
     const { clock, random, log } = this.#deps;
     const { signal } = this.#stopping;
@@ -195,6 +209,8 @@ class LogGuard {
       return toHoldfastError(error);
     } finally {
       this.#session = undefined;
+      this.#state.streaming = false;
+      this.#state.following = false;
       session.abort(new HoldfastError('CANCELLED', 'the session has ended'));
       for (const close of closing) close();
     }
@@ -210,7 +226,10 @@ class LogGuard {
     const client = await access.connect('replication');
     const connection = new ServerConnection(client);
     closing.push(() => connection.close());
-    if (signal.aborted) throw toHoldfastError(signal.reason);
+    if (signal.aborted) {
+      connection.close();
+      throw toHoldfastError(signal.reason);
+    }
     const writer = new VaultWriter(
       vault,
       (plain) => seal(keys, ObjectKind.logSegment, [], plain, options),
@@ -231,6 +250,7 @@ class LogGuard {
       notes: this.#notes,
       keepBytes: this.#watch.keepBytes(settings.walKeepBytes),
       removed: this.#removed,
+      signal,
       look: () => this.#watch.look(),
       began: ({ baseNeeded, gap }) => {
         this.#removed = undefined;

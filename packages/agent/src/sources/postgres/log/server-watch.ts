@@ -13,17 +13,7 @@ import type { Client } from 'pg';
 import type { FollowState } from './follow-state.ts';
 import { serverError, sqlStateOf } from './server-connection.ts';
 import { judgeSlot, keepBytes, waitsForUs, type DiskSight } from './slot-safety.ts';
-import { lookAtPrimary, lookAtServer, type ServerLook } from './slot-watch.ts';
-
-/** Ways to one server. */
-export interface ServerAccess {
-  /** What its connections are called in pg_stat_replication. */
-  readonly applicationName: string;
-  /** Its files may be on this host. */
-  readonly local: boolean;
-  /** A connection, made; throws a HoldfastError or the driver's error. */
-  connect(kind: 'ordinary' | 'replication'): Promise<Client>;
-}
+import { dropSlotOn, lookAtPrimary, lookAtServer, type ServerAccess, type ServerLook } from './slot-watch.ts';
 
 export interface WatchDeps {
   readonly clock: Clock;
@@ -51,8 +41,6 @@ const FAREWELL_MS = 5000;
 const STOPPING = new Set(['57P01', '57P02', '57P03']);
 /** A server that does not answer for this long is not reached. */
 const ANSWER_MS = 15_000;
-const DROP_TRIES = 20;
-const DROP_WAIT_MS = 100;
 
 export class ServerWatch {
   readonly #deps: WatchDeps;
@@ -145,26 +133,8 @@ export class ServerWatch {
     log.error('postgres.slot-dropped', { slot: slotName, reason });
     this.#deps.letGo(look.end, reason);
     this.#deps.endStream(new HoldfastError('UNREACHABLE', reason));
-    await this.#dropSlot();
+    await this.#inTurn((client) => dropSlotOn(client, slotName, this.#deps.clock));
     if (state.slot !== undefined) state.slot = { ...state.slot, state: 'missing', retainedBytes: 0 };
-  }
-
-  /** The stream that used it ends a moment later. */
-  async #dropSlot(): Promise<void> {
-    const { clock, slotName, signal } = this.#deps;
-    for (let tries = 1; ; tries++) {
-      try {
-        await this.#inTurn((client) =>
-          client.query('select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name = $1', [
-            slotName,
-          ]),
-        );
-        return;
-      } catch (error) {
-        if (tries >= DROP_TRIES || sqlStateOf(error) !== '55006' || signal.aborted) throw error;
-      }
-      await sleep(clock, DROP_WAIT_MS, signal);
-    }
   }
 
   /** What a primary said is believed when it said it twice: then nothing was on its way between. */

@@ -2,7 +2,7 @@
 //
 // Invariants (guard.db.test.ts): G3 a gap is stored before anything that lies behind it.
 
-import { HoldfastError } from '@holdfast/shared/base/errors';
+import { HoldfastError, toHoldfastError } from '@holdfast/shared/base/errors';
 import { sameStream, type LogGap, type LogStream } from '@holdfast/shared/format/log-point';
 import { parseHistoryFile } from './history-file.ts';
 import { rangeOfHistory } from './log-ranges.ts';
@@ -34,6 +34,7 @@ export async function beginSession(deps: FollowerDeps): Promise<SessionStart> {
   const text = identity.timeline > 1 ? await connection.history(identity.timeline) : '';
   const { fileBytes, standby, senderTimeoutMs } = look;
   const server = { ...identity, history: parseHistoryFile(text), fileBytes, slotStart, standby };
+  if (deps.signal.aborted) throw toHoldfastError(deps.signal.reason);
   const plan = planStart(server, session.ends, deps);
   // A standby that was restarted replays for a while what it had; a server that went back needs a person.
   if (plan.kind === 'wait') throw new HoldfastError(standby ? 'UNREACHABLE' : 'FAILED_PRECONDITION', plan.note);

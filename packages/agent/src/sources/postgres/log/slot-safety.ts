@@ -53,7 +53,8 @@ export function judgeSlot(slot: SlotSight, keep: number, disk: DiskSight | undef
   if (walStatus === 'lost') {
     return {
       kind: 'lost',
-      reason: 'the server gave up our slot: more log was written than max_slot_wal_keep_size lets it keep',
+      reason:
+        'the server gave up our slot: more log was written than max_slot_wal_keep_size lets it keep, or nobody read it for too long',
     };
   }
   if (retainedBytes > keep && !falling) {

@@ -4,11 +4,22 @@
 
 import { statfs } from 'node:fs/promises';
 import { join } from 'node:path';
+import { sleep, type Clock } from '@holdfast/shared/runtime/clock';
 import type { Client } from 'pg';
 import { withoutPageHeader } from './completeness.ts';
 import { parseLsn } from './lsn.ts';
-import { serverError } from './server-connection.ts';
+import { serverError, sqlStateOf } from './server-connection.ts';
 import type { DiskSight, SlotSight } from './slot-safety.ts';
+
+/** Ways to one server. */
+export interface ServerAccess {
+  /** What its connections are called in pg_stat_replication. */
+  readonly applicationName: string;
+  /** Its files may be on this host. */
+  readonly local: boolean;
+  /** A connection, made; throws a HoldfastError or the driver's error. */
+  connect(kind: 'ordinary' | 'replication'): Promise<Client>;
+}
 
 export interface ServerLook {
   /** Server's clock, Unix ms. On a standby the primary's, as the standby heard it last; undefined: not known. */
@@ -105,4 +116,35 @@ async function diskOf(dataDirectory: string): Promise<DiskSight | undefined> {
     }
   }
   return undefined;
+}
+
+const DROP_TRIES = 20;
+const DROP_WAIT_MS = 100;
+/** Somebody still streams from it. */
+const IN_USE = '55006';
+
+/** The stream that used it ends a moment later. Throws a HoldfastError when it does not. */
+export async function dropSlotOn(client: Client, slotName: string, clock: Clock): Promise<void> {
+  for (let tries = 1; ; tries++) {
+    try {
+      await client.query('select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name = $1', [
+        slotName,
+      ]);
+      return;
+    } catch (thrown) {
+      const error = serverError(thrown);
+      if (tries >= DROP_TRIES || sqlStateOf(error) !== IN_USE) throw error;
+    }
+    await sleep(clock, DROP_WAIT_MS);
+  }
+}
+
+/** The same, over a connection of its own. */
+export async function dropSlot(access: ServerAccess, slotName: string, clock: Clock): Promise<void> {
+  const client = await access.connect('ordinary');
+  try {
+    await dropSlotOn(client, slotName, clock);
+  } finally {
+    await client.end();
+  }
 }

@@ -21,7 +21,7 @@ import { MemoryVault } from '../../../../testing/memory-vault.ts';
 import type { PostgresServer } from '../../../../testing/postgres-server.ts';
 import type { Guard } from '../../../engine.ts';
 import { guardLog, slotNameOf, type LogSettings } from '../guard.ts';
-import type { ServerAccess } from '../server-watch.ts';
+import type { ServerAccess } from '../slot-watch.ts';
 
 export function accessTo(server: PostgresServer): ServerAccess {
   return {
@@ -103,6 +103,13 @@ export class LogFixture {
   async stop(): Promise<void> {
     await this.#guard?.stop();
     this.#guard = undefined;
+  }
+
+  /** As when the source is taken away. */
+  async leave(): Promise<void> {
+    const guard = this.#guard;
+    await this.stop();
+    await guard?.leave?.();
   }
 
   async remove(): Promise<void> {

@@ -4,6 +4,8 @@
 // every two objects: a catalog that did nothing but plan statements. Waiting for more, on the other hand, makes senders
 // wait who have nothing more to send. So a batch goes when it is large, when nothing came for a moment, when it has waited
 // long enough, or when somebody is known to wait for it.
+//
+// Tested in gathering.test.ts.
 
 /** From here on a sync costs little beside the bytes. */
 const ENOUGH_BYTES = 4 * 1024 * 1024;

@@ -90,13 +90,17 @@ describe('guard over a log', () => {
     fixture.start();
     const load = server.pgbench(['-c', '4', '-T', '6']);
     await load.ended;
-    await until(async () => (await fixture.flushed()) > 40_000_000n);
+    for (let i = 0; i < 4; i++)
+      await server.query("select pg_logical_emit_message(false, 'fill', repeat('x', 16000000))");
+    const written = await fixture.flushed();
     const rows = await server.query<{ flushed: boolean; sent: string }>(
       `select r.flush_lsn <= s.restart_lsn as flushed, (r.sent_lsn - s.restart_lsn)::text as sent
          from pg_stat_replication r, pg_replication_slots s where s.slot_name = '${fixture.slotName}'`,
     );
     expect(rows, 'the connection outlived wal_sender_timeout').to.have.length(1);
     expect(rows[0]?.flushed, 'nothing is acknowledged').to.equal(true);
+    expect(Number(rows[0]?.sent), 'what is held, and what sockets hold').to.be.lessThan(24 * 1024 * 1024);
+    expect(written > 64_000_000n).to.equal(true);
     opened.resolve();
     await fixture.caughtUp();
     expectServersBytes();

@@ -100,7 +100,10 @@ describe('backup/backup', function () {
   }
 
   /** A backup long after everything that was written so far. */
-  async function backUp(rest: Partial<BackupJob<FilesSpec>> = {}, signal = new AbortController().signal): Promise<JobReport> {
+  async function backUp(
+    rest: Partial<BackupJob<FilesSpec>> = {},
+    signal = new AbortController().signal,
+  ): Promise<JobReport> {
     laterMs += 60_000;
     return runBackup(job(rest), deps(), signal, () => undefined);
   }

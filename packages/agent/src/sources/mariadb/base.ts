@@ -67,6 +67,8 @@ async function attemptBase(
   const login = loginOf(address, accountName());
   const server = await ServerSession.open(login, signal);
   try {
+    // It has nothing to say while the dump runs, however long that takes.
+    await server.query('SET SESSION wait_timeout = 2147483');
     const variables = await variablesOf(server);
     const method = await methodOf(job.source, server);
     const schemaBefore = await schemaDigest(server);

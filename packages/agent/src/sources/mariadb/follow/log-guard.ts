@@ -40,6 +40,8 @@ const RETRY = { firstMs: 1_000, capMs: 60_000 };
 /** How often the server is asked where it is: so exactly can a restore tell transactions of one second apart. */
 const POLL_MS = 500;
 const REPORT_MS = 2_000;
+/** A server that doesn't answer a question for so long is taken for gone. */
+const SILENT_MS = 30_000;
 const SAVE_MS = 1_000;
 const CATCHING_UP_BYTES = 8 * 1024 * 1024;
 
@@ -132,6 +134,7 @@ export class LogGuard {
   ): Promise<never> {
     const { stateDir, clock, log } = this.#deps;
     const { sourceId } = this.#source;
+    asking.endAfterMs(SILENT_MS);
     const plan = await resumeStream(asking, session.ends, this.#anew, { stateDir, sourceId, clock });
     this.#anew = '';
     this.#begin(plan);

@@ -83,6 +83,8 @@ export class ServerSession {
     const session = new ServerSession(socket);
     const cancel = (): void => session.#end(new HoldfastError('CANCELLED', 'cancelled while the server was asked'));
     signal?.addEventListener('abort', cancel, { once: true });
+    // A guard's signal outlives thousands of connections.
+    socket.once('close', () => signal?.removeEventListener('abort', cancel));
     if (signal?.aborted === true) cancel();
     socket.setNoDelay(true);
     socket.setKeepAlive(true, 30_000);

@@ -15,7 +15,7 @@ import { Metadata, type ClientMiddleware } from 'nice-grpc-common';
 
 import { HoldfastError } from '../base/errors.ts';
 import { fingerprintOf } from './connections.ts';
-import { HOST_WINDOW_BYTES } from './flow-window.ts';
+import { CLIENT_WINDOW_BYTES } from './flow-window.ts';
 import { MESSAGE_MAX_BYTES } from './server.ts';
 import { statusToErrors } from './status.ts';
 
@@ -55,7 +55,7 @@ export function openChannel(target: ChannelTarget): Channel {
     'grpc.enable_retries': 0,
     'grpc.service_config_disable_resolution': 1,
     'grpc.use_local_subchannel_pool': 1,
-    'grpc-node.flow_control_window': HOST_WINDOW_BYTES,
+    'grpc-node.flow_control_window': CLIENT_WINDOW_BYTES,
   });
 }
 

@@ -204,6 +204,8 @@ describe('the verbs of the command line', () => {
       partial: false,
       warnings: 0,
       damaged: false,
+      suspect: false,
+      point: null,
     });
   });
 

@@ -1,5 +1,6 @@
 // Snapshots and their entries, as documents and as lines.
 
+import type { DatabasePoint } from '@holdfast/shared/rpc/gen/holdfast/v1/log';
 import type { EntryInfo, SnapshotInfo } from '@holdfast/shared/rpc/gen/holdfast/v1/operator';
 import { ID_PREFIX_LENGTH, idText, pathFields, pathText, shortId } from './names.ts';
 import { formatCount, formatSize } from './sizes.ts';
@@ -25,6 +26,8 @@ export function snapshotFields(snapshot: SnapshotInfo) {
     partial: snapshot.partial,
     warnings: Number(snapshot.warnings),
     damaged: snapshot.damaged,
+    suspect: snapshot.point?.suspect ?? false,
+    point: pointFields(snapshot.point),
   };
 }
 
@@ -61,9 +64,24 @@ export function snapshotTable(snapshots: readonly SnapshotInfo[], width?: number
 export function snapshotNote(snapshot: SnapshotInfo): string {
   const notes: string[] = [];
   if (snapshot.damaged) notes.push('damaged');
+  if (snapshot.point?.suspect === true) notes.push('suspect');
   if (snapshot.partial) notes.push('partial');
   if (snapshot.warnings > 0n) notes.push(`${snapshot.warnings} ${snapshot.warnings === 1n ? 'warning' : 'warnings'}`);
   return notes.join(', ');
+}
+
+/** Of a database: where the snapshot stands in its log. */
+function pointFields(point: DatabasePoint | undefined) {
+  if (point === undefined) return null;
+  return {
+    systemIdentifier: point.stream?.systemIdentifier ?? '',
+    timeline: point.stream?.timeline ?? 0,
+    start: point.start?.text ?? '',
+    end: point.end?.text ?? '',
+    endAt: isoTime(Number(point.endAtMs)),
+    serverVersion: point.serverVersion,
+    gtid: point.gtid,
+  };
 }
 
 export function entryFields(entry: EntryInfo) {

@@ -20,6 +20,17 @@ export const SETTINGS: readonly SettingRule[] = [
     required: false,
     fallback: 'fast',
   },
+  {
+    name: 'export',
+    meaning: 'databases that pg_dump writes beside each base: names with commas between, or *',
+    required: false,
+  },
+  {
+    name: 'scratch',
+    meaning: 'where restore tests work on this host',
+    required: false,
+    fallback: '/var/tmp',
+  },
   { name: 'bindir', meaning: 'where the programs of the server are, for restores on this host', required: false },
   { name: 'verify-query', meaning: 'a query that a restore test asks the restored server', required: false },
 ];

@@ -15,6 +15,7 @@ import { addressOf, connect } from '../connection.ts';
 import { baseBackup, type BaseListener, type BasePosition, type Tablespace } from './base-backup.ts';
 import { DATA_PATH, encodeFacts, FACTS_PATH, MANIFEST_PATH, TABLESPACES_PATH, type BaseFacts } from './base-facts.ts';
 import type { BaseMade, BaseOrder } from './base.ts';
+import { exportDatabases } from './export.ts';
 import { askServer, serverTimeMs } from './server-facts.ts';
 import { TarReader, type TarEntry, type TarListener } from './tar-reader.ts';
 
@@ -43,6 +44,7 @@ runProducer<BaseMade>(async (writer, data, context) => {
       });
     }
     const endAtMs = await serverTimeMs(ordinary);
+    await exportDatabases(settings, server.versionNumber, ordinary, writer, context);
     const facts: BaseFacts = {
       version: 1,
       serverVersion: server.version,

@@ -1,4 +1,4 @@
-import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { chmodSync, closeSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import { deriveDomainKeys } from '@holdfast/shared/format/keys';
@@ -47,18 +47,18 @@ for (const [version, bin] of [
       removeScratchDirectories();
     });
 
-    const source = (): EngineSpec => ({
+    const source = (more: Record<string, string> = {}): EngineSpec => ({
       sourceId: 'db-1',
       name: 'db',
       type: 'engine',
-      engine: { type: 'postgres', settings: { dsn: server.dsn } },
+      engine: { type: 'postgres', settings: { dsn: server.dsn, ...more } },
       hooks: { before: [], after: [], timeoutSeconds: 0, requireBefore: false },
       limitBytesPerSecond: 0,
       compression: { codec: 'zstd', level: 0 },
     });
-    const run = (signal = new AbortController().signal): Promise<JobReport> =>
+    const run = (signal = new AbortController().signal, more: Record<string, string> = {}): Promise<JobReport> =>
       runBase(
-        { kind: 'backup', jobId: 'job', fullRead: false, source: source() },
+        { kind: 'backup', jobId: 'job', fullRead: false, source: source(more) },
         { ...testJobDeps(vault.client), stateDir },
         signal,
         () => undefined,
@@ -128,6 +128,42 @@ for (const [version, bin] of [
       setTimeout(() => abort.abort(), 100);
       expect(await cancelled).to.have.property('code', 'CANCELLED');
       expect(vault.snapshots.length).to.equal(0);
+    });
+
+    it('writes what pg_dump says of a database beside it, and a dump that fails is named', async function dumps() {
+      // The embedded package brings no pg_dump.
+      if (bin !== undefined) this.skip();
+      const { warnings } = await run(undefined, { export: 'postgres, nowhere' });
+      const dump = vault.contents(keys).get('export/postgres.sql')!.content!.toString();
+      expect(dump).to.contain('CREATE TABLE public.here').and.to.contain('PostgreSQL database dump complete');
+      expect(warnings.map(({ code, path }) => [code, path])).to.deep.equal([['export', 'export/nowhere.sql']]);
+      expect(vault.contents(keys).has('export/nowhere.sql')).to.equal(false);
+    });
+
+    it('is taken from a standby as well', async function standby() {
+      if (bin !== undefined) this.skip();
+      const folder = server.folder('standby');
+      chmodSync(folder, 0o700);
+      const made = server.tool('pg_basebackup', [
+        '-D',
+        folder,
+        '-R',
+        '-c',
+        'fast',
+        '--tablespace-mapping',
+        `${server.folderOf('space')}=${server.folder('space2')}`,
+      ]);
+      expect(made.status, made.stderr).to.equal(0);
+      const replica = await PostgresServer.start({ dataDir: folder, port: 5510 });
+      try {
+        const { warnings } = await run(undefined, { dsn: replica.dsn });
+        expect(warnings).to.deep.equal([]);
+        const contents = vault.contents(keys);
+        expect(contents.get(`data/${await fileOf('here')}`)!.content!.length).to.be.greaterThan(1_000_000);
+        expect(decodeFacts(contents.get(FACTS_PATH)!.content!).timeline).to.equal(1);
+      } finally {
+        await replica.remove();
+      }
     });
 
     it('is not made while nobody follows the log', async () => {

@@ -4,6 +4,9 @@
 // processors and network idle meanwhile. This here is only a head start: what is durable, and what was lost, is said by the syncfs at the
 // end of the restore, on a descriptor of its own that sees every error since it was opened. So errors are ignored here.
 //
+// Meant for disks that are slower than the restore. On the bench's (650 MB/s) nine restores of a kernel tree with and without it had the same median,
+// 6.0 s, for 0.3 CPU-s more; on a slow disk it has not been measured.
+//
 // One sync at a time, in a thread of libuv's; the target's root tells the file system.
 
 import type { ByteString } from '@holdfast/shared/base/byte-string';

@@ -155,7 +155,7 @@ for (const [version, bin] of [
       more: Partial<EngineRestore> = {},
     ): Promise<number> => {
       const report = await source.restore(name, target, { options, ...more });
-      expect(report.failure).to.equal(undefined);
+      expect(report.failure?.message).to.equal(undefined);
       return Number((await ask(report.reached, 'select count(*) as n from orders'))['n']);
     };
 

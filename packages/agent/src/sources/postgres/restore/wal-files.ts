@@ -93,7 +93,7 @@ export async function openWalSource(order: WalOrder): Promise<WalSource> {
         const pieces = (segments.get(part.timeline) ?? []).filter(
           ({ range }) => range.file === '' && range.end.order > part.from && range.start.order < part.to,
         );
-        checkUnbroken(pieces, part);
+        checkUnbroken(pieces, part, maximum(part.from, parts[0]!.from));
         for (const { segment, plain } of await read(pieces)) copyPiece(bytes, wanted.start, part, segment, plain);
       }
       return bytes;
@@ -164,21 +164,20 @@ function partsWithin(parts: readonly TimelinePart[], file: FilePlace, fileBytes:
     .filter(({ from, to }) => from < to);
 }
 
-/** Throws DAMAGED when pieces are missing; before the base's own start nothing is needed. */
-function checkUnbroken(pieces: readonly ListedSegment[], part: TimelinePart): void {
-  let at = pieces[0]?.range.start.order;
+/**
+ * Throws DAMAGED when pieces are missing: zeros in their place would be taken for the log's end.
+ * @param neededFrom before the base's own start nothing is needed
+ */
+function checkUnbroken(pieces: readonly ListedSegment[], part: TimelinePart, neededFrom: bigint): void {
+  let at = neededFrom;
   for (const { range } of pieces) {
-    if (range.start.order > at!) break;
-    at = maximum(at!, range.end.order);
+    if (range.start.order > at) break;
+    at = maximum(at, range.end.order);
   }
-  if (at !== undefined && at >= part.to) return;
-  throw new HoldfastError(
-    'DAMAGED',
-    `the log from ${formatLsn(at ?? part.from)} on timeline ${part.timeline} is not in the vault`,
-    {
-      details: { position: formatLsn(at ?? part.from) },
-    },
-  );
+  if (at >= part.to) return;
+  throw new HoldfastError('DAMAGED', `the log from ${formatLsn(at)} on timeline ${part.timeline} is not in the vault`, {
+    details: { position: formatLsn(at) },
+  });
 }
 
 function copyPiece(

@@ -11,6 +11,7 @@ const well: ServerState = {
     pageBytes: 8192,
     dataDirectory: '/x',
     inRecovery: false,
+    superuser: 'postgres',
   },
   role: { name: 'holdfast', replication: true, superuser: false, monitor: true },
   settings: {

@@ -17,6 +17,8 @@ const schema = z.object({
   walFileBytes: z.int().positive(),
   pageBytes: z.int().positive(),
   dataDirectory: z.string(),
+  /** The role that initdb made: it may always come in. */
+  superuser: z.string(),
   tablespaces: z.array(z.object({ oid: z.int().positive(), location: z.string() })),
 });
 

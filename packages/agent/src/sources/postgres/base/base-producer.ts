@@ -58,6 +58,7 @@ runProducer<BaseMade>(async (writer, data, context) => {
       walFileBytes: server.walFileBytes,
       pageBytes: server.pageBytes,
       dataDirectory: server.dataDirectory,
+      superuser: server.superuser,
       tablespaces: files.tablespaces.map(({ oid, location }) => ({ oid, location })),
     };
     writeWhole(writer, FACTS_PATH, madeEntry(endAtMs), encodeFacts(facts));

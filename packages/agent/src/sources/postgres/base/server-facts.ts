@@ -14,6 +14,8 @@ export interface ServerFacts {
   /** Empty where the role may not know. */
   readonly dataDirectory: string;
   readonly inRecovery: boolean;
+  /** The role that initdb made. */
+  readonly superuser: string;
 }
 
 export const OLDEST_VERSION = 130_000;
@@ -26,6 +28,7 @@ interface Row {
   page: number;
   directory: string;
   recovery: boolean;
+  superuser: string;
 }
 
 /** Throws FAILED_PRECONDITION for a version before 13. */
@@ -35,7 +38,7 @@ export async function askServer(client: Client): Promise<ServerFacts> {
     (select bytes_per_wal_segment::text from pg_control_init()) as wal,
     current_setting('block_size')::int as page,
     case when pg_has_role('pg_read_all_settings', 'usage') then current_setting('data_directory') else '' end as directory,
-    pg_is_in_recovery() as recovery`;
+    pg_is_in_recovery() as recovery, pg_get_userbyid(10) as superuser`;
   let row: Row | undefined;
   try {
     row = (await client.query<Row>(text)).rows[0];
@@ -55,6 +58,7 @@ export async function askServer(client: Client): Promise<ServerFacts> {
     pageBytes: row.page,
     dataDirectory: row.directory,
     inRecovery: row.recovery,
+    superuser: row.superuser,
   };
 }
 

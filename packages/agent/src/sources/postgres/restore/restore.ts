@@ -104,7 +104,7 @@ export async function restoreCluster(
       port: engine.port || DEFAULT_PORT,
       account,
       clock: deps.clock,
-      user: 'postgres',
+      user: facts.superuser,
     });
     await server.ready(signal, () => onProgress(replaying(files, feeder, source, facts)));
     const stream = log?.stream ?? { systemIdentifier: facts.systemIdentifier, timeline: facts.timeline };
@@ -124,7 +124,7 @@ export async function restoreCluster(
     opened.close();
     throw damage === undefined
       ? error
-      : new HoldfastError('DAMAGED', `the log can't be replayed up to there: ${damage.message}`, {
+      : new HoldfastError(damage.code, `the log can't be replayed up to there: ${damage.message}`, {
           hint: 'Restore to a point before it; `holdfast verify` names what is damaged.',
           cause: error,
         });
@@ -133,7 +133,7 @@ export async function restoreCluster(
 
 function damagedLog(damage: HoldfastError, reached: string): NonNullable<JobReport['failure']> {
   return {
-    code: 'DAMAGED',
+    code: damage.code,
     message: `${damage.message}; the restored server stands before it, at ${reached}`,
     hint: 'What was committed after that is lost unless another copy of the log exists.',
   };

@@ -22,11 +22,14 @@ const STOP_MS = 60_000;
 
 export interface RestoredServer {
   readonly dataDir: string;
+  /** A role that it lets in. */
+  readonly user: string;
   readonly port: number;
   /** "host=DIR port=5502" */
   readonly connect: string;
   /** Resolves when recovery has ended and it takes connections. Throws FAILED_PRECONDITION with the server's words, CANCELLED. */
   ready(signal: AbortSignal, onLook: (replayed: string) => void): Promise<void>;
+  /** @param database template1, which every cluster has, unless another is named */
   query(text: string, database?: string): Promise<Record<string, unknown>[]>;
   /** A fast shutdown; by force when that takes too long. */
   stop(): Promise<void>;
@@ -38,7 +41,7 @@ export interface ServerOrder {
   readonly port: number;
   readonly account: Account;
   readonly clock: Clock;
-  /** Of the base: a superuser is there under some name; this one is tried. */
+  /** The cluster's own superuser. */
   readonly user: string;
 }
 
@@ -69,7 +72,7 @@ export function startServer(order: ServerOrder): RestoredServer {
   let end: string | undefined;
   void ended.then((how) => (end = how));
 
-  const query = async (text: string, database = 'postgres'): Promise<Record<string, unknown>[]> => {
+  const query = async (text: string, database = 'template1'): Promise<Record<string, unknown>[]> => {
     const client = new Client({ host: dataDir, port, user: order.user, database, connectionTimeoutMillis: 5000 });
     client.on('error', () => undefined);
     await client.connect();
@@ -81,6 +84,7 @@ export function startServer(order: ServerOrder): RestoredServer {
   };
   return {
     dataDir,
+    user: order.user,
     port,
     connect: `host=${dataDir} port=${port}`,
     query,
@@ -94,6 +98,7 @@ export function startServer(order: ServerOrder): RestoredServer {
           if (row?.['recovering'] === false) return;
         } catch (error) {
           // Not yet: it says so until recovery has ended.
+          if (refusesForGood(error)) throw notLetIn(dataDir, error);
           onLook(error instanceof Error ? error.message : '');
         }
         await Promise.race([sleep(clock, LOOK_MS, signal), ended]);
@@ -127,6 +132,20 @@ export async function reachedPoint(
     replayMs: Math.round(replayMs),
     facts,
   };
+}
+
+/** A server that is up and does not take us will never take us. */
+function refusesForGood(error: unknown): boolean {
+  const state: unknown = typeof error === 'object' && error !== null ? Reflect.get(error, 'code') : undefined;
+  return typeof state === 'string' && /^(28|3D|42)/.test(state);
+}
+
+function notLetIn(dataDir: string, cause: unknown): HoldfastError {
+  const said = cause instanceof Error ? cause.message : '';
+  return new HoldfastError('FAILED_PRECONDITION', `the restored server runs and lets nobody in: ${said}`, {
+    hint: `Look into ${join(dataDir, 'pg_hba.conf')}, and start it there.`,
+    cause,
+  });
 }
 
 function endOf(child: ChildProcess): Promise<string> {

@@ -10,6 +10,7 @@ import { fromText } from '@holdfast/shared/base/byte-string';
 import { HoldfastError, toHoldfastError } from '@holdfast/shared/base/errors';
 import type { EngineRestore, JobDeps, JobReport, ProgressListener, RestoreJob, VerifyJob } from '../../../jobs/job.ts';
 import { runVerify } from '../../../restore/restore.ts';
+import { addressOf } from '../connection.ts';
 import type { Account } from './data-directory.ts';
 import { restoreCluster } from './restore.ts';
 import type { RestoredServer } from './server-run.ts';
@@ -110,7 +111,7 @@ async function askServer(
   if (existsSync(join(bin, 'pg_amcheck'))) facts['amcheck'] = await amcheck(server, bin, signal);
   const query = test.source.settings['verify-query'];
   if (query !== undefined && query !== '') {
-    const [row] = await server.query(query).catch((cause: unknown) => {
+    const [row] = await server.query(query, addressOf(test.source.settings).database).catch((cause: unknown) => {
       throw new HoldfastError(
         'DAMAGED',
         `the restored server can't answer the verify-query: ${toHoldfastError(cause).message}`,
@@ -131,7 +132,7 @@ async function amcheck(server: RestoredServer, bin: string, signal: AbortSignal)
       '-p',
       String(server.port),
       '-U',
-      'postgres',
+      server.user,
       '--all',
       '--install-missing',
       '--no-strict-names',

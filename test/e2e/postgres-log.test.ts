@@ -73,7 +73,9 @@ describe('the log of a PostgreSQL server', function postgresLog() {
   }
 
   it('is protected by a first base that nobody asked for', async () => {
-    const source = await until(({ state, log }) => state === 'protected' && log?.state === 'following');
+    const source = await until(
+      ({ state, log, snapshots }) => state === 'protected' && log?.state === 'following' && snapshots > 0n,
+    );
     expect(Number(source.snapshots)).to.equal(1);
     expect(source.recoverable?.gaps).to.deep.equal([]);
     expect(source.log?.slot?.state).to.equal('active');

@@ -25,6 +25,8 @@ export const mariadbInstalled = ['mariadbd', 'mariadb-install-db', 'mariadb', 'm
 );
 
 const START_MS = 30_000;
+/** Not the test's TMPDIR: the account of the server may not write there. */
+const ENVIRONMENT = { PATH: process.env['PATH'] ?? '', LC_ALL: 'C.UTF-8' };
 
 export class MariadbServer {
   /** Everything of this server; owned by the account that it runs as. */
@@ -57,7 +59,7 @@ export class MariadbServer {
         '--auth-root-authentication-method=normal',
         '--skip-test-db',
       ],
-      { encoding: 'utf8' },
+      { encoding: 'utf8', env: ENVIRONMENT },
     );
     if (made.status !== 0) throw new Error(`mariadb-install-db: ${made.stderr}${made.stdout}`);
     await server.run();
@@ -98,7 +100,7 @@ export class MariadbServer {
         '--innodb-buffer-pool-size=64M',
         ...this.#arguments,
       ],
-      { stdio: ['ignore', log, log] },
+      { stdio: ['ignore', log, log], env: ENVIRONMENT },
     );
     closeSync(log);
     this.#process = child;

@@ -40,6 +40,16 @@ describe('room in the vault', () => {
     expectError(() => room.admit('d', 0), 'STORAGE_FULL');
   });
 
+  it('RM1 looks again before it refuses a newcomer: somebody was told to make room', async () => {
+    const { room, disk } = setUp();
+    await room.sample();
+    room.admit('d', 900);
+    expectError(() => room.admit('d', 1), 'STORAGE_FULL');
+    disk.space = { freeBytes: 5000, totalBytes: 10_000 };
+    await room.enter('d');
+    room.admit('d', 1000);
+  });
+
   it('RM2 lets a domain store its quota and no more, and another domain its own', async () => {
     const { room, disk } = setUp(300);
     disk.stored = 100;

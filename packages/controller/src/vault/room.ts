@@ -75,6 +75,8 @@ export class Room {
   #admittedBytes = 0;
   #sampledAtMs = Number.NEGATIVE_INFINITY;
   #sampling: Promise<void> | undefined;
+  /** Since the last sample. */
+  #refused = false;
 
   constructor(deps: RoomDeps) {
     this.#deps = deps;
@@ -94,6 +96,8 @@ export class Room {
 
   /** A domain that begins to store is sampled from now on. */
   async enter(domainId: string): Promise<void> {
+    // What was refused a moment ago may fit by now: somebody was told to make room.
+    if (this.#refused) await this.sample();
     if (!this.#usage.has(domainId)) this.#usage.set(domainId, await this.#usageOf(domainId));
   }
 
@@ -102,6 +106,7 @@ export class Room {
     if (this.#deps.clock.monotonicMs() - this.#sampledAtMs >= SAMPLE_MS) void this.sample();
     const { space } = this;
     if (space !== undefined && space.freeBytes - this.#admittedBytes - bytes < space.reserveBytes) {
+      this.#refused = true;
       throw new HoldfastError('STORAGE_FULL', 'the target of the vault is full: it takes no more uploads', {
         hint: 'Make room on the disk of the controller, or move the vault to a larger one. What was stored is safe.',
       });
@@ -109,6 +114,7 @@ export class Room {
     const usage = this.#usage.get(domainId);
     if (usage !== undefined && usage.quotaBytes > 0) {
       if (usage.storedBytes + usage.admittedBytes + bytes > usage.quotaBytes) {
+        this.#refused = true;
         throw new HoldfastError('LIMIT_EXCEEDED', 'the domain has stored as much as its quota allows', {
           hint: 'Raise the quota in the settings of the controller. What was stored is safe.',
         });
@@ -120,6 +126,7 @@ export class Room {
 
   async #look(): Promise<void> {
     this.#sampledAtMs = this.#deps.clock.monotonicMs();
+    this.#refused = false;
     const admittedBefore = this.#admittedBytes;
     try {
       this.#space = await this.#deps.space();

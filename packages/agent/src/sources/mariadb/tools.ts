@@ -54,6 +54,12 @@ export function packageOf(tool: ToolName): string {
 
 const ERROR_BYTES = 4096;
 
+/** Nothing of the agent's own: a server that runs as another account can't write the agent's TMPDIR, say. */
+export const TOOL_ENVIRONMENT: NodeJS.ProcessEnv = {
+  PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
+  LC_ALL: 'C.UTF-8',
+};
+
 /** A program that runs, with the end of what it says on its standard error. */
 export class RunningTool {
   readonly child: ChildProcess;
@@ -71,6 +77,7 @@ export class RunningTool {
     this.name = path.slice(path.lastIndexOf('/') + 1);
     this.child = spawn(path, [...args], {
       stdio: [...stdio, 'pipe'],
+      env: TOOL_ENVIRONMENT,
       ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     });
     const ended = Promise.withResolvers<{ code: number | null; signal: NodeJS.Signals | null }>();

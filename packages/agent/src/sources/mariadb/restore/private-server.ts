@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import { sleep, systemClock } from '@holdfast/shared/runtime/clock';
 import { ServerSession } from '../protocol/server-session.ts';
-import { requireTool, runTool } from '../tools.ts';
+import { requireTool, runTool, TOOL_ENVIRONMENT } from '../tools.ts';
 
 const START_MS = 600_000;
 const POLL_MS = 100;
@@ -51,7 +51,11 @@ export class PrivateServer {
       `--pid-file=${join(directory, 'holdfast.pid')}`,
       ...options.extra,
     ];
-    const child = spawn(requireTool('server'), args, { stdio: ['ignore', log, log], detached: options.detached });
+    const child = spawn(requireTool('server'), args, {
+      stdio: ['ignore', log, log],
+      detached: options.detached,
+      env: TOOL_ENVIRONMENT,
+    });
     closeSync(log);
     const server = new PrivateServer(socket, child);
     let failure: Error | undefined;

@@ -2,6 +2,7 @@ import { expect } from 'chai';
 import { chmodSync, existsSync, readdirSync } from 'node:fs';
 import { spawn, spawnSync } from 'node:child_process';
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import { MariadbServer, mariadbInstalled } from '../../../testing/mariadb-server.ts';
 import { toLogPosition } from '../binlog/position.ts';
@@ -135,11 +136,11 @@ describe('bringing a MariaDB server back', function () {
         'shop',
       );
       begin({ method });
-      const loading = load(1200);
+      const loading = load();
       await delay(150);
       const base = await fixture.takeBase();
       const madeUnderLoad = loading.running;
-      await loading.done;
+      await loading.stop();
       await stored();
       expect(madeUnderLoad).to.equal(true);
       const { directory, report } = await fixture.restore(base, { kind: 'latest' });
@@ -152,23 +153,37 @@ describe('bringing a MariaDB server back', function () {
     });
   }
 
-  /** Transactions over two tables, whose sums agree after each. */
-  function load(transactions: number): { readonly running: boolean; readonly done: Promise<void> } {
+  /** Transactions over two tables, whose sums agree after each, until they are stopped. */
+  function load(): { readonly running: boolean; stop(): Promise<void> } {
     const client = spawn('mariadb', ['--no-defaults', `--socket=${server.socket}`, '--user=root', 'shop'], {
       stdio: ['pipe', 'ignore', 'inherit'],
     });
-    const one = (n: number): string =>
-      `START TRANSACTION; UPDATE totals SET amount = amount + ${n}; INSERT INTO ledger (amount, pad) VALUES (${n}, 'x');` +
-      ` UPDATE ledger SET pad = SHA2(${n}, 512) WHERE id = ${1 + ((n * 7919) % 20_000)}; COMMIT;\n`;
-    client.stdin.end(Array.from({ length: transactions }, (_, n) => one(n)).join(''));
-    const state = { running: true, done: Promise.resolve() };
-    state.done = new Promise((resolve) =>
+    let stopping = false;
+    let running = true;
+    function* transactions(): Generator<string> {
+      for (let n = 0; !stopping; n++) {
+        yield (
+          `START TRANSACTION; UPDATE totals SET amount = amount + ${n}; INSERT INTO ledger (amount, pad) VALUES (${n}, 'x');` +
+          ` UPDATE ledger SET pad = SHA2(${n}, 512) WHERE id = ${1 + ((n * 7919) % 20_000)}; COMMIT;\n`
+        );
+      }
+    }
+    Readable.from(transactions()).pipe(client.stdin);
+    const ended = new Promise<void>((resolve) => {
       client.once('exit', () => {
-        state.running = false;
+        running = false;
         resolve();
-      }),
-    );
-    return state;
+      });
+    });
+    return {
+      get running() {
+        return running;
+      },
+      stop() {
+        stopping = true;
+        return ended;
+      },
+    };
   }
 
   it('T1 ends between two commits: by time, by GTID, by position; and refuses a GTID that was not reached', async () => {

@@ -35,6 +35,18 @@ describe('settings of a restored server', () => {
     expect(() => of({ kind: 'position', text: "0/1' --" })).to.throw(HoldfastError);
   });
 
+  it('keep it from acting for the server that it was', () => {
+    const text = recoverySettings({ target: { kind: 'latest' }, stream, toEndOfLog: true });
+    for (const line of [
+      "primary_conninfo = ''",
+      "archive_cleanup_command = ''",
+      "recovery_end_command = ''",
+      "max_logical_replication_workers = '0'",
+    ]) {
+      expect(text).to.contain(line);
+    }
+  });
+
   it('take the place of an earlier restore’s, whichever tool made it, and leave the rest alone', () => {
     const own = "work_mem = '4MB'\n";
     const first = own + recoverySettings({ target: { kind: 'name', name: 'a' }, stream, toEndOfLog: false });
@@ -82,9 +94,9 @@ describe('the script that gives a server its log', () => {
     expect(fetch(directory, 'B').status).to.equal(1);
   });
 
-  it('does not wait for an agent that died', () => {
+  it('ends the recovery when the agent died: its silence is not the end of the log', () => {
     const directory = folder();
     writeFileSync(join(directory, FEEDING_FILE), '4194305');
-    expect(fetch(directory, 'A').status).to.equal(1);
+    expect(fetch(directory, 'A').status).to.be.greaterThan(125);
   });
 });

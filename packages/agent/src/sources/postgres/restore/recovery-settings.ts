@@ -1,8 +1,9 @@
 // What a restored server is told: where to get its log from, where to stop, and what of its old life it must leave alone. Pure.
 //
 // Hazard: a restored server that acts as the old one. It would send its log to the old archive and overwrite what is there, wait
-// for standbys that are not its own, or follow the old primary. All of that is switched off in the last words of
-// postgresql.auto.conf, which win over everything in the files before.
+// for standbys that are not its own, follow the old primary, clean the old archive up, run what the old one ran when it took over,
+// or take changes that a publisher keeps for the old one. All of that is switched off in the last words of postgresql.auto.conf,
+// which win over everything in the files before.
 //
 // Source: https://www.postgresql.org/docs/current/runtime-config-wal.html#RUNTIME-CONFIG-WAL-RECOVERY-TARGET
 
@@ -32,6 +33,10 @@ export function recoverySettings(order: RecoveryOrder): string {
     primary_conninfo: '',
     primary_slot_name: '',
     synchronous_standby_names: '',
+    archive_cleanup_command: '',
+    recovery_end_command: '',
+    // A subscription of the old server is one of this one, too, and would use up its slot at the publisher.
+    max_logical_replication_workers: '0',
   };
   const lines = Object.entries(settings).map(([name, value]) => `${name} = '${value.replaceAll("'", "''")}'`);
   return [BEGIN, ...lines, END, ''].join('\n');
@@ -73,7 +78,8 @@ export const ASKED_FOLDER = `${LOG_FOLDER}/asked`;
 
 /**
  * The restore_command: POSIX shell alone, run in the data directory. A file that is there is taken. While an agent feeds, one that
- * is not is asked for and waited for; the agent says of what it has not that it is missing, and an agent that died feeds no more.
+ * is not is asked for and waited for; the agent says of what it has not that it is missing. An agent that died feeds no more: that
+ * is no end of the log but the end of the recovery (a status above 125 is, for the server), or it would be up too early.
  */
 export const FETCH_TEXT = `#!/bin/sh
 # Written by a restore of Holdfast: gives the server the log files that it asks for. $1: its name; $2: where it wants it.
@@ -86,7 +92,7 @@ while :; do
   fi
   [ -f "$folder/$1.missing" ] && exit 1
   agent=$(cat "${FEEDING_FILE}" 2>/dev/null) || exit 1
-  [ -d "/proc/$agent" ] || exit 1
+  [ -d "/proc/$agent" ] || { echo "the Holdfast agent that gave the log ended: restore again" >&2; exit 200; }
   : >"${ASKED_FOLDER}/$1" || exit 1
   sleep 0.05
 done

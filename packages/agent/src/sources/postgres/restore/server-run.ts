@@ -51,6 +51,11 @@ export function startServer(order: ServerOrder): RestoredServer {
   const settings = {
     listen_addresses: '',
     unix_socket_directories: dataDir,
+    // A configuration that names its own directory would start the old server's, and a pid file elsewhere is the old server's.
+    data_directory: dataDir,
+    hba_file: join(dataDir, 'pg_hba.conf'),
+    ident_file: join(dataDir, 'pg_ident.conf'),
+    external_pid_file: '',
     // What only the old host has: its certificate, its log's directory, its memory to the last byte.
     ssl: 'off',
     logging_collector: 'off',

@@ -5,7 +5,7 @@
 import type { LogGap } from '@holdfast/shared/format/log-point';
 
 import type { StoredBase } from '../vault/log-bases.ts';
-import { wayTo } from '../vault/log-reach.ts';
+import { wayTo, type StoredRun } from '../vault/log-reach.ts';
 import type { LogSummary } from './recovery-facts.ts';
 
 /** Server's clock, Unix ms; both ends can be reached. */
@@ -29,24 +29,33 @@ export function reachableWindows(
   const single = bases
     .flatMap((base) => windowOf(base, log))
     .toSorted((a, b) => a.fromMs - b.fromMs || a.toMs - b.toMs);
-  const windows: Window[] = [];
+  const windows: WindowOfRun[] = [];
   for (const window of single) {
     const last = windows.at(-1);
-    if (last === undefined || window.fromMs > last.toMs) windows.push(window);
-    else windows[windows.length - 1] = { fromMs: last.fromMs, toMs: Math.max(last.toMs, window.toMs) };
+    // A base may end later than its log was last said to be complete. On one unbroken run nothing is missing between.
+    const goesOn =
+      last !== undefined && (window.fromMs <= last.toMs || (last.run !== undefined && last.run === window.run));
+    if (goesOn)
+      windows[windows.length - 1] = { ...window, fromMs: last.fromMs, toMs: Math.max(last.toMs, window.toMs) };
+    else windows.push(window);
   }
   const holes = windows.slice(1).map((window, index) => holeBetween(windows[index]!.toMs, window.fromMs, log.gaps));
-  return { windows, holes };
+  return { windows: windows.map(({ fromMs, toMs }) => ({ fromMs, toMs })), holes };
 }
 
-function windowOf({ point, damaged }: StoredBase, log: Pick<LogSummary, 'runs' | 'forks'>): Window[] {
+interface WindowOfRun extends Window {
+  /** Whose end is the window's; undefined: the base keeps no log. */
+  readonly run: StoredRun | undefined;
+}
+
+function windowOf({ point, damaged }: StoredBase, log: Pick<LogSummary, 'runs' | 'forks'>): WindowOfRun[] {
   if (damaged) return [];
   const at = point.endAtMs;
-  if (!point.hasLog) return [{ fromMs: at, toMs: at }];
+  if (!point.hasLog) return [{ fromMs: at, toMs: at, run: undefined }];
   const streams = log.runs.map(({ stream }) => stream);
   for (const stream of streams) {
     const end = wayTo(point, stream, log.runs, log.forks)?.at(-1);
-    if (end !== undefined) return [{ fromMs: at, toMs: Math.max(at, end.run.completeToMs) }];
+    if (end !== undefined) return [{ fromMs: at, toMs: Math.max(at, end.run.completeToMs), run: end.run }];
   }
   return [];
 }

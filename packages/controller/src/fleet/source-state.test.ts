@@ -94,6 +94,13 @@ describe('how well a source is protected', () => {
     expect(stateOf(healed).recoverable?.gaps).to.deep.equal([{ ...gap, fromMs: 200, toMs: 330 }]);
   });
 
+  it('a base that ends later than its log was last said to be complete makes no hole: the log is one run', () => {
+    const late = base(18);
+    const ahead = { ...late, point: { ...late.point, endAtMs: 250 } };
+    const { recoverable } = stateOf(facts({ log: log({ bases: [ahead, base(12)] }) }));
+    expect(recoverable).to.deep.include({ fromMs: 120, toMs: 250, gaps: [] });
+  });
+
   it('without a whole base nothing can be reached; with a suspect one alone it is suspect', () => {
     const damaged = facts({ log: log({ bases: [base(12, { damaged: true })] }) });
     expect(stateOf(damaged)).to.deep.include({ state: 'unprotected', rpoMs: undefined });

@@ -18,7 +18,7 @@ const stream = { systemIdentifier: '7', timeline: 3 };
 describe('settings of a restored server', () => {
   it('name one target, on the timeline that reaches it', () => {
     const of = (target: Parameters<typeof recoverySettings>[0]['target'], toEndOfLog = false) =>
-      recoverySettings({ target, stream, toEndOfLog });
+      recoverySettings({ target, stream, toEndOfLog, tablespacesInPlace: false });
     expect(of({ kind: 'time', atMs: Date.UTC(2026, 10, 22, 10) })).to.contain(
       "recovery_target_time = '2026-11-22T10:00:00.000999+00'",
     );
@@ -36,12 +36,13 @@ describe('settings of a restored server', () => {
   });
 
   it('keep it from acting for the server that it was', () => {
-    const text = recoverySettings({ target: { kind: 'latest' }, stream, toEndOfLog: true });
+    const text = recoverySettings({ target: { kind: 'latest' }, stream, toEndOfLog: true, tablespacesInPlace: true });
     for (const line of [
       "primary_conninfo = ''",
       "archive_cleanup_command = ''",
       "recovery_end_command = ''",
       "max_logical_replication_workers = '0'",
+      "allow_in_place_tablespaces = 'on'",
     ]) {
       expect(text).to.contain(line);
     }
@@ -49,7 +50,9 @@ describe('settings of a restored server', () => {
 
   it('take the place of an earlier restore’s, whichever tool made it, and leave the rest alone', () => {
     const own = "work_mem = '4MB'\n";
-    const first = own + recoverySettings({ target: { kind: 'name', name: 'a' }, stream, toEndOfLog: false });
+    const first =
+      own +
+      recoverySettings({ target: { kind: 'name', name: 'a' }, stream, toEndOfLog: false, tablespacesInPlace: false });
     expect(withoutRecoverySettings(first).trim()).to.equal(own.trim());
     expect(withoutRecoverySettings(`${own}recovery_target_time = 'x'\nrestore_command = 'y'\nport = 1\n`)).to.equal(
       `${own}port = 1\n`,

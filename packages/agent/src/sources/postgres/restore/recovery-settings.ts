@@ -19,6 +19,8 @@ export interface RecoveryOrder {
   /** Whose history reaches the target; undefined: without a log, the base alone. */
   readonly stream: LogStream | undefined;
   readonly toEndOfLog: boolean;
+  /** Tablespaces are directories in pg_tblspc, which a server takes for damage unless it is told. */
+  readonly tablespacesInPlace: boolean;
 }
 
 /** The lines to put at the end of postgresql.auto.conf. Throws INVALID_ARGUMENT for a target that PostgreSQL has not. */
@@ -37,6 +39,7 @@ export function recoverySettings(order: RecoveryOrder): string {
     recovery_end_command: '',
     // A subscription of the old server is one of this one, too, and would use up its slot at the publisher.
     max_logical_replication_workers: '0',
+    ...(order.tablespacesInPlace ? { allow_in_place_tablespaces: 'on' } : {}),
   };
   const lines = Object.entries(settings).map(([name, value]) => `${name} = '${value.replaceAll("'", "''")}'`);
   return [BEGIN, ...lines, END, ''].join('\n');

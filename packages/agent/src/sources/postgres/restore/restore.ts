@@ -81,7 +81,12 @@ export async function restoreCluster(
   for (const { oid, path } of spaces) linkTablespace(dataDir, oid, path, account);
   rmSync(join(dataDir, 'tablespace_map'), { force: true });
   const { target, toEndOfLog, log } = engine;
-  prepareRecovery(dataDir, { target: log === undefined ? { kind: 'base' } : target, stream: log?.stream, toEndOfLog });
+  prepareRecovery(dataDir, {
+    target: log === undefined ? { kind: 'base' } : target,
+    stream: log?.stream,
+    toEndOfLog,
+    tablespacesInPlace: spaces.some(({ path }) => path === undefined),
+  });
   prepareLogFolder(dataDir);
   giveTo(dataDir, account);
   if (bin !== undefined) await beforeStart(bin, dataDir, account);

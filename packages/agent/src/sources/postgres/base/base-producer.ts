@@ -21,6 +21,7 @@ import { TarReader, type TarEntry, type TarListener } from './tar-reader.ts';
 
 /** Relations below this are bundled: a map of their pages would cost more than it saves. */
 const PAGED_FROM_BYTES = 128 * 1024;
+const TABLESPACE_LINK = /^pg_tblspc\/[^/]+$/;
 /** Tables and indexes by their file node, their forks and further segments. */
 const RELATION = /(^|\/)(base\/\d+|global|PG_\d+_\d+\/\d+)\/\d+(_(fsm|vm|init))?(\.\d+)?$/;
 
@@ -156,9 +157,15 @@ class ArchivedFiles implements TarListener {
     const metadata: EntryMetadata = { mode, uid, gid, user, group, mtimeMs };
     const path = this.#pathOf(entry);
     if (entry.type === 'directory') this.#writer.directory(path, metadata);
-    else if (entry.type === 'symlink') this.#writer.symlink(path, entry.linkTarget, metadata);
+    else if (entry.type === 'symlink') this.#link(entry, metadata);
     else if (this.#stream === undefined) this.#writer.smallFile(path, metadata, Buffer.concat(this.#small));
     else this.#stream.end(metadata);
+  }
+
+  /** Where a tablespace was is in the facts. A link to there would lead a restore into it, and on this host it is in use. */
+  #link(entry: TarEntry, metadata: EntryMetadata): void {
+    if (TABLESPACE_LINK.test(entry.path)) return;
+    this.#writer.symlink(this.#pathOf(entry), entry.linkTarget, metadata);
   }
 
   #openStream(entry: TarEntry): OpenStream | undefined {

@@ -1,4 +1,14 @@
-import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  lstatSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { mkdtempSync, chmodSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -337,5 +347,63 @@ describe('restore over a promotion', function promotion() {
     expect(newest.reached!.stream.timeline).to.equal(2);
     const old = await source.restore('old', { kind: 'latest' }, { log: log(1), port: 5504 });
     expect((await ask(old.reached, 'select sum(id)::int as sum from t'))['sum']).to.equal(3);
+  });
+});
+
+describe('restore of tablespaces', function tablespaces() {
+  this.timeout(120_000);
+  let server: PostgresServer;
+  let source: Protected;
+  let oid = '';
+
+  before(async () => {
+    server = await PostgresServer.start();
+    await server.query(`create tablespace space location '${server.folder('space')}'`);
+    await server.query('create table t tablespace space as select g as id from generate_series(1, 50000) g');
+    oid = (
+      await server.query<{ oid: string }>(`select oid::text as oid from pg_tablespace where spcname = 'space'`)
+    )[0]!.oid;
+    source = new Protected(server);
+    await source.firstBase();
+    await server.query('insert into t values (0)');
+    await source.caughtUp();
+  });
+  after(async () => {
+    await source?.close();
+    await server?.remove();
+  });
+
+  const countIn = async (report: JobReport): Promise<number> => {
+    const count = Number((await ask(report.reached, 'select count(*) as n from t'))['n']);
+    process.kill(source.started.at(-1)!, 'SIGINT');
+    while (existsSync(`/proc/${source.started.at(-1)!}`)) await wait(20);
+    return count;
+  };
+
+  it('in place, where nothing leads to the one that is in use, also by delta; and to a place of its own', async () => {
+    const used = (await server.query<{ path: string }>(`select pg_relation_filepath('t') as path`))[0]!.path;
+    await server.query('checkpoint');
+    const inUse = join(server.dataDir, used);
+    const before = { bytes: readFileSync(inUse), stat: statSync(inUse) };
+    expect(await countIn(await source.restore('place', { kind: 'latest' }))).to.equal(50_001);
+    expect(lstatSync(join(source.root, 'place/pg_tblspc', oid)).isDirectory()).to.equal(true);
+    // What an attacker, or an older base, might have left there.
+    rmSync(join(source.root, 'place/pg_tblspc', oid), { recursive: true });
+    symlinkSync(server.folderOf('space'), join(source.root, 'place/pg_tblspc', oid));
+    expect(await countIn(await source.restore('place', { kind: 'base' }, {}, { delta: true }))).to.equal(50_000);
+    expect(readFileSync(inUse).equals(before.bytes)).to.equal(true);
+    expect(statSync(inUse)).to.deep.include({
+      ino: before.stat.ino,
+      uid: before.stat.uid,
+      mtimeMs: before.stat.mtimeMs,
+    });
+
+    const own = join(source.root, 'own');
+    const options = { [`tablespace.${oid}`]: own };
+    expect(await countIn(await source.restore('mapped', { kind: 'latest' }, { options }))).to.equal(50_001);
+    expect(readlinkSync(join(source.root, 'mapped/pg_tblspc', oid))).to.equal(own);
+    const again = await source.restore('mapped2', { kind: 'latest' }, { options }).catch((error: unknown) => error);
+    expect(again).to.have.property('code', 'FAILED_PRECONDITION');
+    expect(existsSync(join(source.root, 'mapped2'))).to.equal(false);
   });
 });

@@ -9,7 +9,7 @@
 // written where a server runs, or where something is that nobody said may be overwritten; P3 what was started is ended when the
 // restore fails.
 
-import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { fromText, toBytes } from '@holdfast/shared/base/byte-string';
 import { HoldfastError } from '@holdfast/shared/base/errors';
@@ -73,6 +73,7 @@ export async function restoreCluster(
   const account = serverAccount(dataDir);
   if (bin !== undefined) checkReachable(dataDir, account);
   const spaces = tablespacesOf(facts, options, dataDir);
+  refuseUsedPlaces(spaces, job);
 
   const files = await restoreFiles(job, spaces, deps, signal, onProgress);
   if (job.dryRun || files.failure !== undefined) {
@@ -230,6 +231,7 @@ async function restoreFiles(
   let report = await part(DATA_PATH, toBytes(job.target).toString('utf8'));
   for (const { oid, target } of spaces) {
     if (report.failure !== undefined) break;
+    removeLink(join(toBytes(job.target).toString('utf8'), 'pg_tblspc', String(oid)));
     report = sumOf(report, await part(`${TABLESPACES_PATH}/${oid}`, target));
   }
   return report;
@@ -256,10 +258,26 @@ function sumOf(a: JobReport, b: JobReport): JobReport {
   };
 }
 
+/** Whatever a snapshot says: nothing is ever written through a link of its. */
+function removeLink(path: string): void {
+  if (lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() === true) rmSync(path);
+}
+
+/** Before anything is written: a tablespace of somebody else's is not restored into. Throws FAILED_PRECONDITION. */
+function refuseUsedPlaces(spaces: readonly MappedTablespace[], job: RestoreJob): void {
+  for (const { oid, path } of spaces) {
+    if (path === undefined || job.delta || job.intoNonEmpty || !existsSync(path)) continue;
+    if (readdirSync(path).length === 0) continue;
+    throw new HoldfastError('FAILED_PRECONDITION', `the place of tablespace ${oid}, ${path}, is not empty`, {
+      hint: 'Name a new or empty directory, or add --delta where it holds an older state of the same tablespace.',
+    });
+  }
+}
+
 function linkTablespace(dataDir: string, oid: number, path: string | undefined, account: Account): void {
   if (path === undefined) return;
   const link = join(dataDir, 'pg_tblspc', String(oid));
-  if (existsSync(link)) rmSync(link);
+  rmSync(link, { recursive: true, force: true });
   symlinkSync(path, link);
   giveTo(path, account);
 }

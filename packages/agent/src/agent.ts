@@ -8,7 +8,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import type { Channel } from '@holdfast/shared/rpc/calls';
-import { openChannel, type ChannelTarget } from '@holdfast/shared/rpc/channel';
+import { openChannel, WORK_KEEPALIVE, type ChannelTarget } from '@holdfast/shared/rpc/channel';
 import { collectLessOften } from '@holdfast/shared/runtime/collections';
 import type { Clock } from '@holdfast/shared/runtime/clock';
 import { sleep } from '@holdfast/shared/runtime/clock';
@@ -94,7 +94,7 @@ class RunningAgent {
     this.#identity = identity;
     const results = openResultStore(stateDir);
     const openOwnChannel = (): Channel => this.#openChannel();
-    const vault = newVaultClient({ openChannel: openOwnChannel, clock, random });
+    const vault = newVaultClient({ openChannel: () => this.#openChannel(WORK_KEEPALIVE), clock, random });
     this.#jobs = newJobRunner(
       {
         identity,
@@ -177,8 +177,8 @@ class RunningAgent {
     });
   }
 
-  #openChannel(): Channel {
-    const { controllerAddress, keepalive } = this.#options;
+  #openChannel(usual?: ChannelTarget['keepalive']): Channel {
+    const { controllerAddress, keepalive = usual } = this.#options;
     const identity = this.#identity;
     return openChannel({
       address: controllerAddress ?? identity.controllerAddress,

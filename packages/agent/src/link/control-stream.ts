@@ -99,7 +99,7 @@ class LinkedControlStream implements ControlStream {
       this.#resolveEnded = resolve;
     });
     this.#stream = openDuplex<AgentMessage, ControllerMessage>(
-      { channel: deps.channel, service: ControlDefinition.fullName },
+      { channel: deps.channel, service: ControlDefinition.fullName, clock: deps.clock },
       ControlDefinition.methods.connect,
       { onMessage: (message) => this.#received(message), onEnd: (error) => this.#finish(error) },
     );

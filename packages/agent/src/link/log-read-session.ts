@@ -24,10 +24,10 @@ import { sleep, type Timer } from '@holdfast/shared/runtime/clock';
 import { backoffMs } from '@holdfast/shared/runtime/retry';
 import { violation } from './backup-ledger.ts';
 import type { ListedSegment, LogReadSession, ServedSegment } from './log-port.ts';
+import { WORK_LOST } from './reconnect.ts';
 import type { VaultLink } from './vault-backup-session.ts';
 import { view } from './vault-wire.ts';
 
-const RECONNECT = { firstMs: 250, capMs: 10_000 };
 /** How long the vault may be away, or silent while it owes something. */
 const GIVE_UP_MS = 120_000;
 const MAX_FETCHED = 64;
@@ -202,7 +202,7 @@ class LinkedLogRead implements LogReadSession {
       wait: async (thrown) => {
         if (this.#signal.aborted) throw new HoldfastError('CANCELLED', 'the read was cancelled');
         const error = toHoldfastError(thrown);
-        const waitMs = backoffMs(RECONNECT, ++failures, random());
+        const waitMs = backoffMs(WORK_LOST, ++failures, random());
         if (!meaningOf(error.code).retry || clock.monotonicMs() + waitMs - movedAtMs > GIVE_UP_MS) throw error;
         this.#channel?.close();
         this.#channel = undefined;
@@ -226,7 +226,7 @@ class Exchange {
     this.#link = link;
     this.#signal = signal;
     this.#stream = openDuplex<ReadLogRequest, ReadLogResponse>(
-      { channel, service: VaultDefinition.fullName },
+      { channel, service: VaultDefinition.fullName, clock: link.clock },
       VaultDefinition.methods.readLog,
       {
         onMessage: (answer) => {

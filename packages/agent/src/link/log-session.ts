@@ -83,7 +83,7 @@ class LinkedLogSession implements LogSession {
     this.#lastAnswerMs = this.#lastSentMs;
     this.#channel = link.openChannel();
     this.#stream = openDuplex<StoreLogRequest, StoreLogResponse>(
-      { channel: this.#channel, service: VaultDefinition.fullName },
+      { channel: this.#channel, service: VaultDefinition.fullName, clock: link.clock },
       VaultDefinition.methods.storeLog,
       {
         onMessage: (response) => this.#answered(response),

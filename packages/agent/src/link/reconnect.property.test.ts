@@ -1,6 +1,6 @@
 import { expect } from 'chai';
 import fc from 'fast-check';
-import { afterStreamEnd, LOST, NEVER_CONNECTED, REFUSED, STABLE_MS } from './reconnect.ts';
+import { afterStreamEnd, LOST, NEVER_CONNECTED, REFUSED, STABLE_MS, WELCOMED_MAX_MS } from './reconnect.ts';
 
 const random = fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true });
 const ends = fc.array(
@@ -34,6 +34,15 @@ describe('reconnect', () => {
       fc.property(fc.nat(1000), random, (failures, chance) => {
         const end = { code: 'UNREACHABLE', connectedForMs: STABLE_MS } as const;
         expect(afterStreamEnd({ failures }, end, chance).waitMs).to.be.at.most(LOST.firstMs);
+      }),
+    );
+  });
+
+  it('W5 waits little after a welcome, however many streams were lost before and however short this one was', () => {
+    fc.assert(
+      fc.property(fc.nat(1000), fc.integer({ min: 1, max: STABLE_MS }), random, (failures, connectedForMs, chance) => {
+        const end = { code: 'UNREACHABLE', connectedForMs } as const;
+        expect(afterStreamEnd({ failures }, end, chance).waitMs).to.be.at.most(WELCOMED_MAX_MS);
       }),
     );
   });

@@ -7,8 +7,11 @@ import type {
   VaultServiceImplementation,
 } from '@holdfast/shared/rpc/gen/holdfast/v1/vault';
 import { systemClock } from '@holdfast/shared/runtime/clock';
+import { ManualClock } from '@holdfast/shared/testing/manual-clock';
 import { startTestController, type TestController } from '../testing/test-controller.ts';
 import { eventually } from '../testing/eventually.ts';
+import { CONNECT_WITHIN_MS } from '@holdfast/shared/rpc/calls';
+import { WORK_LOST } from './reconnect.ts';
 import { newVaultClient } from './vault-client.ts';
 import type { BackupSession, OutgoingObject, VaultClient } from './vault-port.ts';
 
@@ -23,6 +26,8 @@ class ScriptedVault {
   keepAlives = 0;
   acknowledge = true;
   answer = true;
+  /** Messages that came in. */
+  asked = 0;
   failBegin: HoldfastError | undefined;
   commits = 0;
   onCommit: () => void = () => {};
@@ -45,6 +50,7 @@ class ScriptedVault {
     let newBytes = 0n;
     let parts: Buffer[] = [];
     for await (const { kind } of requests) {
+      this.asked++;
       if (!this.answer) await new Promise(() => {});
       if (kind?.$case === 'begin') {
         if (this.failBegin !== undefined) throw this.failBegin;
@@ -213,6 +219,68 @@ describe('vault backup session', () => {
       session.close();
     });
   }
+
+  it('V5 goes on within 12 s after a link that flapped for 15 s, also from a handshake that lost its bytes (threats 14, 16)', async () => {
+    const clock = new ManualClock();
+    client = newVaultClient({
+      openChannel: () => controller.openChannel({ everyMs: 300, timeoutMs: 300 }),
+      clock,
+      random: () => 0.9,
+    });
+    const session = await open();
+    const { relay } = controller;
+    const seconds = async (count: number): Promise<void> => {
+      for (let i = 0; i < count; i++) {
+        clock.advance(1000);
+        // What is on its way gets there: the clock is ours, the connection is real.
+        await new Promise((resolve) => setTimeout(resolve, 60));
+      }
+    };
+    const sent = object(50_000);
+    await session.send(sent);
+    for (const lost of Array.from({ length: 5 }, () => ['both', 'to-server', 'to-client'] as const).flat()) {
+      relay.swallow(lost);
+      if (lost !== 'to-server') relay.cut();
+      await seconds(1);
+      relay.heal();
+    }
+    // What it loses last is a handshake: the one thing that no reset and no ping tells of.
+    relay.swallow('both');
+    relay.cut();
+    for (const before = relay.connections(); relay.connections() === before;) await seconds(1);
+    relay.heal();
+    const drained = session.drained();
+    await seconds(12);
+    // No timer of the session comes to its rescue from here on.
+    await drained;
+    expect(vault.stored.get(Buffer.from(sent.id).toString('hex'))?.equals(sent.envelope)).to.equal(true);
+    session.close();
+  });
+
+  it('V5 drops a connection that does not come about', async () => {
+    const clock = new ManualClock();
+    client = newVaultClient({ openChannel: () => controller.openChannel(), clock, random: () => 0.2 });
+    controller.relay.swallow('both');
+    const opening = open();
+    await eventually(() => controller.relay.connections() === 1);
+    controller.relay.heal();
+    clock.advance(CONNECT_WITHIN_MS + WORK_LOST.capMs);
+    const session = await opening;
+    expect(controller.relay.connections()).to.equal(2);
+    session.close();
+  });
+
+  it('V5 keeps a connection whose vault takes its time for the first answer', async () => {
+    const clock = new ManualClock();
+    client = newVaultClient({ openChannel: () => controller.openChannel(), clock, random: () => 0.2 });
+    vault.answer = false;
+    const opening = rejection(open());
+    await eventually(() => vault.asked === 1);
+    clock.advance(CONNECT_WITHIN_MS * 2);
+    abort.abort();
+    expect((await opening).code).to.equal('CANCELLED');
+    expect(controller.relay.connections()).to.equal(1);
+  });
 
   it('V2 waits while the window is full, and lets one larger object travel', async () => {
     vault.windowBytes = 100_000;

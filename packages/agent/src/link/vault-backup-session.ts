@@ -9,7 +9,8 @@
 //   V1 every object is acknowledged in the order sent, once, across any number of streams;
 //   V2 `send` waits while the window is full, except that one object may always travel;
 //   V3 no call waits longer than a lease after the connection broke or the controller fell silent;
-//   V4 an error that a new stream cannot help ends the session at once, and every later call throws it.
+//   V4 an error that a new stream cannot help ends the session at once, and every later call throws it;
+//   V5 a connection that does not come about is given up long before the vault's answer would be.
 //
 // What is kept is in backup-ledger.ts, translation to the wire in vault-wire.ts; what a stream is, in shared/rpc/calls.ts.
 
@@ -25,6 +26,7 @@ import {
 import type { Clock, Timer } from '@holdfast/shared/runtime/clock';
 import { backoffMs } from '@holdfast/shared/runtime/retry';
 import { BackupLedger, KEEP_ALIVE_BATCH, violation, type Outgoing } from './backup-ledger.ts';
+import { WORK_LOST } from './reconnect.ts';
 import type { BackupSession, CommittedSnapshot, OpenBackup, OutgoingObject, SnapshotCommit } from './vault-port.ts';
 import { beginMessage, commitMessage, partMessages, probeMessage } from './vault-wire.ts';
 
@@ -41,8 +43,7 @@ const BACKUP: CallMethod<BackupRequest, BackupResponse> = {
   requestType: { encode: (message) => ({ finish: () => encodeBackupRequest(message) }) },
 };
 
-const RECONNECT = { firstMs: 250, capMs: 10_000 };
-/** How long the first answer of a stream may take; also how long a session tries to be opened at all. */
+/** How long the first answer of a stream that has a connection may take; also how long a session tries to be opened at all. */
 const ANSWER_WITHIN_MS = 30_000;
 /** How long a stream that was ended may stay open for its last message. */
 const FAREWELL_MS = 2000;
@@ -152,7 +153,7 @@ class LinkedBackupSession implements BackupSession {
     const channel = this.#link.openChannel();
     let answered = false;
     const stream: Duplex<BackupRequest> = openDuplex<BackupRequest, BackupResponse>(
-      { channel, service: VaultDefinition.fullName },
+      { channel, service: VaultDefinition.fullName, clock },
       BACKUP,
       {
         onMessage: (response) => {
@@ -250,7 +251,7 @@ class LinkedBackupSession implements BackupSession {
     const now = clock.monotonicMs();
     this.#brokenSinceMs ??= now;
     this.#failuresInRow++;
-    const waitMs = backoffMs(RECONNECT, this.#failuresInRow, random());
+    const waitMs = backoffMs(WORK_LOST, this.#failuresInRow, random());
     const limitMs = this.sessionId === '' ? ANSWER_WITHIN_MS : this.#leaseMs;
     if (!mendable || now + waitMs - this.#brokenSinceMs > limitMs) {
       this.#end(error);

@@ -23,6 +23,7 @@ import {
 import type { Timer } from '@holdfast/shared/runtime/clock';
 import { backoffMs } from '@holdfast/shared/runtime/retry';
 import { violation } from './backup-ledger.ts';
+import { WORK_LOST } from './reconnect.ts';
 import type { VaultLink } from './vault-backup-session.ts';
 import {
   OBJECT_ITSELF,
@@ -35,7 +36,6 @@ import {
 } from './vault-port.ts';
 import { openReadMessage, wantMessage } from './vault-wire.ts';
 
-const RECONNECT = { firstMs: 250, capMs: 10_000 };
 /** How long the vault may be away, or silent while it owes something, before the session gives up. */
 const GIVE_UP_MS = 120_000;
 const WATCH_EVERY_MS = 1000;
@@ -142,7 +142,7 @@ class LinkedReadSession implements ReadSession {
   #connect(): void {
     const channel: Channel = this.#link.openChannel();
     const stream: Duplex<ReadRequest> = openDuplex<ReadRequest, ReadResponse>(
-      { channel, service: VaultDefinition.fullName },
+      { channel, service: VaultDefinition.fullName, clock: this.#link.clock },
       READ,
       {
         onMessage: (response) => (stream === this.#stream ? this.#answered(response, stream) : undefined),
@@ -253,7 +253,7 @@ class LinkedReadSession implements ReadSession {
     const now = clock.monotonicMs();
     this.#brokenSinceMs ??= now;
     this.#failuresInRow++;
-    const waitMs = backoffMs(RECONNECT, this.#failuresInRow, random());
+    const waitMs = backoffMs(WORK_LOST, this.#failuresInRow, random());
     if (!meaningOf(error.code).retry || now + waitMs - this.#brokenSinceMs > GIVE_UP_MS) {
       this.#end(error);
       return;

@@ -10,6 +10,7 @@
 import grpc, { type Channel, type ClientDuplexStream, type ServiceError } from '@grpc/grpc-js';
 
 import { HoldfastError } from '../base/errors.ts';
+import type { Clock, Timer } from '../runtime/clock.ts';
 import { errorFromStatus } from './status.ts';
 
 export type { Channel };
@@ -27,6 +28,15 @@ export interface RemoteService {
   readonly service: string;
 }
 
+/**
+ * How long a stream waits for its connection: TCP, TLS and the peer's first HTTP/2 settings, three round trips. A
+ * handshake that lost its bytes is told of by no reset and no ping; grpc-js itself gives it up after 20 s, a server's own limit after
+ * 10 s, if its reset gets through. It leaves room for round trips of 2 s, for
+ * two lost SYNs (retried after 1 and 3 s), and for a controller that takes the handshakes of a whole fleet (link/reconnect.ts). What a
+ * connection does that has been made is for HTTP/2 pings to find out, so an answer may still take its time.
+ */
+export const CONNECT_WITHIN_MS = 6000;
+
 export interface DuplexHandlers<Response> {
   /** A promise holds back further messages until it resolves; it must not reject. */
   onMessage(message: Response): Promise<void> | void;
@@ -43,8 +53,11 @@ export interface Duplex<Request> {
   cancel(): void;
 }
 
+type Remote = RemoteService & { readonly clock: Clock };
+
+/** Ends with UNREACHABLE when there is no connection within CONNECT_WITHIN_MS of `clock`. */
 export function openDuplex<Request, Response>(
-  remote: RemoteService,
+  remote: Remote,
   method: CallMethod<Request, Response>,
   handlers: DuplexHandlers<Response>,
 ): Duplex<Request> {
@@ -53,20 +66,24 @@ export function openDuplex<Request, Response>(
     (message) => asBuffer(method.requestType.encode(message).finish()),
     (bytes) => method.responseType.decode(bytes),
   );
-  return new GrpcDuplex(stream, handlers);
+  return new GrpcDuplex(stream, handlers, remote);
 }
 
 class GrpcDuplex<Request, Response> implements Duplex<Request> {
   readonly #stream: ClientDuplexStream<Request, Response>;
   readonly #handlers: DuplexHandlers<Response>;
+  readonly #connecting: Timer;
   readonly #writing = new Set<(error: HoldfastError) => void>();
   #ended: HoldfastError | undefined;
   #cancelled = false;
   #held = 0;
 
-  constructor(stream: ClientDuplexStream<Request, Response>, handlers: DuplexHandlers<Response>) {
+  constructor(stream: ClientDuplexStream<Request, Response>, handlers: DuplexHandlers<Response>, remote: Remote) {
     this.#stream = stream;
     this.#handlers = handlers;
+    this.#connecting = remote.clock.after(CONNECT_WITHIN_MS, () => this.#mustBeConnected(remote.channel), {
+      background: true,
+    });
     stream.on('data', (message: Response) => this.#deliver(message));
     stream.on('error', (error: ServiceError) => this.#finish(failureOf(error)));
     stream.on('end', () => this.#finish(undefined));
@@ -95,8 +112,17 @@ class GrpcDuplex<Request, Response> implements Duplex<Request> {
     this.#finish(new HoldfastError('CANCELLED', 'the stream was dropped'));
   }
 
+  #mustBeConnected(channel: Channel): void {
+    if (channel.getConnectivityState(false) === grpc.connectivityState.READY) return;
+    this.#finish(
+      new HoldfastError('UNREACHABLE', `no connection to the controller within ${CONNECT_WITHIN_MS / 1000} s`),
+    );
+    this.#stream.cancel();
+  }
+
   #deliver(message: Response): void {
     if (this.#ended !== undefined) return;
+    this.#connecting.cancel();
     const held = this.#handlers.onMessage(message);
     if (held === undefined) return;
     this.#held++;
@@ -111,6 +137,7 @@ class GrpcDuplex<Request, Response> implements Duplex<Request> {
     if (this.#ended !== undefined) return;
     const ended = error ?? new HoldfastError('UNREACHABLE', 'the other side ended the stream');
     this.#ended = ended;
+    this.#connecting.cancel();
     for (const reject of this.#writing) reject(ended);
     this.#writing.clear();
     this.#handlers.onEnd(this.#cancelled ? ended : error);

@@ -32,7 +32,13 @@ export interface ChannelTarget {
   readonly keepalive?: { readonly everyMs: number; readonly timeoutMs: number };
 }
 
-const KEEPALIVE = { everyMs: 20_000, timeoutMs: 15_000 };
+/**
+ * An answer may take 10 s, since it comes behind what the kernel has already taken: seconds' worth of bytes on a slow link. A ping of an
+ * idle host every 10 s is as much as its heartbeat.
+ */
+const KEEPALIVE = { everyMs: 10_000, timeoutMs: 10_000 };
+/** For connections that carry work, which somebody waits for. */
+export const WORK_KEEPALIVE = { everyMs: 5000, timeoutMs: 10_000 };
 
 /** Opens a channel; it connects on the first call and again by itself. `channel.close()` ends it. */
 export function openChannel(target: ChannelTarget): Channel {

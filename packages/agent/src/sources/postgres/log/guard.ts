@@ -43,7 +43,8 @@ export interface LogSettings {
 }
 
 export const DEFAULT_WATCH_MS = 5000;
-const RETRY = { firstMs: 500, capMs: 30_000 };
+/** The cap is what a link that has healed may still be waited for (link/reconnect.ts). */
+const RETRY = { firstMs: 500, capMs: 10_000 };
 /** What only a person can change. */
 const SLOW_MS = 60_000;
 const LEAST_MS = 100;

@@ -1,5 +1,6 @@
 // `npm run demo`: the main job from end to end, on files of this machine. A controller and two hosts come up, web-1 is backed up,
-// changes, is backed up again and loses its files; web-2 gets them back, and both trees are compared entry by entry.
+// changes, is backed up again and loses its files; web-2 gets them back, and both trees are compared entry by entry. Then a
+// PostgreSQL cluster loses its rows, and comes back on web-2 to the second before.
 //
 // Everything is in one temporary directory and goes at the end; --keep leaves the directory (and nothing running). What
 // fails says which step it was, and leaves the directory with its logs.
@@ -15,6 +16,7 @@ import { compareTrees } from '../compare/compare-trees.ts';
 import { builtPrograms } from '../fleet/built.ts';
 import { fleetDown, fleetUp, holdfast } from '../fleet/fleet.ts';
 import { runJobCommand } from './cli-run.ts';
+import * as database from './database.ts';
 import { changeTree, fillWithRealFiles, sizeOf } from './real-files.ts';
 
 const SOURCE = 'web-1/site';
@@ -24,13 +26,16 @@ interface Work {
   readonly summary: SummaryEvent;
 }
 
-async function demo(dir: string): Promise<void> {
+/** What has to be ended with the demo, the newest first. */
+type Ends = (() => Promise<void>)[];
+
+async function demo(dir: string, ends: Ends): Promise<void> {
   const site = join(dir, 'web-1-site');
   const lost = join(dir, 'web-1-site-lost');
   const again = join(dir, 'web-2-site');
   const workspace = dirname(dirname(dirname(dirname(builtPrograms().cli))));
 
-  say('Holdfast: web-1 loses its files, and web-2 gets them back.\n');
+  say('Holdfast: web-1 loses its files and a database, and web-2 gets them back.\n');
   await step('a controller and two agents, enrolled over mTLS', async () => {
     await fleetUp({ dir: join(dir, 'fleet'), hosts: ['web-1', 'web-2'] });
   });
@@ -62,12 +67,60 @@ async function demo(dir: string): Promise<void> {
   });
   await job('restore on web-2', ['restore', SOURCE, '--to', `web-2:${again}`, ...asRoot(['--setuid'])]);
   const { entries, differences } = await step('comparison, entry by entry', () => compareTrees(lost, again));
+  const counted = await demoDatabase(dir, ends, job);
   printTable(works);
   if (differences.length > 0) {
     const shown = differences.slice(0, 20).map((difference) => `  ${difference}`);
     throw new Error(`the trees differ in ${differences.length} places:\n${shown.join('\n')}`);
   }
   say(`identical: ${entries} entries`);
+  checkOrders(counted);
+}
+
+interface CountedOrders {
+  readonly before: database.Orders;
+  readonly deleted: database.Orders;
+  readonly restored: database.Orders;
+}
+
+async function demoDatabase(
+  dir: string,
+  ends: Ends,
+  job: (title: string, args: readonly string[]) => Promise<void>,
+): Promise<CountedOrders> {
+  const fleet = join(dir, 'fleet');
+  const server = await step('a PostgreSQL cluster on web-1', async () => await database.startDatabase(dir));
+  ends.unshift(async () => await server.stop());
+  // Below a directory of the server's account: under root the restored one runs as that.
+  const again = join(server.folder('web-2'), 'db');
+  const orders = async (): Promise<database.Orders> => await database.ordersIn(server.directory, server.port);
+  await step(`a source for it, ${database.DATABASE}`, async () => {
+    const words = ['--host', 'web-1', '--type', 'postgres', '--dsn', database.dsnOf(server)];
+    await succeed(fleet, ['source', 'add', 'db', ...words]);
+  });
+  await job('base of the database', ['backup', database.DATABASE]);
+  await step('later orders, stored by the log alone', async () => {
+    await database.addLaterOrders(server);
+    return `stored up to ${await database.untilStored(fleet, server)}`;
+  });
+  const before = await orders();
+  const at = await step('DELETE FROM orders', async () => await database.loseOrders(server));
+  const deleted = await orders();
+  await step('the deletion is stored, too', async () => await database.untilStored(fleet, server));
+  ends.unshift(async () => await database.endRestored(again));
+  const start = ['--start', '--port', String(database.RESTORED_PORT), '--option', `bindir=${server.bin}`];
+  const target = ['--to', `web-2:${again}`, '--at', at];
+  await job('database on web-2, a second before', ['restore', database.DATABASE, ...target, ...start]);
+  return { before, deleted, restored: await database.ordersIn(again, database.RESTORED_PORT) };
+}
+
+/** Throws when the restored rows are not those of before the deletion. */
+function checkOrders({ before, deleted, restored }: CountedOrders): void {
+  const counts = [before, deleted, restored].map(({ count }) => formatCount(count));
+  say(`orders: ${counts[0]} before, ${counts[1]} after the deletion, ${counts[2]} restored on web-2`);
+  if (restored.count !== before.count || restored.sum !== before.sum || deleted.count !== 0) {
+    throw new Error('the restored orders are not those of before the deletion');
+  }
 }
 
 /** Setuid bits come back only where asked for, and only root may. */
@@ -115,6 +168,10 @@ function say(text: string): void {
   process.stdout.write(`${text}\n`);
 }
 
+function complain(error: unknown): void {
+  process.stderr.write(`demo: ${error instanceof Error ? error.message : String(error)}\n`);
+}
+
 async function main(argv: readonly string[]): Promise<number> {
   const keep = argv.includes('--keep');
   const unknown = argv.find((argument) => argument !== '--keep');
@@ -126,7 +183,9 @@ async function main(argv: readonly string[]): Promise<number> {
   // PostgreSQL runs as another user under root, and passes through.
   chmodSync(dir, 0o711);
   let interrupted = false;
+  const ends: Ends = [];
   const end = async (failed: boolean): Promise<void> => {
+    for (const part of ends.splice(0)) await part().catch(complain);
     await fleetDown(join(dir, 'fleet')).catch(() => []);
     if (keep || failed) process.stderr.write(`The demo's files and logs are in ${dir}\n`);
     else rmSync(dir, { recursive: true, force: true });
@@ -138,7 +197,7 @@ async function main(argv: readonly string[]): Promise<number> {
     });
   }
   try {
-    await demo(dir);
+    await demo(dir, ends);
     await end(false);
     return 0;
   } catch (error) {

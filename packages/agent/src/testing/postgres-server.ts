@@ -42,6 +42,8 @@ export interface PostgresOptions {
   /** An existing data directory (a restored one, a standby) instead of a new one. */
   readonly dataDir?: string;
   readonly port?: number;
+  /** Where its directory is made; by default where temporary files go. */
+  readonly parent?: string;
 }
 
 const START_MS = 60_000;
@@ -74,7 +76,7 @@ export class PostgresServer {
     if (!existsSync(join(bin, 'postgres'))) {
       throw new Error(`there is no PostgreSQL in ${bin}: install the Debian package postgresql-15`);
     }
-    const directory = mkdtempSync(join(tmpdir(), 'holdfast-postgres-'));
+    const directory = mkdtempSync(join(options.parent ?? tmpdir(), 'holdfast-postgres-'));
     chmodSync(directory, 0o755);
     own(directory);
     const server = new PostgresServer(directory, options);
@@ -284,12 +286,23 @@ function killQuietly(pid: number): void {
   }
 }
 
-/** The server refuses to run as root: then as the account `postgres`. */
+/** One statement to a server that somebody else started, by its socket's directory. */
+export async function queryAt<R extends QueryResultRow>(host: string, port: number, text: string): Promise<R[]> {
+  const client = new Client({ host, port, user: 'postgres', database: 'postgres' });
+  await client.connect();
+  try {
+    return (await client.query<R>(text)).rows;
+  } finally {
+    await client.end();
+  }
+}
+
+/** The server refuses to run as root: then as the account `postgres`, and where there is none (no package) as `nobody`. */
 function account(): { uid?: number; gid?: number } {
   if (process.getuid?.() !== 0) return {};
-  const line = readFileSync('/etc/passwd', 'utf8')
-    .split('\n')
-    .find((entry) => entry.startsWith('postgres:'));
+  const lines = readFileSync('/etc/passwd', 'utf8').split('\n');
+  const named = (name: string): string | undefined => lines.find((entry) => entry.startsWith(`${name}:`));
+  const line = named('postgres') ?? named('nobody');
   const [, , uid, gid] = line?.split(':') ?? [];
   if (uid === undefined || gid === undefined) {
     throw new Error('there is no account postgres for the server to run as: install the Debian package postgresql-15');

@@ -77,8 +77,9 @@ export class Follower {
       this.#completeSentMs = start.goesOn?.completeToMs ?? 0;
       this.#complete = new Completeness(this.#completeSentMs);
       let { stream, from } = start;
+      let readFrom = readFromOf(start);
       for (;;) {
-        const end = await this.#leg(stream, from);
+        const end = await this.#leg(stream, from, readFrom);
         if (end.kind === 'ended') throw new HoldfastError('UNREACHABLE', 'the server ended the stream of its log');
         const piece = this.#cutter?.flush();
         if (piece !== undefined) this.#cut(piece);
@@ -86,6 +87,7 @@ export class Follower {
         log.info('postgres.timeline', { sourceId, timeline: end.timeline });
         stream = { ...stream, timeline: end.timeline };
         from = fileStart(end.position, start.fileBytes);
+        readFrom = from;
         storeHistory(writer, stream, await connection.history(end.timeline));
       }
     } finally {
@@ -105,11 +107,8 @@ export class Follower {
   }
 
   /** One timeline, to its end. */
-  async #leg(stream: LogStream, from: bigint): ReturnType<() => LogStreaming['ended']> {
+  async #leg(stream: LogStream, from: bigint, readFrom: bigint): ReturnType<() => LogStreaming['ended']> {
     const { connection, slotName, state } = this.#deps;
-    const back = from - (from % BigInt(WAL_PAGE_BYTES)) - BigInt(READ_BACK_BYTES);
-    const begin = fileStart(from, this.#start.fileBytes);
-    const readFrom = back < begin ? begin : back;
     const reader = new WalReader(readFrom, false, this.#start.fileBytes);
     this.#cutter = new PieceCutter(from, readFrom, reader, {
       fileBytes: this.#start.fileBytes,
@@ -248,7 +247,11 @@ export class Follower {
     this.#timers.status?.cancel();
     this.#timers.status = clock.after(this.#start.statusMs, () => this.#status());
     const written = this.#cutter?.next ?? 0n;
-    const flushed = state.stored ?? 0n;
+    const stored = state.stored ?? 0n;
+    // Of what ends with a file its last byte stays unsaid: with it the server would forget the file, and with that the beginning of
+    // a record that goes on in the next one, which is read again after a break.
+    const endsFile = stored > 0n && fileStart(stored, this.#start.fileBytes) === stored;
+    const flushed = endsFile ? stored - 1n : stored;
     this.#streaming?.send(
       statusUpdate({
         written: written > flushed ? written : flushed,
@@ -263,4 +266,13 @@ export class Follower {
     for (const timer of Object.values(this.#timers)) timer?.cancel();
     this.#timers = {};
   }
+}
+
+/** Somewhat before the place to go on from, as far as the server surely has it. */
+function readFromOf({ from, keptFrom, fileBytes, goesOn }: SessionStart): bigint {
+  if (goesOn === undefined) return fileStart(from, fileBytes);
+  const back = from - (from % BigInt(WAL_PAGE_BYTES)) - BigInt(READ_BACK_BYTES);
+  const before = fileStart(from - 1n, fileBytes);
+  const begin = before < keptFrom ? fileStart(from, fileBytes) : before;
+  return back < begin ? begin : back;
 }

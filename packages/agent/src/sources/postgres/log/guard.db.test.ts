@@ -51,6 +51,26 @@ describe('guard over a log', () => {
     expect(fixture.last?.log).to.deep.include({ state: 'following', note: '' });
   });
 
+  it('R1 has the server keep the file before a boundary, in which a record begins that is read again after a stop there', async () => {
+    fixture.start();
+    await fixture.caughtUp();
+    await server.query("select pg_logical_emit_message(false, 'fill', 'x')");
+    await server.query('select pg_switch_wal()');
+    await until(() => fixture.pieces().length > 0 && fixture.stored().end % BigInt(FILE) === 0n);
+    const { end } = fixture.stored();
+    const restart = async (): Promise<bigint> => {
+      const text = "select (restart_lsn - '0/0'::pg_lsn)::text as lsn from pg_replication_slots";
+      return BigInt((await server.query<{ lsn: string }>(text))[0]!.lsn);
+    };
+    await until(async () => (await restart()) === end - 1n);
+    await fixture.stop();
+    fixture.start();
+    await server.query("select pg_logical_emit_message(true, 'after', 'x')");
+    await fixture.caughtUp();
+    expectServersBytes();
+    expect(fixture.pieces().find(({ range }) => range.start.order === end)?.range.lastCommitAtMs).to.be.a('number');
+  });
+
   it('R1 goes on without a gap when the agent was killed under load', async () => {
     fixture.start();
     const load = server.pgbench(['-c', '4', '-T', '4']);

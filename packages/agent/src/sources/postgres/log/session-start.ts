@@ -6,6 +6,7 @@ import { HoldfastError, toHoldfastError } from '@holdfast/shared/base/errors';
 import { sameStream, type LogGap, type LogStream } from '@holdfast/shared/format/log-point';
 import { parseHistoryFile } from './history-file.ts';
 import { rangeOfHistory } from './log-ranges.ts';
+import { fileStart } from './lsn.ts';
 import type { FollowerDeps } from './follower-deps.ts';
 import type { ServerLook } from './slot-watch.ts';
 import { planStart } from './start-plan.ts';
@@ -15,6 +16,8 @@ export interface SessionStart {
   readonly stream: LogStream;
   /** Where storing begins. */
   readonly from: bigint;
+  /** The slot keeps the log from here on: it may be read again, if not stored. */
+  readonly keptFrom: bigint;
   readonly fileBytes: number;
   readonly standby: boolean;
   readonly statusMs: number;
@@ -54,7 +57,7 @@ export async function beginSession(deps: FollowerDeps): Promise<SessionStart> {
   deps.state.notes.follow = plan.note;
   deps.began({ baseNeeded: plan.baseNeeded || gap !== undefined || session.baseNeeded, gap });
   const statusMs = senderTimeoutMs > 0 ? Math.min(STATUS_MS, senderTimeoutMs / 4) : STATUS_MS;
-  return { stream, from, fileBytes, standby, statusMs, goesOn };
+  return { stream, from, keptFrom: fileStart(slotStart, fileBytes), fileBytes, standby, statusMs, goesOn };
 }
 
 /** @param text '' on the first timeline, which has no history */

@@ -16,7 +16,7 @@ import { HoldfastError } from '@holdfast/shared/base/errors';
 import type { Entry } from '@holdfast/shared/format/manifest/entry';
 import { shortPath } from '@holdfast/shared/format/manifest/paths';
 
-const BOUND_BYTES = 16 * 1024 * 1024;
+const BOUND_BYTES = 4 * 1024 * 1024;
 /** Further runs are first merged into one. */
 const MOST_RUNS = 32;
 const BUFFER_BYTES = 64 * 1024;
@@ -44,7 +44,8 @@ export class SortedEntries {
   }
 
   add(entry: Entry): void {
-    const encoded = serialize(entry);
+    // What the serializer gives has room for twice as much, in a block of its own.
+    const encoded = Buffer.from(serialize(entry));
     this.#held.push({ path: entry.path, encoded });
     this.#heldBytes += encoded.length + entry.path.length + OVERHEAD_BYTES;
     if (this.#heldBytes >= this.#bound) this.#spill();

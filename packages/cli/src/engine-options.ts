@@ -20,16 +20,21 @@ export const SOURCE_TYPES = [
 
 export interface EngineOptions {
   readonly type: string;
-  readonly dsn?: string;
-  readonly path?: readonly string[];
+  readonly dsn?: string | undefined;
+  readonly path?: readonly string[] | undefined;
   /** A program and its arguments, one word each. */
-  readonly run?: readonly string[];
+  readonly run?: readonly string[] | undefined;
   /** name=value */
-  readonly set?: readonly string[];
+  readonly set?: readonly string[] | undefined;
 }
 
 /** Throws USAGE. */
 export function engineSource(options: EngineOptions): EngineSource {
+  return { type: options.type, settings: engineSettings(options) };
+}
+
+/** In order of their names. Throws USAGE. */
+export function engineSettings(options: EngineOptions): EngineSource['settings'] {
   const settings = new Map<string, string>();
   const put = (name: string, value: string): void => {
     if (settings.has(name)) throw new HoldfastError('USAGE', `${name} is given twice`);
@@ -48,10 +53,7 @@ export function engineSource(options: EngineOptions): EngineSource {
     put(word.slice(0, at), word.slice(at + 1));
   }
   for (const [name, value] of settings) refusePassword(name, value);
-  return {
-    type: options.type,
-    settings: Array.from(settings, ([name, value]) => ({ name, value })).toSorted((a, b) => (a.name < b.name ? -1 : 1)),
-  };
+  return Array.from(settings, ([name, value]) => ({ name, value })).toSorted((a, b) => (a.name < b.name ? -1 : 1));
 }
 
 function refusePassword(name: string, value: string): void {

@@ -16,6 +16,10 @@ describe('the settings of a source', () => {
     const changed = await set('--exclude *.log --exclude /cache/ --limit none --no-continuous --no-before');
     expect(changed).to.include({ code: 0, stderr: '' });
     expect(changed.stdout).to.equal('Changed excludes, continuous, before, limit bytes per second of web-1/site.\n');
+    const engine = await set('--dsn host=/run --set walKeep=1GiB --set baseEvery=');
+    expect(engine.stdout).to.equal('Changed settings of web-1/site.\n');
+    expect(asked.pop()).to.deep.include({ fields: ['settings'] });
+    expect((await set('--dsn host=/run --exclude a')).code).to.equal(2);
     await set('--no-exclude --path /srv/a --compression lz4 --level 3');
     expect((await set('--level 3')).stderr).to.contain('--level goes with --compression');
     expect((await set('--path srv')).code).to.equal(2);

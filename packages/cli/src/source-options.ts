@@ -8,8 +8,8 @@
 import type { Command } from 'commander';
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import type { AddSourceRequest, SetSourceRequest } from '@holdfast/shared/rpc/gen/holdfast/v1/operator';
-import { FilesSource, Hooks, SourceSpec } from '@holdfast/shared/rpc/gen/holdfast/v1/source';
-import { engineSource, SOURCE_TYPES } from './engine-options.ts';
+import { EngineSource, FilesSource, Hooks, SourceSpec } from '@holdfast/shared/rpc/gen/holdfast/v1/source';
+import { engineSettings, engineSource, SOURCE_TYPES } from './engine-options.ts';
 import { repeated } from './session/repeated-option.ts';
 import { parseRate } from './words/sizes.ts';
 
@@ -145,7 +145,17 @@ export function setRequest(options: SetOptions): Pick<SetSourceRequest, 'spec' |
   take(options.scanEvery, 'scan_every_seconds', (text) => {
     files.scanEverySeconds = wholeNumber(text, '--scan-every');
   });
+  const settings = engineSettings({ type: '', dsn: options.dsn, run: options.run, set: options.set });
+  if (fields.length > 0 && settings.length > 0) {
+    throw new HoldfastError('USAGE', 'settings of a file tree and of an engine do not go together', {
+      hint: '--dsn, --run and --set are for databases and other engines.',
+    });
+  }
   if (fields.length > 0) spec.type = { $case: 'files', value: files };
+  if (settings.length > 0) {
+    fields.push('settings');
+    spec.type = { $case: 'engine', value: EngineSource.fromPartial({ settings }) };
+  }
 
   take(options.before, 'before', (words) => (hooks.before = [...(words || [])]));
   take(options.after, 'after', (words) => (hooks.after = [...(words || [])]));

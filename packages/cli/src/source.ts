@@ -56,6 +56,9 @@ export function define(program: Command, session: Session): void {
     .argument('<source>', 'HOST/SOURCE');
   clearingOptions(settingOptions(set))
     .option('--compression <codec>', 'zstd, lz4 or none')
+    .option('--dsn <words>', 'a database: how to reach it, as "host=/run/postgresql user=holdfast"; never a password')
+    .option('--run <word>', 'a command: the program, absolute, and its arguments; one word each', repeated)
+    .option('--set <name=value>', 'a setting of the type, with no value to take it away; may be repeated', repeated)
     .addHelpText('after', SET_HELP)
     .action(async (argument: string, options: SetOptions) => {
       const name = sourceName(argument);
@@ -120,6 +123,7 @@ Examples:
   holdfast source set web-1/site --exclude '*.log' --exclude /cache/ --limit 10MiB/s
   holdfast source set web-1/site --path /srv/site --path /etc/nginx
   holdfast source set web-1/site --no-exclude --limit none --no-continuous
+  holdfast source set web-1/db --set walKeep=8GiB --set baseEvery=12h
 `;
 
 const HELP = `

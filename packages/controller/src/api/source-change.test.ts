@@ -31,6 +31,22 @@ describe('a change of a source', () => {
     expect(changeSourceSpec(current, current, ['excludes', 'limit_bytes_per_second']).changes).to.deep.equal([]);
   });
 
+  it('of an engine changes the settings that are named, and takes away those that are empty', () => {
+    const engine = (settings: Record<string, string>): SourceSpec =>
+      SourceSpec.fromPartial({
+        type: {
+          $case: 'engine',
+          value: { type: 'postgres', settings: Object.entries(settings).map(([name, value]) => ({ name, value })) },
+        },
+      });
+    const before = engine({ dsn: 'host=/a', walKeep: '1GiB', baseEvery: '1h' });
+    const { spec, changes } = changeSourceSpec(before, engine({ walKeep: '2GiB', baseEvery: '', export: 'a' }), [
+      'settings',
+    ]);
+    expect(spec.type).to.deep.equal(engine({ dsn: 'host=/a', export: 'a', walKeep: '2GiB' }).type);
+    expect(changes).to.have.length(1);
+  });
+
   it('refuses what is no setting, and a setting of another type', () => {
     for (const field of [
       'name',

@@ -6,7 +6,7 @@
 // Tested in source-change.test.ts. Pure.
 
 import { HoldfastError } from '@holdfast/shared/base/errors';
-import { Hooks, SourceSpec } from '@holdfast/shared/rpc/gen/holdfast/v1/source';
+import { Hooks, SourceSpec, type EngineSource, type Setting } from '@holdfast/shared/rpc/gen/holdfast/v1/source';
 
 interface ChangedSpec {
   readonly spec: SourceSpec;
@@ -68,6 +68,9 @@ function typeField(spec: SourceSpec, values: SourceSpec, field: string): [string
   if (type === undefined || given === undefined || type.$case !== given.$case || field === 'type') {
     throw invalid(`${field} can't be changed: a source keeps its type`);
   }
+  if (type.$case === 'engine' && given.$case === 'engine' && field === 'settings') {
+    return engineSettings(type.value, given.value.settings);
+  }
   const key = field.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
   if (field !== field.toLowerCase() || !Object.hasOwn(type.value, key)) {
     throw invalid(`a source of this type has no setting ${JSON.stringify(field.slice(0, 60))}`);
@@ -76,6 +79,18 @@ function typeField(spec: SourceSpec, values: SourceSpec, field: string): [string
   const to: unknown = Reflect.get(given.value, key);
   Reflect.set(type.value, key, to);
   return [shown(from), shown(to)];
+}
+
+/** Of an engine's settings those that are named; an empty value takes one away. */
+function engineSettings(engine: EngineSource, named: readonly Setting[]): [string, string] {
+  const merged = new Map(engine.settings.map((setting) => [setting.name, setting]));
+  for (const setting of named) {
+    if (setting.value === '') merged.delete(setting.name);
+    else merged.set(setting.name, setting);
+  }
+  const from = engine.settings;
+  engine.settings = [...merged.values()].toSorted((a, b) => (a.name < b.name ? -1 : 1));
+  return [shown(from), shown(engine.settings)];
 }
 
 const SHOWN_CHARACTERS = 400;

@@ -235,7 +235,8 @@ export interface SetSourceRequest {
     | undefined;
   /**
    * What changes, by the names of SourceSpec: paths, excludes, includes, one_file_system, exclude_caches, continuous,
-   * scan_every_seconds, before, after, timeout_seconds, require_before, limit_bytes_per_second, compression.
+   * scan_every_seconds, before, after, timeout_seconds, require_before, limit_bytes_per_second, compression; and settings, of an
+   * engine those that are named, where an empty value takes one away.
    */
   fields: string[];
 }

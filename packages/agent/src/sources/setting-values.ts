@@ -61,12 +61,18 @@ export function rhythmFindings(settings: Settings): Finding[] {
   }
 }
 
+/** How the command line spells it. */
+function optionOf(name: string): string {
+  if (name === 'run') return '--run /usr/bin/program --run argument';
+  return name === 'dsn' || name === 'path' ? `--${name} …` : `--set ${name}=…`;
+}
+
 /** An error for every setting that is missing, or that the engine does not know. */
 export function settingFindings(rules: readonly SettingRule[], settings: Settings): Finding[] {
   const findings: Finding[] = [];
   for (const { name, meaning, required } of rules) {
     if (!required || (settings[name] ?? '') !== '') continue;
-    findings.push({ level: 'error', subject: name, message: `is missing: ${meaning}`, remedy: `--set ${name}=…` });
+    findings.push({ level: 'error', subject: name, message: `is missing: ${meaning}`, remedy: optionOf(name) });
   }
   for (const name of Object.keys(settings)) {
     if (rules.some((rule) => rule.name === name)) continue;

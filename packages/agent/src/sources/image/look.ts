@@ -16,7 +16,7 @@ const MIB = 1024 * 1024;
 /** @param path of the source, as its settings have it */
 export function imageFindings(path: string): Finding[] {
   if (!path.startsWith('/')) {
-    return [error('path', `${path} is no absolute path`, '--set path=/var/lib/libvirt/images/…')];
+    return [error('path', `${path} is no absolute path`, '--path /var/lib/libvirt/images/…')];
   }
   let fd: number;
   try {

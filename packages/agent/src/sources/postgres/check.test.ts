@@ -1,5 +1,6 @@
 import { expect } from 'chai';
 import { findingsOf, type ServerState } from './check.ts';
+import { connectionError } from './connection.ts';
 import { parseDsn } from './dsn.ts';
 
 const well: ServerState = {
@@ -75,4 +76,13 @@ describe('check of a PostgreSQL server', () => {
       expect(bad[0]!.remedy).to.contain(remedy);
     });
   }
+
+  it('says how to make a role that is not there, and which line lets in one that is', () => {
+    const refused = (message: string) =>
+      connectionError(address, 'ordinary', Object.assign(new Error(message), { code: '28000' }));
+    expect(refused('role "holdfast" does not exist').hint).to.equal(
+      'CREATE ROLE "holdfast" LOGIN REPLICATION;\nGRANT pg_monitor TO "holdfast";',
+    );
+    expect(refused('Peer authentication failed for user "holdfast"').hint).to.contain('local all holdfast peer');
+  });
 });

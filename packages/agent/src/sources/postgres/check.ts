@@ -8,7 +8,7 @@ import type { EngineSpec, Finding } from '../../jobs/job.ts';
 import type { LookDeps } from '../engine.ts';
 import { settingFindings } from '../setting-values.ts';
 import { askServer, OLDEST_VERSION, type ServerFacts } from './base/server-facts.ts';
-import { addressOf, applicationNameOf, connect, hbaHint } from './connection.ts';
+import { addressOf, applicationNameOf, connect, hbaHint, quoted } from './connection.ts';
 import { addressText, type ServerAddress } from './dsn.ts';
 import { waitsForUs } from './log/slot-safety.ts';
 import { logSettings, SETTINGS } from './settings.ts';
@@ -236,10 +236,6 @@ function errorFinding(subject: string, thrown: unknown): Finding {
 
 function restartWith(name: string, value: string): string {
   return `ALTER SYSTEM SET ${name} = '${value}';\nthen restart the server`;
-}
-
-function quoted(name: string): string {
-  return `"${name.replaceAll('"', '""')}"`;
 }
 
 function ok(subject: string, message: string): Finding {

@@ -85,16 +85,24 @@ export function connectionError(address: ServerAddress, kind: ConnectOptions['ki
           ':PASSWORD',
       );
     case '28000':
+      // With `trust` the server says the same of a role that there is not.
+      if (/^role ".*" does not exist$/.test(said)) {
+        return refuse(
+          'UNAUTHENTICATED',
+          `PostgreSQL at ${where} has no role ${user}`,
+          `CREATE ROLE ${quoted(user)} LOGIN REPLICATION;\nGRANT pg_monitor TO ${quoted(user)};`,
+        );
+      }
       return refuse(
         'UNAUTHENTICATED',
-        `PostgreSQL at ${where} lets ${user} in from nowhere that this agent is: ${said}`,
+        `PostgreSQL at ${where} does not let ${user} in from here: ${said}`,
         hbaHint(address, kind),
       );
     case '3D000':
       return refuse(
         'FAILED_PRECONDITION',
         `PostgreSQL at ${where}: ${said}`,
-        'Name a database that is there: dbname=postgres',
+        'Name a database that is there in the DSN: dbname=postgres',
       );
     case '53300':
       return refuse(
@@ -111,6 +119,11 @@ export function connectionError(address: ServerAddress, kind: ConnectOptions['ki
         'Is it running, and does the DSN name its socket’s directory (host=/run/postgresql) or its address, and its port?',
       );
   }
+}
+
+/** A name in a statement. */
+export function quoted(name: string): string {
+  return `"${name.replaceAll('"', '""')}"`;
 }
 
 /** The line of pg_hba.conf that lets the agent in. */

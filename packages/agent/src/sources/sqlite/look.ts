@@ -17,7 +17,7 @@ const MIB = 1024 * 1024;
 
 /** @param path of the source, as its settings have it */
 export function databaseFindings(path: string): Finding[] {
-  if (!path.startsWith('/')) return [error('path', `${path} is no absolute path`, '--set path=/var/lib/…/app.db')];
+  if (!path.startsWith('/')) return [error('path', `${path} is no absolute path`, '--path /var/lib/…/app.db')];
   const header = headerOf(path);
   if (header === 'missing') return [error('path', `${path} is not there`, `ls -l ${path}`)];
   if (header === 'unreadable') {

@@ -32,23 +32,49 @@ async function lookAt(source: EngineSpec, deps: LookDeps): Promise<Finding[]> {
     const server = await ServerSession.open(login, deps.signal);
     try {
       const connected = finding('ok', 'connection', `connected as ${login.user} to ${server.version}`);
-      return [connected, ...(await look(server, settings.method, settings.physicalAboveBytes))];
+      return [connected, ...(await look(server, login.user, settings.method, settings.physicalAboveBytes))];
     } finally {
       server.close();
     }
   } catch (thrown) {
     const error = toHoldfastError(thrown);
-    return [finding('error', 'connection', error.message, error.hint)];
+    const remedy = error.code === 'UNAUTHENTICATED' ? loginRemedy(source) : error.hint;
+    return [finding('error', 'connection', error.message, remedy)];
   }
 }
 
-async function look(server: ServerSession, method: string, physicalAboveBytes: number): Promise<Finding[]> {
+/** What lets in an account that the server refused: it is not there, or its password is another. */
+function loginRemedy(source: EngineSpec): string {
+  const address = addressOf(source.engine.settings);
+  const { user, password } = loginOf(address, accountName());
+  if (password !== '') return `Write the password of ${user} into ${address.defaultsFile ?? 'the option file'}.`;
+  return accountRemedy(user);
+}
+
+/** Statements that make the account; with a password, since `unix_socket` serves only the account that the agent runs as. */
+function accountRemedy(user: string): string {
+  const account = `'${user}'@'localhost'`;
+  const rights = missingRights(new Set(), true, false).join(', ');
+  return [
+    `CREATE USER IF NOT EXISTS ${account};`,
+    `ALTER USER ${account} IDENTIFIED BY 'PASSWORD';`,
+    `GRANT ${rights} ON *.* TO ${account};`,
+    'Then write [client] and password=PASSWORD, on two lines, into a file of mode 600, and name it: defaults-file=/etc/holdfast/db.cnf',
+  ].join('\n');
+}
+
+async function look(
+  server: ServerSession,
+  wanted: string,
+  method: string,
+  physicalAboveBytes: number,
+): Promise<Finding[]> {
   const variables = await variablesOf(server);
   const large = (await contentBytes(server)) > physicalAboveBytes;
   const physical = method === 'physical' || (method === 'auto' && large && findTool('backup') !== undefined);
   return [
     versionFinding(server),
-    ...(await rightsFindings(server, physical)),
+    ...(await rightsFindings(server, wanted, physical)),
     ...findingsOfVariables(variables, isMariaDb(server)),
     ...(await tableFindings(server)),
     ...toolFindings(server.version, method, large),
@@ -68,9 +94,15 @@ function versionFinding({ version }: ServerSession): Finding {
   );
 }
 
-async function rightsFindings(server: ServerSession, physical: boolean): Promise<Finding[]> {
+async function rightsFindings(server: ServerSession, wanted: string, physical: boolean): Promise<Finding[]> {
   const [who] = await server.query('SELECT CURRENT_USER() AS account');
   const account = who?.['account'] ?? '';
+  // A server with anonymous accounts lets anybody in as nobody: no right is to be given to those.
+  if (account.startsWith('@')) {
+    return [
+      finding('error', 'rights', `the server has no account ${wanted}, and let it in as nobody`, accountRemedy(wanted)),
+    ];
+  }
   const grants = await server.query('SHOW GRANTS');
   const held = rightsIn(grants.flatMap((row) => Object.values(row).map((text) => text ?? '')));
   const missing = missingRights(held, isMariaDb(server), physical);

@@ -1,7 +1,7 @@
 // One line that tells how a job goes, rewritten in place: phase, files, bytes, rate, time left, the path in work.
 //
-// Hazard: a line longer than the terminal wraps, and rewriting it leaves garbage. So it is cut to the width, and a path shows
-// its end. Pure but for `ProgressLine`, which writes; a terminal is assumed, and the caller sees to that.
+// Hazard: a line longer than the terminal wraps, and rewriting it leaves garbage. So what matters least is left out until it fits,
+// and a path shows its end. Pure but for `ProgressLine`, which writes; a terminal is assumed, and the caller sees to that.
 
 import type { Writable } from 'node:stream';
 import type { JobProgress } from '@holdfast/shared/rpc/gen/holdfast/v1/control';
@@ -46,14 +46,21 @@ export function progressText(progress: JobProgress, rate: number, columns: numbe
     filesTotal > 0 ? `${formatCount(filesDone)} of ${counted(filesTotal, 'file')}` : counted(filesDone, 'file'),
   );
   parts.push(`${formatSize(bytesDone)}${bytesTotal > 0 ? ` of ${formatSize(bytesTotal)}` : ''}`);
-  if (progress.bytesNew > 0n) parts.push(`new ${formatSize(Number(progress.bytesNew))}`);
-  if (rate > 0) parts.push(`${formatSize(rate)}/s`);
-  if (rate > 0 && bytesTotal > bytesDone)
-    parts.push(`${formatDuration(((bytesTotal - bytesDone) / rate) * 1000)} left`);
-  const line = parts.join('  ');
-  return line.length >= columns
-    ? line.slice(0, columns - 1)
-    : line + tail(progress.currentPath, columns - 1 - line.length);
+  const files = parts.length - 2;
+  const fresh = progress.bytesNew > 0n ? [`new ${formatSize(Number(progress.bytesNew))}`] : [];
+  const speed = rate > 0 ? [`${formatSize(rate)}/s`] : [];
+  const left =
+    rate > 0 && bytesTotal > bytesDone ? [`${formatDuration(((bytesTotal - bytesDone) / rate) * 1000)} left`] : [];
+  const line =
+    [
+      [...parts, ...fresh, ...speed, ...left],
+      [...parts, ...speed, ...left],
+      [...parts, ...left],
+      [...parts.toSpliced(files, 1), ...left],
+    ]
+      .map((some) => some.join('  '))
+      .find((some) => some.length < columns) ?? parts.join('  ').slice(0, columns - 1);
+  return line + tail(progress.currentPath, columns - 1 - line.length);
 }
 
 function tail(path: string, room: number): string {

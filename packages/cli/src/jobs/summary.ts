@@ -162,10 +162,11 @@ function reachedFields(reached: ReachedPoint): ReachedFields {
 function reachedLines({ position, lastCommitAtMs, running, connect, facts }: ReachedPoint): string[] {
   const commit =
     lastCommitAtMs === 0n ? 'nothing committed since' : `last commit ${formatTime(Number(lastCommitAtMs))}`;
+  const said = facts.filter(({ value }) => value !== '');
   return [
     `reached ${position?.text ?? '?'}, ${commit}`,
     ...(running ? [`running: ${connect}`] : []),
-    ...(facts.length === 0 ? [] : [facts.map(({ name, value }) => `${name}: ${value}`).join(', ')]),
+    ...(said.length === 0 ? [] : [said.map(({ name, value }) => `${name}: ${value}`).join(', ')]),
   ];
 }
 

@@ -77,7 +77,10 @@ export function logLines(source: SourceInfo, nowMs: number): (readonly [label: s
 
 function gapWords(gap: LogGap): string {
   const to = Number(gap.toMs) === 0 ? 'now' : formatTime(Number(gap.toMs));
-  return `${formatTime(Number(gap.fromMs))} to ${to} (${gap.start?.text ?? '?'} to ${gap.end?.text ?? '?'}): ${gap.reason}`;
+  // Between two bases there may be a time that nothing was lost of, and no positions either.
+  const [start = '', end = ''] = [gap.start?.text, gap.end?.text];
+  const positions = start === '' && end === '' ? '' : ` (${start || '?'} to ${end || '?'})`;
+  return `${formatTime(Number(gap.fromMs))} to ${to}${positions}: ${gap.reason}`;
 }
 
 function logWords(log: LogStatus, reportedAtMs: number, nowMs: number): string {

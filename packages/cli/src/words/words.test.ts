@@ -171,6 +171,10 @@ describe('words for people', () => {
     const line = progressText(progress, 512, 120);
     expect(line).to.contain('25 %  12 of 100 files  1.00 KiB of 4.00 KiB  new 512 B  512 B/s  6.0 s left  …');
     expect(line.endsWith('long/path/')).to.equal(true);
+    const narrow = progressText({ ...progress, currentPath: '' }, 512, 64);
+    expect(narrow, 'what matters least is left out whole').to.equal(
+      `${progress.phase.padEnd(6)}  25 %  12 of 100 files  1.00 KiB of 4.00 KiB  6.0 s left`,
+    );
   });
 
   it('the rate follows the last seconds and survives a counter that goes back', () => {

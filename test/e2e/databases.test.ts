@@ -95,14 +95,13 @@ describe('a database on the fleet, by the command line', function databases() {
     expect(await holdfast(fleet, words)).to.include({ code: 0 });
     expect(await summaryOf(['backup', 'web-1/db'])).to.include({ result: 'done' });
     await untilStored(await flushed());
-    // The lag is of the agent's last report, which may be older than what is stored by now.
+    // Lag and slot are of the agent's last report, which may be older than what is stored by now.
+    const end = performance.now() + STORED_MS;
     let shown = await show();
-    for (
-      const end = performance.now() + STORED_MS;
-      shown.log.lagBytes > 0 && performance.now() < end;
-      shown = await show()
-    )
+    while ((shown.log.lagBytes > 0 || shown.slot.state !== 'active') && performance.now() < end) {
       await pause(200);
+      shown = await show();
+    }
     expect(shown).to.include({ state: 'protected' });
     expect(shown.recoverable.from).to.be.a('string');
     expect(shown.recoverable.gaps).to.deep.equal([]);

@@ -1,6 +1,6 @@
 import { expect } from 'chai';
 import { findingsOf, type ServerState } from './check.ts';
-import { connectionError } from './connection.ts';
+import { connectionError, hbaHint } from './connection.ts';
 import { parseDsn } from './dsn.ts';
 
 const well: ServerState = {
@@ -84,5 +84,11 @@ describe('check of a PostgreSQL server', () => {
       'CREATE ROLE "holdfast" LOGIN REPLICATION;\nGRANT pg_monitor TO "holdfast";',
     );
     expect(refused('Peer authentication failed for user "holdfast"').hint).to.contain('local all holdfast peer');
+    expect(hbaHint(address, 'replication', 'holdfast')).not.to.contain('map');
+    expect(hbaHint(address, 'replication', 'root').split('\n')).to.deep.equal([
+      'Write into pg_hba.conf, before all other lines: local replication holdfast peer map=holdfast',
+      'and into pg_ident.conf: holdfast root holdfast',
+      'then: SELECT pg_reload_conf();',
+    ]);
   });
 });

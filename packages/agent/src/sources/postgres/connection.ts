@@ -121,16 +121,40 @@ export function connectionError(address: ServerAddress, kind: ConnectOptions['ki
   }
 }
 
+function ownAccount(): string {
+  try {
+    return userInfo().username;
+  } catch {
+    // A user id without a name.
+    return String(process.getuid?.() ?? '');
+  }
+}
+
 /** A name in a statement. */
 export function quoted(name: string): string {
   return `"${name.replaceAll('"', '""')}"`;
 }
 
-/** The line of pg_hba.conf that lets the agent in. */
-export function hbaHint({ host, user }: ServerAddress, kind: ConnectOptions['kind']): string {
+/**
+ * The line of pg_hba.conf that lets the agent in. It goes before the others, because the first one that fits decides; and `peer`
+ * knows the account of the operating system, so that one of another name needs a map.
+ *
+ * @param account that the agent runs as
+ */
+export function hbaHint(
+  { host, user }: ServerAddress,
+  kind: ConnectOptions['kind'],
+  account: string = ownAccount(),
+): string {
   const database = kind === 'replication' ? 'replication' : 'all';
-  const line = host.startsWith('/')
-    ? `local ${database} ${user} peer`
+  const local = host.startsWith('/');
+  const map = local && account !== user;
+  const line = local
+    ? `local ${database} ${user} peer${map ? ' map=holdfast' : ''}`
     : `hostssl ${database} ${user} AGENT-ADDRESS/32 scram-sha-256`;
-  return `Add to pg_hba.conf: ${line}\nthen: SELECT pg_reload_conf();`;
+  return [
+    `Write into pg_hba.conf, before all other lines: ${line}`,
+    ...(map ? [`and into pg_ident.conf: holdfast ${account} ${user}`] : []),
+    'then: SELECT pg_reload_conf();',
+  ].join('\n');
 }

@@ -19,7 +19,9 @@ export function system(files: HostFiles): Map<string, FactValue> {
   note('architecture', arch());
   note('hostname', files.text('etc/hostname', CONFIG_MAX_BYTES)?.trim());
   note('timezone', files.text('etc/timezone', CONFIG_MAX_BYTES)?.trim() ?? zoneOf(files.link('etc/localtime')));
-  note('locale', files.text('etc/default/locale', CONFIG_MAX_BYTES)?.trim() ?? files.text('etc/locale.conf')?.trim());
+  const locale = files.text('etc/default/locale', CONFIG_MAX_BYTES) ?? files.text('etc/locale.conf');
+  // Tools write a line about themselves above what is set.
+  note('locale', locale?.replace(/^\s*#.*\n?/gm, '').trim());
   const cpu = (files.text('proc/cpuinfo') ?? '').match(/^processor\s*:/gm)?.length;
   note('processors', cpu);
   const memory = /^MemTotal:\s+(\d+) kB/m.exec(files.text('proc/meminfo') ?? '')?.[1];

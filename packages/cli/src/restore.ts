@@ -177,11 +177,14 @@ export function destinationOf(text: string | undefined): { readonly host: string
 }
 
 const HELP = `
-Without --snapshot or --at the newest snapshot is restored. Paths are named from the root of the source, as
-\`holdfast snapshot show\` lists them; \\xNN stands for a byte that is not text.
+Without --snapshot or --at the newest snapshot is restored. Paths are named
+from the root of the source, as \`holdfast snapshot show\` lists them; \\xNN
+stands for a byte that is not text.
 
-A database comes back from its newest base and its log: the newest point that is stored, or the one that --at, --lsn, --name or
---gtid names; with --snapshot the snapshot alone. With --start it is left running, and how to reach it is printed.
+A database comes back from its newest base and its log: the newest point that
+is stored, or the one that --at, --lsn, --name or --gtid names; with
+--snapshot the snapshot alone. With --start it is left running, and how to
+reach it is printed.
 
 Examples:
   holdfast restore web-1/site --to web-2:/srv/again

@@ -64,14 +64,17 @@ async function verify(session: Session, argument: string, options: VerifyOptions
 }
 
 const HELP = `
-Every byte is fetched from the vault, decrypted and held against what the snapshot says of it. Damage is named: which
-files, in which snapshot. The exit code is 1 when a snapshot that was asked about lost something (with --all: any of the source),
-and 3 when only others did that share its packs.
+Every byte is fetched from the vault, decrypted and held against what the
+snapshot says of it. Damage is named: which files, in which snapshot. The exit
+code is 1 when a snapshot that was asked about lost something (with --all: any
+of the source), and 3 when only others did that share its packs.
 
---all opens the newest snapshot, reads the stored bytes of every one, and says a line about each.
+--all opens the newest snapshot, reads the stored bytes of every one, and says
+a line about each.
 
---restore-test restores a database into a directory of the agent's own, starts it on a private socket, replays its log, asks
-it what the source's verify-query says, and removes it.
+--restore-test restores a database into a directory of the agent's own, starts
+it on a private socket, replays its log, asks it what the source's
+verify-query says, and removes it.
 
 Examples:
   holdfast verify web-1/site

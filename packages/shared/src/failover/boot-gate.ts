@@ -2,7 +2,7 @@
 //
 // Hazard: the host was declared dead and replaced while it was down, and its init system starts the old service beside the new one.
 //
-// Invariants (boot-gate.test.ts): G1 never with a higher epoch known; G2 never without an answer before the time to ask is over and the
+// Invariants (decisions.test.ts): G1 never with a higher epoch known; G2 never without an answer before the time to ask is over and the
 // service address was found free; G3 with nobody left in the world it does start.
 
 import type { FailoverTiming } from './timing.ts';

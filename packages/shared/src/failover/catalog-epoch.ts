@@ -3,7 +3,7 @@
 // Hazard: a catalog of yesterday believes in yesterday's primary and yesterday's epoch. So it grants and orders nothing until
 // both hosts reported; reporting binds a host to the new catalog, so that no order of the old one, however late, is taken after it.
 //
-// Invariants (catalog-epoch.test.ts): the next epoch is above every reported one; a host that serves the highest is the primary.
+// Invariants (decisions.test.ts): the next epoch is above every reported one; a host that serves the highest is the primary.
 
 import type { HostId, HostReport } from './messages.ts';
 

@@ -3,7 +3,7 @@
 // Hazard: an order that was late, or comes from a controller that was replaced or from a catalog that was rolled back, is
 // carried out once somebody else serves already. So a host keeps the highest numbers that it ever took, and takes nothing less.
 //
-// Invariants (commands.test.ts): C1 neither term, epoch nor attempt of an accepted command is below what the disk holds;
+// Invariants (decisions.test.ts): C1 neither term, epoch nor attempt of an accepted command is below what the disk holds;
 // C2 an order of a catalog that was replaced is refused for ever.
 
 import type { CommandNumbers, GranterId, HostId, HostReport } from './messages.ts';

@@ -3,7 +3,7 @@
 // Hazard: this process may be paused, cut off, or one of two. So what binds is in the catalog's row (lease-row.ts), changed by conditional
 // statements alone; what is only remembered here (when the last grant was seen, who was heard) always errs on the long side.
 //
-// Invariants (simulation/rules.test.ts removes each one and shows what breaks):
+// Invariants (simulation/simulation.test.ts removes each one and shows what breaks):
 //   P1 a grant is sent after it was committed, never before;
 //   P2 the wait before an order begins when this replica first saw the number of the last grant, after the read, on its own clock; the
 //      withdrawal names that number, so that no later grant exists;

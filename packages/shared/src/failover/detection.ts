@@ -3,7 +3,7 @@
 // Hazard: whoever is cut off sees everybody else die. So silence alone proves nothing: witnesses must agree, none may
 // have seen the primary, and a controller that reaches neither the standby nor a witness elsewhere is itself the one cut off.
 //
-// Invariant (detection.test.ts, and simulation/rules.test.ts by removing each condition): D1 more knowledge in the primary's favour
+// Invariant (decisions.test.ts, and simulation/simulation.test.ts by removing each condition): D1 more knowledge in the primary's favour
 // never turns another verdict into `dead`.
 //
 // Pure. Who asks whom, and when, is controller-driver.ts.

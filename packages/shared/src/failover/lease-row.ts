@@ -3,7 +3,7 @@
 // Hazard: two replicas of the controller share nothing but this row. What one of them only remembers, the other may have undone.
 // So a grant is an operation that must succeed before it is sent, and a withdrawal names the last grant that it knows of.
 //
-// Invariants (lease-row.test.ts): R1 nothing succeeds against a catalog of another identity (system id and timeline) than the one
+// Invariants (decisions.test.ts): R1 nothing succeeds against a catalog of another identity (system id and timeline) than the one
 // that was verified, but the verification; R2 after a withdrawal no grant succeeds; R3 `nextEpoch` is above every epoch that was ever
 // ordered; R4 terms, serials and attempts only grow.
 

@@ -3,7 +3,7 @@
 // Hazard: a host that was declared dead is merely slow, cut off or paused, and goes on taking writes beside its successor. So it
 // serves only while a grant runs, and what ends the service does not need the agent: a timeout in the kernel.
 //
-// Invariants (simulation/rules.test.ts removes each one and shows what breaks):
+// Invariants (simulation/simulation.test.ts removes each one and shows what breaks):
 //   H1 a grant counts from before its request was sent, and a timeout of a lease's length is *staged* in the kernel before that. The grant
 //      only switches over to it, so a pause of the process at any point makes the lease shorter, never longer;
 //   H2 a standing grant is on disk before it is relied on; one that was ended is never taken again;
@@ -53,7 +53,8 @@ export type HolderEffect =
   /** Let the ports pass by the set of this slot, both ways, instead of what let them pass before; extend the address as well. */
   | { readonly kind: 'open-gate'; readonly slot: number | 'standing' }
   | { readonly kind: 'close-gate' }
-  | { readonly kind: 'start-units' }
+  /** Not once `untilMs` has come: the process may have been paused since this was decided. */
+  | { readonly kind: 'start-units'; readonly untilMs: number }
   | { readonly kind: 'kill-units' }
   | { readonly kind: 'send'; readonly to: GranterId; readonly message: Renew | Stopped };
 
@@ -198,7 +199,9 @@ function takeGrant(
     }
     if (changed) effects.push(persist);
   }
-  if (state.phase === 'waiting') effects.push({ kind: 'start-units' });
+  if (state.phase === 'waiting') {
+    effects.push({ kind: 'start-units', untilMs: hasStanding(standing) ? Infinity : untilMs });
+  }
   return {
     state: {
       ...state,
@@ -238,6 +241,10 @@ function serve(
   const known: HostRecord = { ...record, highestEpoch: epoch, servingEpoch: epoch, standing: granted, ended: {} };
   return {
     state: { ...state, phase: 'serving', standing: granted, nextRenewMs: nowMs },
-    effects: [{ kind: 'persist', record: known }, { kind: 'open-gate', slot: 'standing' }, { kind: 'start-units' }],
+    effects: [
+      { kind: 'persist', record: known },
+      { kind: 'open-gate', slot: 'standing' },
+      { kind: 'start-units', untilMs: Infinity },
+    ],
   };
 }

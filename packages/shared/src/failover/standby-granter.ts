@@ -3,7 +3,7 @@
 // Hazard: a grant is a promise not to promote. One that is forgotten (by a restart, by an order that comes early or twice)
 // makes two primaries.
 //
-// Invariants (simulation/rules.test.ts removes each one and shows what breaks):
+// Invariants (simulation/simulation.test.ts removes each one and shows what breaks):
 //   S1 it accepts only lease + margin after its own last grant, or after the primary's agent said that it has stopped;
 //   S2 after a restart it counts as having granted just now;
 //   S3 a standing grant is on disk before it is sent, and ends only when the primary shows that it has put an end to it;

@@ -1,8 +1,8 @@
 // The rules that keep two hosts from serving and a healthy one from being stopped: one table.
 //
-// rules.test.ts removes each one from the simulated shells, and shows that a seed of its scenario then fails the named assertion.
+// simulation.test.ts removes each one from the simulated shells, and shows that a seed of its scenario then fails the named assertion.
 
-import type { Assertion } from './run.ts';
+import type { Assertion } from './assertions.ts';
 import type { ScenarioName } from './schedule.ts';
 
 export interface Rule {
@@ -76,8 +76,12 @@ export const RULES = {
     'two writers',
   ),
   margin: rule('leases', 'plus the margin', 'edge', 'two writers'),
-  'holder-counts-from-before': rule('leases', 'a holder counts from before it sent the request', 'edge', 'two writers'),
-  'granter-counts-from-after': rule('leases', 'a granter counts from after', 'slow-catalog', 'two writers'),
+  'holder-counts-from-before': rule(
+    'leases',
+    'a holder counts from before it sent the request',
+    'late-grants',
+    'two writers',
+  ),
   'monotonic-clocks': rule('leases', 'monotonic clocks, never wall clocks', 'edge', 'two writers'),
   'standby-restart-counts-as-grant': rule(
     'leases',

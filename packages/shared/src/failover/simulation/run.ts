@@ -7,6 +7,7 @@ import type { Probe, ProbeAnswer, ToController, ToHost } from '../messages.ts';
 import { DRIFT_BOUND, FAILOVER_TIMING, KERNEL_LATENESS_MS, promotionBoundMs } from '../timing.ts';
 import { SimulatedCatalog } from './catalog.ts';
 import { Random } from './random.ts';
+import type { Assertion } from './assertions.ts';
 import type { RuleId } from './rules.ts';
 import {
   HOSTS,
@@ -21,17 +22,6 @@ import {
 import { SimulatedController } from './simulated-controller.ts';
 import { SimulatedHost } from './simulated-host.ts';
 import { World } from './world.ts';
-
-export type Assertion =
-  | 'two writers'
-  | 'lower epoch'
-  | 'needless failover'
-  | 'unwanted failover'
-  | 'healthy primary stopped'
-  | 'failover too late'
-  | 'not told to stop'
-  | 'units beside'
-  | 'nobody serves';
 
 export interface Failure {
   readonly assertion: Assertion;

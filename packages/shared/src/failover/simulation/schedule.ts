@@ -1,7 +1,7 @@
 // Schedules: which faults happen when, made from a scenario and a seed. Every one is a list that can be printed and read.
 
 import type { Random } from './random.ts';
-import type { NetworkSettings } from './world.ts';
+import type { NetworkSettings } from './network-settings.ts';
 
 export type Fault =
   | { readonly kind: 'cut' | 'heal'; readonly from: string; readonly to: string }
@@ -318,8 +318,18 @@ const generators = {
       plan.at(downMs, { kind: 'crash', node: 'controller-1' });
       plan.at(downMs + random.between(20, 500), { kind: 'boot', node: 'controller-1' });
     }
-    const network: NetworkSettings = { ...CALM, late: 0.3, lateMs: 6000, doubled: 0.1 };
-    return plan.done(atMs + 60_000, { network: random.chance(0.5) ? network : CALM });
+    if (random.chance(0.5)) plan.at(atMs + random.between(0, 400), { kind: 'kill-agent', node: 'web-1' });
+    const network: NetworkSettings = { ...CALM, late: 0.5, lateMs: 7000, doubled: 0.1 };
+    const lateTo = random.pick(['web-1', 'catalog', 'web-2']);
+    return plan.done(atMs + 60_000, { network: random.chance(0.5) ? { ...network, lateTo } : CALM });
+  },
+  /** The last grants before a cut arrive late. */
+  'late-grants'(random) {
+    const atMs = random.between(13_000, 17_000);
+    const plan = new Plan();
+    for (const node of [...WITNESSES, 'web-2', 'controller-2']) plan.cut(2000, 'web-1', node);
+    plan.cut(atMs, 'web-1', 'controller-1');
+    return plan.done(atMs + 40_000, { network: { ...CALM, late: 0.6, lateMs: 7500, lateTo: 'web-1' } });
   },
   /** As edge, but the standby heard the primary last. */
   'standby-edge'(random) {
@@ -342,10 +352,11 @@ const generators = {
     const plan = new Plan();
     for (const node of [...WITNESSES, 'web-2', 'controller-1']) plan.cut(2000, 'web-1', node);
     plan.cut(atMs, 'web-1', 'controller-2');
+    plan.at(atMs + random.between(0, 300), { kind: 'kill-agent', node: 'web-1' });
     // What is on its way arrives, however late.
     plan.cut(atMs - random.between(1000, 4000), 'controller-1', 'catalog', 'one');
     plan.heal(atMs + random.between(3000, 6500), 'controller-1', 'catalog');
-    return plan.done(atMs + 50_000, { network: { ...CALM, late: 0.5, lateMs: 5000 } });
+    return plan.done(atMs + 50_000, { network: { ...CALM, late: 0.6, lateMs: 6000, lateTo: 'catalog' } });
   },
   /** The same, and the driver hears nothing of the catalog for a while. */
   'deaf-driver'(random) {
@@ -431,7 +442,7 @@ const generators = {
     plan.at(back + 40_000, { kind: 'crash', node: 'web-1' }).at(back + 60_000, { kind: 'boot', node: 'web-1' });
     return plan.done(back + 80_000, {
       holdoffMs: 15_000,
-      network: { ...CALM, late: 0.1, lateMs: 90_000, doubled: 0.5 },
+      network: { ...CALM, late: 0.4, lateMs: 120_000, lateTo: 'web-2', doubled: 0.6 },
     });
   },
   rollback(random) {

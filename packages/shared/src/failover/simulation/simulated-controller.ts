@@ -183,10 +183,9 @@ export class SimulatedController {
         });
         return;
       case 'read-row': {
-        const sentMs = this.#read();
         this.#roundTrip(generation, () => {
           const { row, identity } = this.#catalog.read();
-          return () => this.#seeRow({ kind: 'row', row, identity }, sentMs);
+          return () => this.#seeRow({ kind: 'row', row, identity });
         });
         return;
       }
@@ -198,14 +197,11 @@ export class SimulatedController {
     }
   }
 
-  #seeRow(event: Extract<ControllerEvent, { kind: 'row' }>, sentMs: number): void {
-    const seen = this.#state.row?.grantSeq;
+  #seeRow(event: Extract<ControllerEvent, { kind: 'row' }>): void {
     const isFirst = this.#state.row === undefined;
     this.take(event);
     if (isFirst && this.#world.off('replica-restart-counts-as-grant'))
       this.#state = { ...this.#state, grantSeenMs: -Infinity };
-    const isNew = seen !== this.#state.row?.grantSeq;
-    if (isNew && this.#world.off('granter-counts-from-after')) this.#state = { ...this.#state, grantSeenMs: sentMs };
   }
 
   #roundTrip(generation: number, atCatalog: () => () => void): void {

@@ -347,6 +347,7 @@ export class SimulatedHost {
         this.#gate.open = undefined;
         return;
       case 'start-units':
+        if (this.#read() >= effect.untilMs) return;
         this.unitsRun = true;
         this.#ports.served(this.name, this.disk.servingEpoch);
         return;

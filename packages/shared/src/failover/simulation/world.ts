@@ -2,18 +2,9 @@
 //
 // Everything random comes from one seed, in the order of events: the same seed and schedule give the same run.
 
+import type { NetworkSettings } from './network-settings.ts';
 import { Random } from './random.ts';
 import type { RuleId } from './rules.ts';
-
-export interface NetworkSettings {
-  readonly minDelayMs: number;
-  readonly maxDelayMs: number;
-  readonly loss: number;
-  /** Share of messages that are late by up to `lateMs`. */
-  readonly late: number;
-  readonly lateMs: number;
-  readonly doubled: number;
-}
 
 interface Happening {
   readonly atMs: number;
@@ -85,11 +76,12 @@ export class World {
 
   /** Brings a message on its way; `deliver` runs when it arrives, if it does. A cut stops what is sent while it lasts. */
   send(from: string, to: string, deliver: () => void): void {
-    const { minDelayMs, maxDelayMs, loss, late, lateMs, doubled } = this.network;
+    const { minDelayMs, maxDelayMs, loss, late, lateMs, lateTo, doubled } = this.network;
     if (this.#cuts.has(`${from}>${to}`) || this.random.chance(loss)) return;
     const copies = this.random.chance(doubled) ? 2 : 1;
     for (let copy = 0; copy < copies; copy += 1) {
-      const extraMs = this.random.chance(late) ? this.random.between(0, lateMs) : 0;
+      const mayBeLate = lateTo === undefined || lateTo === to;
+      const extraMs = mayBeLate && this.random.chance(late) ? this.random.between(0, lateMs) : 0;
       this.after(this.random.between(minDelayMs, maxDelayMs) + extraMs, deliver);
     }
   }

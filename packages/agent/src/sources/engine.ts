@@ -81,6 +81,8 @@ export interface GuardDeps {
 export interface Guard {
   /** Resolves when nothing of it runs any more. */
   stop(): Promise<void>;
+  /** Whether what the source is from now on is another server than the one that this guards: then this one is left. */
+  isElsewhere?(next: SourceSpec): boolean;
   /** After `stop`, when the source is not protected any more: takes back what it left elsewhere (a server's slot). Never throws. */
   leave?(): Promise<void>;
 }

@@ -48,6 +48,7 @@ describe('source protection', () => {
             await settled();
             happened.push(`end ${name}`);
           },
+          isElsewhere: (next) => next.type === 'engine' && next.engine.settings['at'] !== engine.settings['at'],
           leave: async () => void happened.push(`leave ${name}`),
         };
       },
@@ -86,6 +87,14 @@ describe('source protection', () => {
     await protection.stop();
     expect(happened.filter((what) => what.startsWith('leave'))).to.deep.equal(['leave a']);
     expect(happened.indexOf('leave a')).to.be.greaterThan(happened.indexOf('end a'));
+  });
+
+  it('G4 leaves nothing behind at a server that the source is no more, before it begins at the new one', async () => {
+    protection.update([spec('a', 'fake', { v: '1', at: 'here' })]);
+    await settled();
+    protection.update([spec('a', 'fake', { v: '2', at: 'there' })]);
+    for (let turn = 0; turn < 6; turn++) await settled();
+    expect(happened).to.deep.equal(['begin a1', 'end a1', 'leave a1', 'begin a2']);
   });
 
   it('G2 starts nothing for a source that was taken away, or an agent that stopped, while its engine was loading', async () => {

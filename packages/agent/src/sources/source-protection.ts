@@ -53,7 +53,8 @@ export function newSourceProtection(deps: ProtectionDeps): SourceProtection {
     const entry: Guarded = { spec, guard, ended: false };
     guarded.set(spec.sourceId, entry);
   };
-  const end = async (sourceId: string, leave: boolean): Promise<void> => {
+  /** @param next what the source is from now on; undefined: no source any more; 'same': the agent stops */
+  const end = async (sourceId: string, next: SourceSpec | undefined | 'same'): Promise<void> => {
     const entry = guarded.get(sourceId);
     if (entry === undefined) return;
     entry.ended = true;
@@ -61,7 +62,7 @@ export function newSourceProtection(deps: ProtectionDeps): SourceProtection {
     try {
       const guard = await entry.guard;
       await guard?.stop();
-      if (leave) await guard?.leave?.();
+      if (next === undefined || (next !== 'same' && guard?.isElsewhere?.(next) === true)) await guard?.leave?.();
     } catch (error) {
       deps.log.warn('source.stop-failed', { sourceId, error });
     }
@@ -73,10 +74,10 @@ export function newSourceProtection(deps: ProtectionDeps): SourceProtection {
       const ending = new Map<string, Promise<void>>();
       for (const [sourceId, { spec }] of guarded) {
         if (isDeepStrictEqual(wanted.get(sourceId), spec)) continue;
-        const listed = sources.some((other) => other.sourceId === sourceId);
-        ending.set(sourceId, end(sourceId, !listed));
+        const next = sources.find((other) => other.sourceId === sourceId);
+        ending.set(sourceId, end(sourceId, next));
         deps.forgetReport(sourceId);
-        if (listed && !wanted.has(sourceId)) {
+        if (next !== undefined && !wanted.has(sourceId)) {
           deps.report({ sourceId, watching: 'off', note: '' });
         }
       }
@@ -86,7 +87,7 @@ export function newSourceProtection(deps: ProtectionDeps): SourceProtection {
     },
     async stop() {
       stopped = true;
-      await Promise.all(Array.from(guarded.keys(), (sourceId) => end(sourceId, false)));
+      await Promise.all(Array.from(guarded.keys(), (sourceId) => end(sourceId, 'same')));
     },
   };
 }

@@ -14,9 +14,10 @@ import { seal, type SealOptions } from '@holdfast/shared/format/seal';
 import { sleep } from '@holdfast/shared/runtime/clock';
 import { backoffMs } from '@holdfast/shared/runtime/retry';
 import { newBandwidthLimiter } from '../../../jobs/bandwidth-limiter.ts';
-import type { EngineSpec } from '../../../jobs/job.ts';
+import type { EngineSpec, SourceSpec } from '../../../jobs/job.ts';
 import type { LogClient } from '../../../link/log-port.ts';
 import type { Guard, GuardDeps } from '../../engine.ts';
+import { addressOf } from '../connection.ts';
 import { noteStoredLog, type StoredLogNotes } from '../stored-log.ts';
 import { BaseKeeper } from './base-keeper.ts';
 import { FollowState } from './follow-state.ts';
@@ -61,8 +62,16 @@ export function guardLog(source: EngineSpec, deps: LogGuardDeps): Guard {
       guard.stop();
       await running;
     },
+    isElsewhere: (next) => isElsewhere(source, next),
     leave: () => guard.leave(),
   };
+}
+
+/** By the words of the DSN: another role, or another database, is the same server with the same slot. */
+function isElsewhere(source: EngineSpec, next: SourceSpec): boolean {
+  if (next.type !== 'engine') return true;
+  const [here, there] = [addressOf(source.engine.settings), addressOf(next.engine.settings)];
+  return here.host !== there.host || here.port !== there.port;
 }
 
 /** At most 63 of a–z, 0–9 and _. */

@@ -22,6 +22,7 @@ export const verbs: readonly Verb[] = [
     summary: 'what a server is, and what changed about it',
     load: () => import('./blueprint.ts'),
   },
+  { name: 'plan', summary: 'check recovery plans', load: () => import('./plan.ts') },
   {
     name: 'job',
     summary: 'list, watch and cancel backups, restores and verifications',

@@ -1,0 +1,74 @@
+import { readFileSync } from 'node:fs';
+import { expect } from 'chai';
+import { checkPlan } from './check-plan.ts';
+
+const example = readFileSync(new URL('../../../../docs/plans.md', import.meta.url), 'utf8')
+  .split('```yaml\n')[1]!
+  .split('```')[0]!;
+
+/** Findings of the example with one place changed. */
+function changed(from: string, to: string): string[] {
+  expect(example).to.contain(from);
+  return checkPlan(example.replace(from, to)).findings.map(({ field, message }) => `${field}: ${message}`);
+}
+
+describe('recovery plan documents', () => {
+  it('takes the documented example and fills in defaults', () => {
+    const { plan, findings } = checkPlan(example);
+    expect(findings).to.deep.equal([]);
+    expect(plan?.objectives).to.deep.equal({ rto: 900_000, rpo: 300_000, drillEvery: 2_592_000_000 });
+    expect(plan?.steps[0]?.in).to.deep.equal(['drill', 'planned', 'unplanned']);
+  });
+
+  it('names line, column and field of a misspelt field, and the one that was meant', () => {
+    const { findings } = checkPlan(example.replace('needs: [migrate]', 'nedes: [migrate]'));
+    const line = example.split('\n').findIndex((each) => each.includes('id: start,')) + 1;
+    expect(findings).to.have.length(1);
+    expect(findings[0]).to.include({
+      line,
+      field: 'steps[8].nedes',
+      message: 'there is no such field. Did you mean needs?',
+    });
+  });
+
+  it('refuses unknown step types, durations, steps, sources and variables', () => {
+    expect(changed('type: fence', 'type: fense')).to.deep.equal([
+      'steps[3].type: there is no step type "fense". Did you mean fence?',
+    ]);
+    expect(changed('type: fence, ', '')[0]).to.equal('steps[3].type: this field is missing');
+    expect(changed('rto: 15m', 'rto: 15')[0]).to.match(/^objectives.rto: a duration such as/);
+    expect(changed('needs: [switch]', 'needs: [swich]')).to.deep.equal([
+      'steps[11].needs[0]: the plan has no step "swich". Did you mean switch?',
+    ]);
+    expect(changed('source: files', 'source: file')[0]).to.contain('no source "file". Did you mean files?');
+    expect(changed('"http://${bind}/healthz"', '"http://${bnd}/healthz"')[0]).to.contain(
+      'steps[9].url: the plan has no variable',
+    );
+  });
+
+  it('P1 refuses a circle, but only in modes where all of it runs', () => {
+    expect(changed('users: true, ahead: true}', 'users: true, needs: [start]}').join()).to.contain(
+      'in drill runs these wait for each other',
+    );
+    expect(changed('users: true, ahead: true}', 'users: true, needs: [last]}').join()).to.match(
+      /^steps\[0\].needs: in planned runs [^;]*$/,
+    );
+  });
+
+  it('P2 refuses traffic that a fence does not precede in every real mode', () => {
+    expect(changed('type: fence, in: [unplanned, planned]', 'type: fence, in: [planned]').join()).to.contain(
+      '"switch" is not behind a fence in unplanned runs',
+    );
+  });
+
+  it('P3 refuses a drill that reaches the primary', () => {
+    expect(changed('type: service.stop, in: [planned]', 'type: service.stop')).to.deep.equal([
+      'steps[1]: "quiesce" would touch production in a drill: leave drill out of its "in"',
+    ]);
+  });
+
+  it('refuses aliases and documents without bounds', () => {
+    expect(checkPlan('a: &x [1]\nb: *x\n').findings[0]?.message).to.equal('a plan has no YAML aliases');
+    expect(checkPlan(' '.repeat(262_145)).findings[0]?.message).to.equal('a plan has at most 256 KiB');
+  });
+});

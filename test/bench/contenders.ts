@@ -162,6 +162,6 @@ function run(command: readonly string[]): void {
   execFileSync(command[0]!, command.slice(1), { stdio: ['ignore', 'ignore', 'inherit'] });
 }
 
-function diskBytes(path: string): number {
+export function diskBytes(path: string): number {
   return Number(execFileSync('du', ['-sb', path], { encoding: 'utf8' }).split('\t')[0]);
 }

@@ -1,6 +1,7 @@
 // The bench: the same work by Holdfast, restic and borg, in turn, on the same machine in the same run.
 //
 //   pnpm bench [--dir DIR] [--only kernel,small,image] [--rounds N] [--without borg]
+//   pnpm bench db
 //
 // Prints one table of wall time, processor time, peak memory, stored bytes, and the ratios to restic. Nothing is asserted but
 // that restored trees are identical.
@@ -12,6 +13,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { compareTrees } from '../compare/compare-trees.ts';
 import { borgContender, type Contender, holdfastContender, installed, resticContender } from './contenders.ts';
+import { benchDatabases } from './database.ts';
 import { freshFileSystem, kernelTarballs, smallFiles, sparseImage, unpackInPlace } from './data.ts';
 import type { Cost } from './measure.ts';
 import { type Row, tableOf } from './table.ts';
@@ -21,7 +23,8 @@ const SETTLE_MS = 3_000;
 
 const say = (line: string) => process.stderr.write(`${line}\n`);
 
-const { values: options } = parseArgs({
+const { values: options, positionals } = parseArgs({
+  allowPositionals: true,
   options: {
     dir: { type: 'string', default: '.bench' },
     only: { type: 'string', default: 'kernel,small,image' },
@@ -118,6 +121,10 @@ async function image(): Promise<void> {
 }
 
 async function main(): Promise<void> {
+  if (positionals[0] === 'db') {
+    process.stdout.write(tableOf(await benchDatabases(work, say)));
+    return;
+  }
   const without = options.without.split(',');
   const unmount = freshFileSystem(targets, say);
   contenders.push(await holdfastContender(work, say));

@@ -9,16 +9,19 @@ export interface Row {
   readonly storedBytes: number;
 }
 
-/** One line for each piece of work and contender; ratios are to restic's line of the same work. */
+/** Whom the others are held against, each in its own work. */
+const PEERS = new Set(['restic', 'pgbackrest', 'mariadb-backup']);
+
+/** One line for each piece of work and contender; ratios are to the peer's line of the same work. */
 export function tableOf(rows: readonly Row[]): string {
   const lines = [
     '| work | who | wall s | CPU s | × wall | × CPU | peak MiB | stored after, MB |',
     '|---|---|---:|---:|---:|---:|---|---:|',
   ];
   for (const row of rows) {
-    const peer = rows.find((other) => other.title === row.title && other.contender === 'restic');
+    const peer = rows.find((other) => other.title === row.title && PEERS.has(other.contender));
     const ratio = (mine: number, theirs: number | undefined) =>
-      theirs === undefined || row.contender === 'restic' ? '' : (mine / theirs).toFixed(2);
+      theirs === undefined || PEERS.has(row.contender) ? '' : (mine / theirs).toFixed(2);
     const peaks = Object.entries(row.cost.peakMiB)
       .filter(([, mib]) => mib > 0)
       .map(([name, mib]) => `${name} ${Math.round(mib)}`)

@@ -60,21 +60,11 @@ export async function layAll(
       },
     );
   }
-  for (const name of [...(await historyNames(source)), ...source.names]) {
+  for (const name of [...source.histories, ...source.names]) {
     signal.throwIfAborted();
     const bytes = await source.file(name);
     if (bytes !== undefined) place(dataDir, name, bytes, account);
   }
-}
-
-/** The server asks for histories of its own timeline and those before; those of later ones keep it from using their numbers. */
-async function historyNames(source: WalSource): Promise<string[]> {
-  const newest = Number.parseInt(source.names.at(-1)?.slice(0, 8) ?? '1', 16);
-  const names: string[] = [];
-  for (let timeline = 2; timeline <= newest + 1; timeline++) {
-    names.push(`${timeline.toString(16).padStart(8, '0').toUpperCase()}.history`);
-  }
-  return names;
 }
 
 export interface Feeding {

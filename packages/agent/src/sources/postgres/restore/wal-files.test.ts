@@ -121,4 +121,24 @@ describe('files of a log from the pieces that are stored', () => {
       expect(found).to.deep.equal(expected);
     });
   }
+
+  it('lays down no file of a name that a hostile vault made up', async () => {
+    const honest = sessionOf([{ from: 0x1000n, to: END }]);
+    const named: LogReadSession = {
+      ...honest,
+      async *list(...wanted) {
+        for await (const segment of honest.list(...wanted)) {
+          yield segment;
+          for (const file of ['../../../etc/cron.d/x.history', '00000002.history']) {
+            yield { ...segment, range: { ...segment.range, file } };
+          }
+        }
+      },
+    };
+    const base = { stream, start: positionOf(BASE_START) };
+    const order = { keys: new KeyRing(secret, 'domain'), base, stream, end: positionOf(END), fileBytes: FILE_BYTES };
+    const source = await openWalSource({ session: named, ...order });
+    expect(source.histories).to.deep.equal(['00000002.history']);
+    expect(await source.file('../../../etc/cron.d/x.history')).to.equal(undefined);
+  });
 });

@@ -26,11 +26,15 @@ export interface WalFile {
 }
 
 const FETCHED_AT_ONCE = 16;
+/** A name becomes one in the restored directory, and the vault is not trusted with where that is. */
+const HISTORY = /^[0-9A-F]{8}\.history$/;
 
 /** What a server asks for by name. */
 export interface WalSource {
   /** In the order in which they are replayed. */
   readonly names: readonly string[];
+  /** Those that are stored, of the timelines on the way. */
+  readonly histories: readonly string[];
   /** undefined: there is none. Throws DAMAGED when a piece of it can't be had. */
   file(name: string): Promise<Buffer | undefined>;
 }
@@ -77,12 +81,12 @@ export async function openWalSource(order: WalOrder): Promise<WalSource> {
 
   const histories = new Map<string, ListedSegment>();
   for (const found of segments.values()) {
-    for (const segment of found)
-      if (segment.range.file.endsWith('.history')) histories.set(segment.range.file, segment);
+    for (const segment of found) if (HISTORY.test(segment.range.file)) histories.set(segment.range.file, segment);
   }
   const files = namesOf(parts, fileBytes);
   return {
     names: [...files.keys()],
+    histories: [...histories.keys()],
     async file(name) {
       const history = histories.get(name);
       if (history !== undefined) return (await read([history]))[0]?.plain;

@@ -66,7 +66,7 @@ async function command({ fleet, subjects, work }: Bench, ...args: string[]): Pro
 }
 
 /** What bases of a source have stored since it was asked last: the guard may have taken one by itself just before. */
-async function storedBytes({ fleet }: Bench, source: string, known: Set<string>): Promise<number> {
+async function storedSince({ fleet }: Bench, source: string, known: Set<string>): Promise<number> {
   const { stdout } = await holdfast(fleet, ['snapshot', 'ls', source, '--json']);
   const { snapshots } = JSON.parse(stdout) as { snapshots: { id: string; bytesStored: number }[] };
   const fresh = snapshots.filter(({ id }) => !known.has(id));
@@ -106,7 +106,7 @@ async function postgres(bench: Bench): Promise<void> {
     await addSource(bench, 'db', 'postgres', dsn, '--set', 'baseEvery=off', '--no-check');
     const known = new Set<string>();
     const full = await command(bench, 'backup', 'bench-1/db');
-    bench.add('PostgreSQL, full', 'holdfast', full, await storedBytes(bench, 'bench-1/db', known));
+    bench.add('PostgreSQL, full', 'holdfast', full, await storedSince(bench, 'bench-1/db', known));
     const other = peer === undefined ? undefined : pgbackrest(bench, server);
     if (other !== undefined) bench.add('PostgreSQL, full', 'pgbackrest', await other.backup('full'), other.grown());
 
@@ -116,7 +116,7 @@ async function postgres(bench: Bench): Promise<void> {
     await server.query('checkpoint');
     const title = `PostgreSQL, after ${TRANSACTIONS.toLocaleString('en')} transactions`;
     const next = await command(bench, 'backup', 'bench-1/db');
-    bench.add(title, 'holdfast', next, await storedBytes(bench, 'bench-1/db', known));
+    bench.add(title, 'holdfast', next, await storedSince(bench, 'bench-1/db', known));
     if (other !== undefined) bench.add(title, 'pgbackrest', await other.backup('incr'), other.grown());
 
     const target = join(work, 'restored');
@@ -252,7 +252,7 @@ async function mariadb(bench: Bench): Promise<void> {
     );
     const known = new Set<string>();
     const full = await command(bench, 'backup', 'bench-1/shopdb');
-    bench.add('MariaDB, full', 'holdfast', full, await storedBytes(bench, 'bench-1/shopdb', known));
+    bench.add('MariaDB, full', 'holdfast', full, await storedSince(bench, 'bench-1/shopdb', known));
     const other = installed('mariadb-backup') ? mariadbBackup(bench, server) : undefined;
     if (other !== undefined) bench.add('MariaDB, full', 'mariadb-backup', await other.backup(0), other.size(0));
     server.sql(
@@ -265,7 +265,7 @@ async function mariadb(bench: Bench): Promise<void> {
     await pause(5_000);
     const title = `MariaDB, after ${UPDATES.toLocaleString('en')} updates`;
     const next = await command(bench, 'backup', 'bench-1/shopdb');
-    bench.add(title, 'holdfast', next, await storedBytes(bench, 'bench-1/shopdb', known));
+    bench.add(title, 'holdfast', next, await storedSince(bench, 'bench-1/shopdb', known));
     if (other !== undefined) bench.add(title, 'mariadb-backup', await other.backup(1), other.size(1));
     await holdfast(bench.fleet, ['source', 'rm', 'bench-1/shopdb']);
   } finally {

@@ -74,7 +74,8 @@ describe('the log of a PostgreSQL server', function postgresLog() {
 
   it('is protected by a first base that nobody asked for', async () => {
     const source = await until(
-      ({ state, log, snapshots }) => state === 'protected' && log?.state === 'following' && snapshots > 0n,
+      ({ state, log, snapshots }) =>
+        state === 'protected' && log?.state === 'following' && log.slot?.state === 'active' && snapshots > 0n,
     );
     expect(Number(source.snapshots)).to.equal(1);
     expect(source.recoverable?.gaps).to.deep.equal([]);

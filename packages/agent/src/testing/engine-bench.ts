@@ -127,8 +127,14 @@ export class EngineBench {
     return () => void this.vault.objects.set(id, envelope);
   }
 
-  async close(): Promise<void> {
+  /** Ends the guard; `guard` starts another. */
+  async unguard(): Promise<void> {
     await this.#guard?.stop();
+    this.#guard = undefined;
+  }
+
+  async close(): Promise<void> {
+    await this.unguard();
     rmSync(this.#stateDir, { recursive: true, force: true });
   }
 

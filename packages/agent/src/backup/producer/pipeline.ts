@@ -22,12 +22,16 @@ import { assembleManifest } from './manifest-assembly.ts';
 import { PageChunks } from './pages/page-chunks.ts';
 import { PageTagStore } from './pages/previous-pages.ts';
 import { PreviousEntries } from './previous-entries.ts';
+import { collectEvery } from '../../os/memory.ts';
 import { ProducerProgress } from './progress.ts';
 import { SortedEntries } from './sorted-entries.ts';
 import { EntryWriter } from './writer.ts';
 
 /** What a warning says is missing from the snapshot. */
 const PARTIAL_CODES = ['unreadable', 'missing', 'replaced'];
+
+/** Of what sockets and pipes gave, dead by then. */
+const COLLECT_EVERY_BYTES = 16 * 1024 * 1024;
 
 export class ProducerPipeline {
   readonly progress: ProducerProgress;
@@ -48,7 +52,7 @@ export class ProducerPipeline {
   ) {
     const { keys } = data;
     this.#data = data;
-    this.progress = new ProducerProgress(post);
+    this.progress = new ProducerProgress(post, collectEvery(COLLECT_EVERY_BYTES));
     this.#lane = new SealingLane(data.sealPorts, pressure, (lane) => post({ kind: 'lane', lane }));
     this.#cache = new NodeCache(data.cacheFile);
     this.#ports = nodePorts(keys, this.#cache, pressure, this.#lane, post);

@@ -10,6 +10,7 @@ const ENTRIES_BETWEEN_LOOKS = 64;
 
 export class ProducerProgress {
   readonly #post: (message: ScanProgressMessage) => void;
+  readonly #onRead: (bytes: number) => void;
   #filesDone = 0;
   #bytesDone = 0;
   #bytesRead = 0;
@@ -18,8 +19,10 @@ export class ProducerProgress {
   #bytesSinceLook = 0;
   #reportedAt = 0;
 
-  constructor(post: (message: ScanProgressMessage) => void) {
+  /** @param onRead told of every byte that the source gave */
+  constructor(post: (message: ScanProgressMessage) => void, onRead: (bytes: number) => void) {
     this.#post = post;
+    this.#onRead = onRead;
   }
 
   /** Bytes that the source gave. */
@@ -38,6 +41,7 @@ export class ProducerProgress {
   /** Content of `path`: `read` bytes came from the source, `length` bytes of the file are done. */
   content(path: ByteString, length: number, read: number): void {
     this.#bytesRead += read;
+    this.#onRead(read);
     this.#bytesDone += length;
     this.#bytesSinceLook += length;
     if (this.#bytesSinceLook >= BYTES_BETWEEN_LOOKS) this.#look(path);

@@ -84,7 +84,10 @@ export class PageHarness {
           ? undefined
           : new PreviousPages(this.#nodes, store, { content: previous, size: this.#size }, this.#pageBytes),
       window: Buffer.allocUnsafe(WINDOW_BYTES),
-      progress: new ProducerProgress(() => undefined),
+      progress: new ProducerProgress(
+        () => undefined,
+        () => undefined,
+      ),
       throwIfCancelled: () => undefined,
       onEnd: (_metadata, size) => (this.#size = size),
     });

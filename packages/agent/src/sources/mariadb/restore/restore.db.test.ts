@@ -158,10 +158,10 @@ describe('bringing a MariaDB server back', function () {
     const client = spawn('mariadb', ['--no-defaults', `--socket=${server.socket}`, '--user=root', 'shop'], {
       stdio: ['pipe', 'ignore', 'inherit'],
     });
-    let stopping = false;
+    const stopping = new AbortController();
     let running = true;
     function* transactions(): Generator<string> {
-      for (let n = 0; !stopping; n++) {
+      for (let n = 0; !stopping.signal.aborted; n++) {
         yield (
           `START TRANSACTION; UPDATE totals SET amount = amount + ${n}; INSERT INTO ledger (amount, pad) VALUES (${n}, 'x');` +
           ` UPDATE ledger SET pad = SHA2(${n}, 512) WHERE id = ${1 + ((n * 7919) % 20_000)}; COMMIT;\n`
@@ -180,7 +180,7 @@ describe('bringing a MariaDB server back', function () {
         return running;
       },
       stop() {
-        stopping = true;
+        stopping.abort();
         return ended;
       },
     };

@@ -22,7 +22,12 @@ describe('guard over a log', () => {
   });
   afterEach(async () => {
     await fixture.remove();
-    await server.query('select pg_drop_replication_slot(slot_name) from pg_replication_slots');
+    // The server takes a moment to notice that nobody reads any more.
+    await until(async () => {
+      await server.query('select pg_terminate_backend(active_pid) from pg_replication_slots where active');
+      await server.query('select pg_drop_replication_slot(slot_name) from pg_replication_slots where not active');
+      return (await server.query('select 1 from pg_replication_slots')).length === 0;
+    });
   });
 
   /** The stored bytes are those of the server's own files. */

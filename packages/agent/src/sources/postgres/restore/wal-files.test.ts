@@ -48,12 +48,16 @@ function sessionOf(pieces: readonly Piece[]): LogReadSession {
 }
 
 function sourceOf(...cuts: (readonly [bigint, bigint])[]): Promise<WalSource> {
+  return sourceUpTo(END, cuts);
+}
+
+function sourceUpTo(end: bigint, cuts: readonly (readonly [bigint, bigint])[]): Promise<WalSource> {
   return openWalSource({
     session: sessionOf(cuts.map(([from, to]) => ({ from, to }))),
     keys: new KeyRing(secret, 'domain'),
     base: { stream, start: positionOf(BASE_START) },
     stream,
-    end: positionOf(END),
+    end: positionOf(end),
     fileBytes: FILE_BYTES,
   });
 }
@@ -121,6 +125,12 @@ describe('files of a log from the pieces that are stored', () => {
       expect(found).to.deep.equal(expected);
     });
   }
+
+  it('are not counted out to an end that a hostile vault made up', async () => {
+    let message = '';
+    await sourceUpTo((1n << 64n) - 1n, [[0x1000n, END]]).catch((error: Error) => (message = error.message));
+    expect(message).to.match(/^the log to replay would be \d+ files/);
+  });
 
   it('lays down no file of a name that a hostile vault made up', async () => {
     const honest = sessionOf([{ from: 0x1000n, to: END }]);

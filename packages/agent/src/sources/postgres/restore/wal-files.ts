@@ -26,6 +26,8 @@ export interface WalFile {
 }
 
 const FETCHED_AT_ONCE = 16;
+/** 16 TiB of log in files of 16 MiB. How far it reaches is the controller's word, and each file costs memory before any is read. */
+const MAX_FILES = 1 << 20;
 /** A name becomes one in the restored directory, and the vault is not trusted with where that is. */
 const HISTORY = /^[0-9A-F]{8}\.history$/;
 
@@ -146,6 +148,16 @@ interface FilePlace {
 
 function namesOf(parts: readonly TimelinePart[], fileBytes: number): Map<string, FilePlace> {
   const files = new Map<string, FilePlace>();
+  const wanted = parts.reduce((sum, { from, to }) => sum + maximum(to - from, 0n) / BigInt(fileBytes), 0n);
+  if (wanted > MAX_FILES) {
+    throw new HoldfastError(
+      'LIMIT_EXCEEDED',
+      `the log to replay would be ${wanted} files, and ${MAX_FILES} is the most`,
+      {
+        hint: 'Restore from a newer base, or to an earlier point.',
+      },
+    );
+  }
   for (const { timeline, from, to } of parts) {
     for (let start = fileStart(from, fileBytes); start < to; start += BigInt(fileBytes)) {
       files.set(walFileName(timeline, start, fileBytes), { timeline, start });

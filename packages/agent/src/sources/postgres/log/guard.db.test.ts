@@ -73,7 +73,9 @@ describe('guard over a log', () => {
     await server.query("select pg_logical_emit_message(true, 'after', 'x')");
     await fixture.caughtUp();
     expectServersBytes();
-    expect(fixture.pieces().find(({ range }) => range.start.order === end)?.range.lastCommitAtMs).to.be.a('number');
+    // A piece ends wherever the server paused: the commit may be in one behind the boundary's first.
+    const behind = fixture.pieces().filter(({ range }) => range.start.order >= end);
+    expect(behind.some(({ range }) => range.lastCommitAtMs !== undefined)).to.equal(true);
   });
 
   it('R1 goes on without a gap when the agent was killed under load', async () => {

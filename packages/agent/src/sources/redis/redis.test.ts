@@ -6,8 +6,9 @@ import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { expect } from 'chai';
 import { HoldfastError } from '@holdfast/shared/base/errors';
+import { systemClock } from '@holdfast/shared/runtime/clock';
+import { silentLog } from '@holdfast/shared/runtime/log';
 import type { EngineSpec } from '../../jobs/job.ts';
-import { EngineBench } from '../../testing/engine-bench.ts';
 import { engineConformance, type EngineRig } from '../../testing/engine-conformance.test.ts';
 import { RedisConnection } from './connection.ts';
 import { parseDsn } from './dsn.ts';
@@ -131,9 +132,7 @@ describe('redis engine', () => {
     try {
       const passfile = join(server.directory, 'pass');
       const check = async (dsn: string) =>
-        (
-          await redisEngine.check(sourceOf(dsn), new EngineBench({ engine: redisEngine, source: sourceOf(dsn) }).look())
-        )[0]!;
+        (await redisEngine.check(sourceOf(dsn), { clock: systemClock, log: silentLog, signal }))[0]!;
       expect((await check(`socket=${server.socket}`)).message).to.contain('NOAUTH');
       writeFileSync(passfile, 'wrong\n', { mode: 0o600 });
       const dsn = `socket=${server.socket} passfile=${passfile}`;

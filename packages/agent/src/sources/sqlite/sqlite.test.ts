@@ -170,11 +170,14 @@ describe('sqlite engine', function () {
       const script = `pragma page_size=${pageBytes}; create table account(id integer primary key, balance int, note text); insert into account values (1, 2, 'x');`;
       execFileSync('sqlite3', [own, script]);
       const one = new EngineBench({ engine: sqliteEngine, source: sourceOf(own) });
-      const { snapshot, report } = await one.base();
-      expect(report.warnings).to.deep.equal([]);
-      await one.restore(snapshot, join(work, `back-${pageBytes}`));
-      expect(fingerprint(join(work, `back-${pageBytes}`, `${pageBytes}.db`))).to.equal(fingerprint(own));
-      await one.close();
+      try {
+        const { snapshot, report } = await one.base();
+        expect(report.warnings).to.deep.equal([]);
+        await one.restore(snapshot, join(work, `back-${pageBytes}`));
+        expect(fingerprint(join(work, `back-${pageBytes}`, `${pageBytes}.db`))).to.equal(fingerprint(own));
+      } finally {
+        await one.close();
+      }
     }
   });
 });

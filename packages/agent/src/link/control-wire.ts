@@ -152,6 +152,7 @@ export function helloMessage(hello: Hello): AgentMessage {
         bootId: hello.bootId,
         processId: hello.processId,
         runningJobs: [...hello.runningJobs],
+        peerAddresses: [],
       },
     },
   };
@@ -225,6 +226,7 @@ function outcomeToWire(outcome: JobOutcome): WireOutcome {
     ...engineOutcomeToWire(outcome),
     planned: outcome.planned === undefined ? undefined : planToWire(outcome.planned),
     snapshots: [],
+    step: undefined,
   };
 }
 

@@ -7,10 +7,17 @@
 import { LineCounter, parseDocument, type Document } from 'yaml';
 import { z } from 'zod';
 import { didYouMean, nearNames } from '../base/near-names.ts';
-import { duration, name, STEP_TYPES, stepSchema, text } from './step-types.ts';
+import { duration, name, serviceCommands, STEP_TYPES, stepSchema, text } from './step-types.ts';
 
 const TEXT_MAX_BYTES = 256 * 1024;
 const STEPS_MAX = 500;
+
+/** Where a message goes: addresses, or a URL that gets it signed with the secret of this name. */
+export const contact = z.strictObject({
+  email: z.array(text).max(16).default([]),
+  webhook: z.strictObject({ url: text, secret: name.optional() }).optional(),
+});
+export type Contact = z.output<typeof contact>;
 
 const onFailure = z.enum(['pause', 'continue', 'rollback']);
 const planSchema = z.strictObject({
@@ -28,6 +35,12 @@ const planSchema = z.strictObject({
     mode: z.enum(['cold', 'warm']).default('cold'),
     vars: z.record(z.string(), z.record(z.string(), text)).default({}),
   }),
+  /** Services that systemd does not know, by name. */
+  services: z.record(name, serviceCommands).default({}),
+  /** TCP ports that only the host that serves lets in; without it: those of the URLs that are checked. */
+  ports: z.array(z.int().min(1).max(65_535)).max(64).optional(),
+  /** Who is told, by the names that notify steps use; the controller's settings may have more. */
+  contacts: z.record(name, contact).default({}),
   secrets: z.array(name).max(64).default([]),
   render: z
     .array(z.strictObject({ file: text, replace: z.record(z.string(), z.string()) }))

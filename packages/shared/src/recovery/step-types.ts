@@ -21,6 +21,13 @@ export const duration = z
 export const name = z
   .string()
   .regex(/^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$/, 'a name of small letters, digits, ".", "_" and "-" was expected');
+/** What starts and stops a service where there is no systemd, and tells whether it runs (exit code 0). */
+export const serviceCommands = z.strictObject({
+  start: z.array(z.string().min(1).max(4096)).min(1).max(64),
+  stop: z.array(z.string().min(1).max(4096)).min(1).max(64),
+  status: z.array(z.string().min(1).max(4096)).min(1).max(64),
+});
+export type ServiceCommands = z.output<typeof serviceCommands>;
 export const text = z.string().min(1, 'a text was expected').max(4096);
 const argv = z.array(text).min(1, 'a program and its arguments were expected').max(64);
 const names = z.array(text).min(1, 'at least one was expected').max(64);
@@ -39,14 +46,36 @@ const every = {
 };
 const onHost = { ...every, host };
 const check = { ...onHost, for: duration.optional() };
-const restore = { ...onHost, source: name, to: text.default('${recoveryPoint}') };
+const restore = {
+  ...onHost,
+  source: name,
+  to: text.default('${recoveryPoint}'),
+  /** Absolute, on the host that restores; without it: where the source is on the primary. */
+  target: text.startsWith('/', 'an absolute path was expected').optional(),
+  /** The service that is stopped before and started after; without it an engine starts what it restored itself. */
+  unit: text.optional(),
+  port: z.int().min(1).max(65_535).optional(),
+  options: z.record(z.string(), text).default({}),
+};
 const via = z.union(
   [
     z.strictObject({ address: z.strictObject({ ip: text, dev: text }) }),
-    z.strictObject({ dns: z.strictObject({ name: text, ttl: z.int().min(1).max(86_400).default(30) }) }),
+    z.strictObject({
+      dns: z.strictObject({
+        name: text,
+        ttl: z.int().min(1).max(86_400).default(30),
+        /** What the name stands for from now on; without it: the addresses of this step, or the host's ${bind}. */
+        value: text.optional(),
+        /** HOST or HOST:PORT of the zone's primary server; without it: the one that its SOA names. */
+        server: text.optional(),
+        zone: text.optional(),
+        /** The secret that holds the TSIG key: "NAME ALGORITHM BASE64". */
+        key: name.optional(),
+      }),
+    }),
     z.strictObject({ webhook: z.strictObject({ url: text, secret: name.optional() }) }),
   ],
-  'one of address: {ip, dev}, dns: {name, ttl} or webhook: {url, secret} was expected',
+  'one of address: {ip, dev}, dns: {name, ttl, …} or webhook: {url, secret} was expected',
 );
 
 const schemas = [

@@ -4,8 +4,10 @@
 /* eslint-disable */
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
 import type { CallContext, CallOptions } from "nice-grpc-common";
+import { ApplicationList, FailoverMessage } from "./failover.ts";
 import { DatabasePoint, LogPosition, LogStatus, LogStream, RecoveryTarget } from "./log.ts";
 import { EngineSource, Setting, SourceSpec } from "./source.ts";
+import { StepJob, StepOutcome } from "./step.ts";
 
 export const protobufPackage = "holdfast.v1";
 
@@ -20,6 +22,7 @@ export interface AgentMessage {
     | { $case: "progress"; value: JobProgress }
     | { $case: "finished"; value: JobFinished }
     | { $case: "source"; value: SourceReport }
+    | { $case: "failover"; value: FailoverMessage }
     | undefined;
 }
 
@@ -36,6 +39,10 @@ export interface ControllerMessage {
     | //
     /** the agent may forget this result */
     { $case: "received"; value: FinishedReceived }
+    | { $case: "failover"; value: FailoverMessage }
+    | //
+    /** the whole list, after welcome and after every change */
+    { $case: "applications"; value: ApplicationList }
     | undefined;
 }
 
@@ -50,6 +57,8 @@ export interface Hello {
   processId: string;
   /** Jobs that this process is still working on; the controller fails the others it believed to run here. */
   runningJobs: string[];
+  /** host:port where this agent answers peers (failover.proto); empty: it does not. */
+  peerAddresses: string[];
 }
 
 export interface Welcome {
@@ -88,6 +97,7 @@ export interface Job {
     | { $case: "verify"; value: VerifyJob }
     | { $case: "check"; value: CheckJob }
     | { $case: "discover"; value: DiscoverJob }
+    | { $case: "step"; value: StepJob }
     | undefined;
 }
 
@@ -253,6 +263,7 @@ export interface JobOutcome {
     | undefined;
   /** Of a verify: what became of each snapshot that was asked about, oldest first. */
   snapshots: VerifiedSnapshot[];
+  step: StepOutcome | undefined;
 }
 
 /** Counts are entries of every type, bytes the sizes of regular files. */
@@ -345,6 +356,9 @@ export const AgentMessage: MessageFns<AgentMessage> = {
       case "source":
         SourceReport.encode(message.kind.value, writer.uint32(42).fork()).join();
         break;
+      case "failover":
+        FailoverMessage.encode(message.kind.value, writer.uint32(50).fork()).join();
+        break;
     }
     return writer;
   },
@@ -402,6 +416,14 @@ export const AgentMessage: MessageFns<AgentMessage> = {
             message.kind = { $case: "source", value: SourceReport.decode(reader, reader.uint32()) };
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.kind = { $case: "failover", value: FailoverMessage.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -450,6 +472,12 @@ export const AgentMessage: MessageFns<AgentMessage> = {
         }
         break;
       }
+      case "failover": {
+        if (object.kind?.value !== undefined && object.kind?.value !== null) {
+          message.kind = { $case: "failover", value: FailoverMessage.fromPartial(object.kind.value) };
+        }
+        break;
+      }
     }
     return message;
   },
@@ -476,6 +504,12 @@ export const ControllerMessage: MessageFns<ControllerMessage> = {
         break;
       case "received":
         FinishedReceived.encode(message.kind.value, writer.uint32(42).fork()).join();
+        break;
+      case "failover":
+        FailoverMessage.encode(message.kind.value, writer.uint32(50).fork()).join();
+        break;
+      case "applications":
+        ApplicationList.encode(message.kind.value, writer.uint32(58).fork()).join();
         break;
     }
     return writer;
@@ -534,6 +568,22 @@ export const ControllerMessage: MessageFns<ControllerMessage> = {
             message.kind = { $case: "received", value: FinishedReceived.decode(reader, reader.uint32()) };
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.kind = { $case: "failover", value: FailoverMessage.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.kind = { $case: "applications", value: ApplicationList.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -582,13 +632,33 @@ export const ControllerMessage: MessageFns<ControllerMessage> = {
         }
         break;
       }
+      case "failover": {
+        if (object.kind?.value !== undefined && object.kind?.value !== null) {
+          message.kind = { $case: "failover", value: FailoverMessage.fromPartial(object.kind.value) };
+        }
+        break;
+      }
+      case "applications": {
+        if (object.kind?.value !== undefined && object.kind?.value !== null) {
+          message.kind = { $case: "applications", value: ApplicationList.fromPartial(object.kind.value) };
+        }
+        break;
+      }
     }
     return message;
   },
 };
 
 function createBaseHello(): Hello {
-  return { protocolMin: 0, protocolMax: 0, agentVersion: "", bootId: "", processId: "", runningJobs: [] };
+  return {
+    protocolMin: 0,
+    protocolMax: 0,
+    agentVersion: "",
+    bootId: "",
+    processId: "",
+    runningJobs: [],
+    peerAddresses: [],
+  };
 }
 
 export const Hello: MessageFns<Hello> = {
@@ -610,6 +680,9 @@ export const Hello: MessageFns<Hello> = {
     }
     for (const v of message.runningJobs) {
       writer.uint32(50).string(v!);
+    }
+    for (const v of message.peerAddresses) {
+      writer.uint32(58).string(v!);
     }
     return writer;
   },
@@ -675,6 +748,14 @@ export const Hello: MessageFns<Hello> = {
             message.runningJobs.push(reader.string());
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.peerAddresses.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -698,6 +779,7 @@ export const Hello: MessageFns<Hello> = {
     message.bootId = object.bootId ?? "";
     message.processId = object.processId ?? "";
     message.runningJobs = object.runningJobs?.map((e) => e) || [];
+    message.peerAddresses = object.peerAddresses?.map((e) => e) || [];
     return message;
   },
 };
@@ -1039,6 +1121,9 @@ export const Job: MessageFns<Job> = {
       case "discover":
         DiscoverJob.encode(message.kind.value, writer.uint32(50).fork()).join();
         break;
+      case "step":
+        StepJob.encode(message.kind.value, writer.uint32(58).fork()).join();
+        break;
     }
     return writer;
   },
@@ -1104,6 +1189,14 @@ export const Job: MessageFns<Job> = {
             message.kind = { $case: "discover", value: DiscoverJob.decode(reader, reader.uint32()) };
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.kind = { $case: "step", value: StepJob.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1150,6 +1243,12 @@ export const Job: MessageFns<Job> = {
       case "discover": {
         if (object.kind?.value !== undefined && object.kind?.value !== null) {
           message.kind = { $case: "discover", value: DiscoverJob.fromPartial(object.kind.value) };
+        }
+        break;
+      }
+      case "step": {
+        if (object.kind?.value !== undefined && object.kind?.value !== null) {
+          message.kind = { $case: "step", value: StepJob.fromPartial(object.kind.value) };
         }
         break;
       }
@@ -2509,6 +2608,7 @@ function createBaseJobOutcome(): JobOutcome {
     reached: undefined,
     planned: undefined,
     snapshots: [],
+    step: undefined,
   };
 }
 
@@ -2552,6 +2652,9 @@ export const JobOutcome: MessageFns<JobOutcome> = {
     }
     for (const v of message.snapshots) {
       VerifiedSnapshot.encode(v!, writer.uint32(74).fork()).join();
+    }
+    if (message.step !== undefined) {
+      StepOutcome.encode(message.step, writer.uint32(106).fork()).join();
     }
     return writer;
   },
@@ -2665,6 +2768,14 @@ export const JobOutcome: MessageFns<JobOutcome> = {
             message.snapshots.push(VerifiedSnapshot.decode(reader, reader.uint32()));
             continue;
           }
+          case 13: {
+            if (tag !== 106) {
+              break;
+            }
+
+            message.step = StepOutcome.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2702,6 +2813,9 @@ export const JobOutcome: MessageFns<JobOutcome> = {
       ? RestorePlan.fromPartial(object.planned)
       : undefined;
     message.snapshots = object.snapshots?.map((e) => VerifiedSnapshot.fromPartial(e)) || [];
+    message.step = (object.step !== undefined && object.step !== null)
+      ? StepOutcome.fromPartial(object.step)
+      : undefined;
     return message;
   },
 };

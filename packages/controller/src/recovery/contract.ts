@@ -1,0 +1,102 @@
+// What the parts of recovery are to each other: plans say what, failover says who serves, runs bring it up, notify tells people.
+//
+// One replica drives an application: the one that the application's lease row names, under a term. It alone decides about promotion and works on
+// the application's runs; whatever it writes names the term, so that a replica which was replaced writes nothing any more.
+
+import type { LeaseRow } from '@holdfast/shared/failover/lease-row';
+import type { Verdict } from '@holdfast/shared/failover/detection';
+import type { ToController, ToHost, Probe } from '@holdfast/shared/failover/messages';
+import type { Plan } from '@holdfast/shared/recovery/plan';
+
+/** A plan that is applied. Its id is the application's, too. */
+export interface AppliedPlan {
+  readonly id: string;
+  readonly domainId: string;
+  readonly name: string;
+  readonly revision: number;
+  readonly plan: Plan;
+  /** Ids of the hosts that the plan names, by name: both of its placement, and the witnesses. */
+  readonly hostIds: ReadonlyMap<string, string>;
+}
+
+/** Times of the wall clock of this replica. Undefined: not since it drives. */
+export interface SignsOfDeath {
+  readonly lastSignOfLifeAt: Date | undefined;
+  readonly suspectedAt: Date | undefined;
+  readonly declaredDeadAt: Date | undefined;
+}
+
+export interface ApplicationLook extends SignsOfDeath {
+  readonly row: LeaseRow;
+  readonly verdict: Verdict;
+  /** This replica drives it. */
+  readonly driving: boolean;
+  /** Both hosts claim epochs that can't both be true. */
+  readonly splitBrain: boolean;
+}
+
+export type FailoverNews =
+  /** This replica drives the application from now on, under this term. */
+  | { readonly kind: 'driving'; readonly planId: string; readonly term: number }
+  | { readonly kind: 'lost'; readonly planId: string }
+  /** The primary is silent; steps that serve nobody may run ahead. */
+  | { readonly kind: 'suspected'; readonly planId: string }
+  /** In the modes without leases: a person has to decide. */
+  | { readonly kind: 'dead'; readonly planId: string; readonly signs: SignsOfDeath }
+  /** The standby has accepted: it is the primary now, under `epoch`. `automatic`: nobody asked for it. */
+  | {
+      readonly kind: 'promoted';
+      readonly planId: string;
+      readonly epoch: number;
+      readonly automatic: boolean;
+      readonly signs: SignsOfDeath;
+    }
+  | { readonly kind: 'split-brain'; readonly planId: string };
+
+/** What confirms that the old primary writes no more. */
+export type FenceProof = 'agent-stopped' | 'lease-ran-out' | 'script' | 'person';
+
+/** failover/: who serves. */
+export interface Failover {
+  /** Plans were applied or removed: looks at them again. */
+  plansChanged(): Promise<void>;
+  /** From a host's control stream. The host is who its certificate says; what it says of others is refused. */
+  heard(hostId: string, planId: string, message: ToController): void;
+  /** Undefined while nothing is known of it yet. */
+  look(planId: string): ApplicationLook | undefined;
+  /** An unverified plan never promotes by itself: its leases are disarmed. */
+  setReady(planId: string, ready: boolean): void;
+  /**
+   * Orders the promotion of the standby, whose fence is proven; resolves when the order is in the catalog. `promoted` tells the end.
+   * Throws FAILED_PRECONDITION (this replica does not drive, or a promotion is under way), BUSY.
+   */
+  promote(planId: string, proof: FenceProof): Promise<void>;
+  /** Asks the primary's agent to stop for good below the next epoch; resolves true once it says that it has. */
+  stopPrimary(planId: string, withinMs: number): Promise<boolean>;
+  subscribe(heard: (news: FailoverNews) => void): () => void;
+  /** Disarms what it may, then ends. */
+  stop(): Promise<void>;
+}
+
+/** The control streams, as failover needs them. */
+export interface FailoverLink {
+  /** False when the host has no stream at this replica. Streams at other replicas are reached by the host's own renewals there. */
+  send(hostId: string, planId: string, message: ToHost | Probe): boolean;
+}
+
+/** notify/: tells people, and goes on trying. */
+export interface Notifier {
+  /** Durable when it resolves. `contacts` are names of the plan's contacts or the controller's, or e-mail addresses. */
+  notify(message: Notification): Promise<void>;
+}
+
+export interface Notification {
+  readonly planId: string | undefined;
+  readonly runId: string | undefined;
+  readonly contacts: readonly string[];
+  /** failover | drill | approval | paused | failed | unready | overdue-drill | objective-breached | undelivered | split-brain */
+  readonly template: string;
+  readonly facts: Readonly<Record<string, string>>;
+  /** Of one key, one message: a resumed engine that says it again tells nobody twice. */
+  readonly key: string;
+}

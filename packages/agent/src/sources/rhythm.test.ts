@@ -1,6 +1,6 @@
 import { expect } from 'chai';
-import type { Clock } from '@holdfast/shared/runtime/clock';
 import { silentLog } from '@holdfast/shared/runtime/log';
+import { ManualClock } from '@holdfast/shared/testing/manual-clock';
 import type { BackupJob, EngineSpec, JobOutcome } from '../jobs/job.ts';
 import { EMPTY_SUMMARY, outcomeOfError, outcomeOfReport } from '../jobs/outcome.ts';
 import type { SourceReport } from '../link/control-wire.ts';
@@ -20,36 +20,8 @@ const source: EngineSpec = {
   compression: { codec: 'zstd', level: 0 },
 };
 
-/** Time that stands still until it is moved. */
-class TestClock implements Clock {
-  now = 0;
-  #timers: { at: number; callback: () => void }[] = [];
-  monotonicMs = (): number => this.now;
-  wallMs = (): number => this.now;
-  after(delayMs: number, callback: () => void): { cancel(): void } {
-    const timer = { at: this.now + Math.max(0, delayMs), callback };
-    this.#timers.push(timer);
-    return { cancel: () => void (this.#timers = this.#timers.filter((other) => other !== timer)) };
-  }
-  get pending(): number {
-    return this.#timers.length;
-  }
-  async advance(byMs: number): Promise<void> {
-    const until = this.now + byMs;
-    for (;;) {
-      const next = this.#timers.filter(({ at }) => at <= until).toSorted((a, b) => a.at - b.at)[0];
-      if (next === undefined) break;
-      this.#timers = this.#timers.filter((other) => other !== next);
-      this.now = Math.max(this.now, next.at);
-      next.callback();
-      for (let turn = 0; turn < 3; turn++) await new Promise((resolve) => setImmediate(resolve));
-    }
-    this.now = until;
-  }
-}
-
 describe('backups in a rhythm', () => {
-  let clock: TestClock;
+  let clock: ManualClock;
   let startedAt: number[];
   let reports: SourceReport[];
   let outcome: () => Promise<JobOutcome>;
@@ -64,14 +36,14 @@ describe('backups in a rhythm', () => {
       log: silentLog,
       runBackup: (job: BackupJob) => {
         expect(job.source).to.equal(source);
-        startedAt.push(clock.now);
+        startedAt.push(clock.monotonicMs());
         return outcome();
       },
       report: (report) => void reports.push(report),
     });
 
   beforeEach(() => {
-    clock = new TestClock();
+    clock = new ManualClock();
     startedAt = [];
     reports = [];
     outcome = () => Promise.resolve(done);
@@ -79,7 +51,7 @@ describe('backups in a rhythm', () => {
 
   it('R1 R3 backs up soon after the start, at a moment of its own, and then every so often', async () => {
     const guard = start(24 * HOUR);
-    await clock.advance(49 * HOUR);
+    await clock.advanceInTurns(49 * HOUR);
     expect(startedAt).to.deep.equal([15_000, 15_000 + 24 * HOUR, 15_000 + 48 * HOUR]);
     expect(reports).to.deep.equal([{ sourceId: 's', watching: 'scheduled', note: '' }]);
     await guard.stop();
@@ -88,11 +60,11 @@ describe('backups in a rhythm', () => {
   it('R1 tries again soon after a failure, says so, and takes it back when it went well', async () => {
     outcome = () => Promise.resolve(outcomeOfError(new Error('no server'), false, 0, []));
     const guard = start(24 * HOUR);
-    await clock.advance(10 * 60_000);
+    await clock.advanceInTurns(10 * 60_000);
     expect(startedAt.length).to.be.within(2, 10);
     expect(reports.at(-1)!.note).to.contain('no server');
     outcome = () => Promise.resolve(done);
-    await clock.advance(HOUR);
+    await clock.advanceInTurns(HOUR);
     expect(reports.at(-1)!.note).to.equal('');
     await guard.stop();
   });
@@ -101,7 +73,7 @@ describe('backups in a rhythm', () => {
     const work = Promise.withResolvers<JobOutcome>();
     outcome = () => work.promise;
     const guard = start(HOUR);
-    await clock.advance(HOUR / 2);
+    await clock.advanceInTurns(HOUR / 2);
     let stopped = false;
     const stop = guard.stop().then(() => (stopped = true));
     await new Promise((resolve) => setImmediate(resolve));
@@ -113,7 +85,7 @@ describe('backups in a rhythm', () => {
 
   it('does nothing by itself when it is switched off, and says so', async () => {
     const guard = start(0);
-    await clock.advance(100 * HOUR);
+    await clock.advanceInTurns(100 * HOUR);
     expect(startedAt).to.deep.equal([]);
     expect(reports[0]).to.include({ watching: 'off' });
     await guard.stop();

@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { expect } from 'chai';
 import { fromText } from '@holdfast/shared/base/byte-string';
 import { HoldfastError } from '@holdfast/shared/base/errors';
-import type { Clock } from '@holdfast/shared/runtime/clock';
 import { silentLog } from '@holdfast/shared/runtime/log';
+import { ManualClock } from '@holdfast/shared/testing/manual-clock';
 import type { BackupJob, FilesSource, JobOutcome, FilesSpec } from '../../jobs/job.ts';
 import { EMPTY_SUMMARY, outcomeOfError, outcomeOfReport } from '../../jobs/outcome.ts';
 import type { SourceReport } from '../../link/control-wire.ts';
@@ -35,36 +35,8 @@ function spec(files: FilesSource): FilesSpec {
   };
 }
 
-/** Time that stands still until it is moved. */
-class TestClock implements Clock {
-  now = 0;
-  #timers: { at: number; callback: () => void }[] = [];
-  monotonicMs = (): number => this.now;
-  wallMs = (): number => this.now;
-  after(delayMs: number, callback: () => void): { cancel(): void } {
-    const timer = { at: this.now + Math.max(0, delayMs), callback };
-    this.#timers.push(timer);
-    return { cancel: () => void (this.#timers = this.#timers.filter((other) => other !== timer)) };
-  }
-  get pending(): number {
-    return this.#timers.length;
-  }
-  async advance(byMs: number): Promise<void> {
-    const until = this.now + byMs;
-    for (;;) {
-      const next = this.#timers.filter(({ at }) => at <= until).toSorted((a, b) => a.at - b.at)[0];
-      if (next === undefined) break;
-      this.#timers = this.#timers.filter((other) => other !== next);
-      this.now = Math.max(this.now, next.at);
-      next.callback();
-      await new Promise((resolve) => setImmediate(resolve));
-    }
-    this.now = until;
-  }
-}
-
 describe('continuous source', () => {
-  let clock: TestClock;
+  let clock: ManualClock;
   let reports: SourceReport[];
   let backups: BackupJob[];
   let outcome: () => Promise<JobOutcome>;
@@ -93,7 +65,7 @@ describe('continuous source', () => {
   const ready: WatchMessage = { kind: 'ready', directories: 10, unwatchable: [] };
 
   beforeEach(() => {
-    clock = new TestClock();
+    clock = new ManualClock();
     reports = [];
     backups = [];
     watchers = 0;
@@ -108,27 +80,27 @@ describe('continuous source', () => {
   it('begins with a whole backup, then backs up what changed after a moment of quiet', async () => {
     start();
     hear(ready);
-    await clock.advance(5000);
+    await clock.advanceInTurns(5000);
     expect(backups.map((job) => job.changedPaths)).to.deep.equal([undefined]);
     expect(reports.at(-1)).to.deep.equal({ sourceId: 's1', watching: 'continuous', note: '' });
     hear({ kind: 'changes', paths: ['b', 'a/x'], directories: 10 });
-    await clock.advance(1500);
+    await clock.advanceInTurns(1500);
     hear({ kind: 'changes', paths: ['a'], directories: 10 });
-    await clock.advance(1500);
+    await clock.advanceInTurns(1500);
     expect(backups).to.have.length(1);
-    await clock.advance(1000);
+    await clock.advanceInTurns(1000);
     expect(backups.at(-1)?.changedPaths).to.deep.equal(['a', 'b']);
-    await clock.advance(86_400_000);
+    await clock.advanceInTurns(86_400_000);
     expect(backups.filter((job) => job.changedPaths === undefined)).to.have.length(2);
   });
 
   it('does not wait for ever for a quiet that never comes', async () => {
     start();
     hear(ready);
-    await clock.advance(5000);
+    await clock.advanceInTurns(5000);
     for (let i = 0; i < 30; i++) {
       hear({ kind: 'changes', paths: ['log'], directories: 10 });
-      await clock.advance(1000);
+      await clock.advanceInTurns(1000);
     }
     expect(backups.length).to.be.within(3, 4);
   });
@@ -136,17 +108,17 @@ describe('continuous source', () => {
   it('P1 scans on a schedule when it is over the budget, says so, and tries again a day later', async () => {
     start();
     hear({ kind: 'ended', why: 'over', note: '' });
-    await clock.advance(3000);
+    await clock.advanceInTurns(3000);
     expect(reports.at(-1)).to.deep.equal({
       sourceId: 's1',
       watching: 'scheduled',
       note: 'over the budget of 100 watches: it is scanned every 15 min instead',
     });
     expect(backups).to.have.length(1);
-    await clock.advance(3_600_000);
+    await clock.advanceInTurns(3_600_000);
     expect(backups).to.have.length(5);
     expect(watchers).to.equal(0);
-    await clock.advance(86_400_000);
+    await clock.advanceInTurns(86_400_000);
     expect(watchers).to.equal(1);
   });
 
@@ -165,19 +137,19 @@ describe('continuous source', () => {
   it('P2 P3 runs one backup at a time and takes again what a failed one had', async () => {
     start();
     hear(ready);
-    await clock.advance(5000);
+    await clock.advanceInTurns(5000);
     const running = Promise.withResolvers<JobOutcome>();
     outcome = () => running.promise;
     hear({ kind: 'changes', paths: ['a'], directories: 10 });
-    await clock.advance(3000);
+    await clock.advanceInTurns(3000);
     hear({ kind: 'changes', paths: ['b'], directories: 10 });
-    await clock.advance(20_000);
+    await clock.advanceInTurns(20_000);
     expect(backups).to.have.length(2);
     outcome = () => Promise.resolve(done);
     running.resolve(outcomeOfError(new HoldfastError('UNREACHABLE', 'no controller'), false, 0, []));
-    await clock.advance(0);
+    await clock.advanceInTurns(0);
     expect(reports.at(-1)?.note).to.contain('no controller');
-    await clock.advance(60_000);
+    await clock.advanceInTurns(60_000);
     expect(backups).to.have.length(3);
     expect(backups.at(-1)?.changedPaths).to.deep.equal(['a', 'b']);
     expect(reports.at(-1)?.note).to.equal('');
@@ -186,10 +158,10 @@ describe('continuous source', () => {
   it('scans directories that cannot be watched because their names are not UTF-8', async () => {
     start();
     hear({ kind: 'ready', directories: 10, unwatchable: ['a/\xff'] });
-    await clock.advance(5000);
+    await clock.advanceInTurns(5000);
     expect(reports.at(-1)?.watching).to.equal('continuous');
     expect(reports.at(-1)?.note).to.contain('not UTF-8');
-    await clock.advance(900_000);
+    await clock.advanceInTurns(900_000);
     expect(backups.at(-1)?.changedPaths).to.deep.equal(['a/\xff']);
   });
 

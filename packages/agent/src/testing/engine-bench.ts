@@ -10,7 +10,7 @@ import type { BackupJob, EngineRestore, JobDeps, JobReport, RestoreJob, SourceSp
 import { outcomeOfError, outcomeOfReport } from '../jobs/outcome.ts';
 import type { SourceReport } from '../link/control-wire.ts';
 import type { Guard, LookDeps, SourceEngine } from '../sources/engine.ts';
-import { testJobDeps } from './job-deps.ts';
+import { restoreJob, testJobDeps, verifyJob } from './job-deps.ts';
 import { MemoryLog } from './memory-log.ts';
 import { MemoryVault } from './memory-vault.ts';
 
@@ -76,26 +76,16 @@ export class EngineBench {
     engine: Partial<EngineRestore> = {},
     more: Partial<RestoreJob> = {},
   ): Promise<JobReport> {
-    const job: RestoreJob = {
-      kind: 'restore',
-      jobId: 'job',
+    const job = restoreJob(target, {
       grant: snapshot,
-      target: Buffer.from(target).toString('latin1'),
-      paths: [],
-      delta: false,
-      dryRun: false,
-      intoNonEmpty: false,
-      setuid: false,
-      deleteExtra: false,
-      limitBytesPerSecond: 0,
       ...(this.#rig.source.type === 'engine' ? { engine: this.engineRestore(engine) } : {}),
       ...more,
-    };
+    });
     return this.#rig.engine.restore(job, this.deps(), new AbortController().signal, () => undefined);
   }
 
   verifyJob(snapshot: Buffer): VerifyJob {
-    return { kind: 'verify', jobId: 'job', grant: snapshot, paths: [], limitBytesPerSecond: 0 };
+    return verifyJob({ grant: snapshot });
   }
 
   verify(snapshot: Buffer): Promise<JobReport> {

@@ -4,7 +4,8 @@ import { generateKeyPairSync } from 'node:crypto';
 import { tmpdir } from 'node:os';
 import { systemClock } from '@holdfast/shared/runtime/clock';
 import { silentLog } from '@holdfast/shared/runtime/log';
-import type { JobDeps, RestoreJob } from '../jobs/job.ts';
+import type { JobDeps, RestoreJob, VerifyJob } from '../jobs/job.ts';
+import { wholeRestore } from '../jobs/whole-restore.ts';
 import type { VaultClient } from '../link/vault-port.ts';
 import { TEST_DOMAIN, TEST_SECRET } from './snapshot-builder.ts';
 
@@ -35,19 +36,10 @@ export function testJobDeps(vault: VaultClient): JobDeps {
   };
 }
 
+export function verifyJob(rest: Partial<VerifyJob> = {}): VerifyJob {
+  return { kind: 'verify', jobId: 'job-1', grant: Buffer.from('grant'), paths: [], limitBytesPerSecond: 0, ...rest };
+}
+
 export function restoreJob(target: string, rest: Partial<RestoreJob> = {}): RestoreJob {
-  return {
-    kind: 'restore',
-    jobId: 'job-1',
-    grant: Buffer.from('grant'),
-    target: Buffer.from(target).toString('latin1'),
-    paths: [],
-    delta: false,
-    dryRun: false,
-    intoNonEmpty: false,
-    setuid: false,
-    deleteExtra: false,
-    limitBytesPerSecond: 0,
-    ...rest,
-  };
+  return { ...wholeRestore(verifyJob(), target), ...rest };
 }

@@ -13,7 +13,7 @@ export function newMariaDbEngine(): SourceEngine<EngineSpec> {
     check: async (source, deps) => (await import('./look/check.ts')).checkServer(source, deps),
     base: async (...job) => (await import('./base.ts')).makeBase(...job),
     restore: async (...job) => (await import('./restore/restore-job.ts')).restoreJob(...job),
-    verify: async (...job) => (await import('./restore/restore-test.ts')).verifyJob(...job),
+    verify: async (...job) => (await import('./restore/restore-test.ts')).runMariadbVerify(...job),
     log(source, deps): Guard {
       const guard = new LogGuard(source, { ...deps, logs: deps.vault });
       guard.start();

@@ -5,7 +5,6 @@
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fromText } from '@holdfast/shared/base/byte-string';
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import type {
   EngineRestore,
@@ -16,13 +15,14 @@ import type {
   Settings,
   VerifyJob,
 } from '../../../jobs/job.ts';
+import { wholeRestore } from '../../../jobs/whole-restore.ts';
 import { runVerify } from '../../../restore/restore.ts';
 import { ServerSession } from '../protocol/server-session.ts';
 import { readSettings } from '../settings.ts';
 import { restoreServer } from './restore.ts';
 import { letServerEnter, PrivateServer } from './private-server.ts';
 
-export async function verifyJob(
+export async function runMariadbVerify(
   job: VerifyJob,
   deps: JobDeps,
   signal: AbortSignal,
@@ -37,19 +37,7 @@ export async function verifyJob(
     mkdirSync(directory);
     letServerEnter(scratch);
     const restored = await restoreServer(
-      {
-        kind: 'restore',
-        jobId: job.jobId,
-        grant: job.grant,
-        target: fromText(directory),
-        paths: [],
-        delta: false,
-        dryRun: false,
-        intoNonEmpty: false,
-        setuid: false,
-        deleteExtra: false,
-        limitBytesPerSecond: job.limitBytesPerSecond,
-      },
+      wholeRestore(job, directory),
       { ...engine, start: false },
       deps,
       signal,

@@ -3,7 +3,6 @@
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fromText } from '@holdfast/shared/base/byte-string';
 import { deriveDomainKeys, type DomainKeys } from '@holdfast/shared/format/keys';
 import type { DatabasePoint, RecoveryTarget } from '@holdfast/shared/format/log-point';
 import type {
@@ -16,11 +15,11 @@ import type {
   Settings,
 } from '../../../jobs/job.ts';
 import { MemoryVault } from '../../../testing/memory-vault.ts';
-import { testJobDeps } from '../../../testing/job-deps.ts';
+import { restoreJob, testJobDeps, verifyJob } from '../../../testing/job-deps.ts';
 import { TEST_DOMAIN, TEST_SECRET } from '../../../testing/snapshot-builder.ts';
 import { makeBase } from '../base.ts';
 import { restoreServer } from '../restore/restore.ts';
-import { verifyJob } from '../restore/restore-test.ts';
+import { runMariadbVerify } from '../restore/restore-test.ts';
 import { GuardFixture, mariadbSource } from './guard-fixture.ts';
 
 export interface TakenBase {
@@ -74,22 +73,8 @@ export class EngineFixture {
     job: Partial<RestoreJob> = {},
   ): Promise<{ directory: string; report: JobReport }> {
     const directory = join(this.#work, `target-${++this.#targets}`);
-    const whole: RestoreJob = {
-      kind: 'restore',
-      jobId: 'restore',
-      grant: this.#grant(),
-      target: fromText(directory),
-      paths: [],
-      delta: false,
-      dryRun: false,
-      intoNonEmpty: false,
-      setuid: false,
-      deleteExtra: false,
-      limitBytesPerSecond: 0,
-      ...job,
-    };
     const report = await restoreServer(
-      whole,
+      restoreJob(directory, { grant: this.#grant(), ...job }),
       this.order(base, target, rest),
       this.#deps([]),
       new AbortController().signal,
@@ -101,8 +86,8 @@ export class EngineFixture {
   async restoreTest(base: TakenBase, settings: Settings = {}): Promise<JobReport> {
     const order = this.order(base, { kind: 'latest' });
     const restoreTest = { ...order, source: { ...order.source, settings: { ...order.source.settings, ...settings } } };
-    return verifyJob(
-      { kind: 'verify', jobId: 'verify', grant: this.#grant(), paths: [], limitBytesPerSecond: 0, restoreTest },
+    return runMariadbVerify(
+      verifyJob({ grant: this.#grant(), restoreTest }),
       this.#deps([]),
       new AbortController().signal,
       () => undefined,

@@ -6,9 +6,9 @@ import { execFile } from 'node:child_process';
 import { chmodSync, existsSync, mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { fromText } from '@holdfast/shared/base/byte-string';
 import { HoldfastError, toHoldfastError } from '@holdfast/shared/base/errors';
-import type { EngineRestore, JobDeps, JobReport, ProgressListener, RestoreJob, VerifyJob } from '../../../jobs/job.ts';
+import type { EngineRestore, JobDeps, JobReport, ProgressListener, VerifyJob } from '../../../jobs/job.ts';
+import { wholeRestore } from '../../../jobs/whole-restore.ts';
 import { runVerify } from '../../../restore/restore.ts';
 import { addressOf } from '../connection.ts';
 import type { Account } from './data-directory.ts';
@@ -45,26 +45,12 @@ async function restoreTest(
   );
   mkdirSync(directory, { mode: 0o711 });
   chmodSync(directory, 0o711);
-  const dataDir = join(directory, 'data');
-  const restore: RestoreJob = {
-    kind: 'restore',
-    jobId: job.jobId,
-    grant: job.grant,
-    target: fromText(dataDir),
-    paths: [],
-    delta: false,
-    dryRun: false,
-    intoNonEmpty: false,
-    setuid: false,
-    deleteExtra: false,
-    limitBytesPerSecond: job.limitBytesPerSecond,
-  };
   const facts: Record<string, string> = {};
   let server: RestoredServer | undefined;
   try {
     const started = deps.clock.monotonicMs();
     const restored = await restoreCluster(
-      restore,
+      wholeRestore(job, join(directory, 'data')),
       { ...test, start: true },
       deps,
       signal,

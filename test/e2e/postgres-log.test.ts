@@ -89,7 +89,7 @@ describe('the log of a PostgreSQL server', function postgresLog() {
     await delay(1500);
     agent = startThroughRelay();
     await until(({ log }) => log?.state === 'following');
-    relay.swallow('both');
+    relay.lose('both');
     relay.cut();
     await delay(2000);
     relay.heal();

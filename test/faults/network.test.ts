@@ -3,18 +3,18 @@
 
 import { rmSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { openRelay, type Relay } from '@holdfast/agent/testing/relay';
 import { expect } from 'chai';
 import { compareTrees } from '../compare/compare-trees.ts';
 import { Lab } from '../e2e/lab.ts';
 import { fleetKill, fleetStart } from '../fleet/fleet.ts';
 import { redirectAgent } from '../fleet/members.ts';
 import { ChangingSite } from './changing-site.ts';
-import { openLink, type Link } from './link.ts';
 import { chosenSeed, seeded } from './seeded.ts';
 
 const SOURCE = 'web-1/site';
 
-type Trouble = (link: Link, controller: () => Promise<void>) => Promise<void>;
+type Trouble = (link: Relay, controller: () => Promise<void>) => Promise<void>;
 
 /** What happens once a job moves bytes. */
 const troubles: Readonly<Record<string, Trouble>> = {
@@ -51,13 +51,13 @@ describe('a bad network between agent and controller', function network() {
   this.timeout(60_000);
   const seed = chosenSeed();
   let lab: Lab;
-  let link: Link;
+  let link: Relay;
   let site: ChangingSite;
 
   before(async () => {
     lab = await Lab.open([]);
     const { address } = await lab.up(['web-1']);
-    link = await openLink(Number(address.split(':')[1]));
+    link = await openRelay(Number(address.split(':')[1]));
     redirectAgent(lab.layout, 'web-1', link.address);
     site = new ChangingSite(lab.directory('site'), seeded(seed));
     await lab.addSource('web-1', 'site', site.root);

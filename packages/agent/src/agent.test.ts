@@ -168,7 +168,7 @@ describe('agent', () => {
       control.latest.say({ $case: 'job', value: backupJob('job-1') });
       await eventually(() => runs === 1);
       const before = controller.relay.connections();
-      controller.relay.swallow(direction);
+      controller.relay.lose(direction);
       await eventually(() => controller.relay.connections() > before);
       controller.relay.heal();
       controller.relay.cut();

@@ -207,7 +207,7 @@ describe('vault backup session', () => {
   for (const direction of ['both', 'to-server', 'to-client'] as const) {
     it(`V3 notices a black hole (${direction}) and goes on when the way is free again (threats 14, 15)`, async () => {
       const session = await open();
-      controller.relay.swallow(direction);
+      controller.relay.lose(direction);
       const sent = object(50_000);
       await session.send(sent);
       const drained = session.drained();
@@ -239,13 +239,13 @@ describe('vault backup session', () => {
     const sent = object(50_000);
     await session.send(sent);
     for (const lost of Array.from({ length: 5 }, () => ['both', 'to-server', 'to-client'] as const).flat()) {
-      relay.swallow(lost);
+      relay.lose(lost);
       if (lost !== 'to-server') relay.cut();
       await seconds(1);
       relay.heal();
     }
     // What it loses last is a handshake: the one thing that no reset and no ping tells of.
-    relay.swallow('both');
+    relay.lose('both');
     relay.cut();
     for (const before = relay.connections(); relay.connections() === before;) await seconds(1);
     relay.heal();
@@ -260,7 +260,7 @@ describe('vault backup session', () => {
   it('V5 drops a connection that does not come about', async () => {
     const clock = new ManualClock();
     client = newVaultClient({ openChannel: () => controller.openChannel(), clock, random: () => 0.2 });
-    controller.relay.swallow('both');
+    controller.relay.lose('both');
     const opening = open();
     await eventually(() => controller.relay.connections() === 1);
     controller.relay.heal();

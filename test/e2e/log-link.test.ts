@@ -6,7 +6,7 @@ import { startTestController, type TestController, type TestHost } from '@holdfa
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import { ObjectKind } from '@holdfast/shared/format/envelope';
 import { deriveDomainKeys } from '@holdfast/shared/format/keys';
-import type { LogPosition } from '@holdfast/shared/format/log-point';
+import { PLAIN_RANGE, type LogPosition } from '@holdfast/shared/format/log-point';
 import { seal } from '@holdfast/shared/format/seal';
 import { openChannel } from '@holdfast/shared/rpc/channel';
 import { systemClock } from '@holdfast/shared/runtime/clock';
@@ -24,8 +24,7 @@ function piece(start: number, end: number, change: object = {}, bytes = end - st
   const { id, envelope } = seal(keys, ObjectKind.logSegment, [], seededBytes(`${start} ${end}`, bytes), {
     codec: 'stored',
   });
-  const times = { firstCommitAtMs: undefined, lastCommitAtMs: undefined, completeToMs: end };
-  const range = { stream, start: at(start), end: at(end), file: '', ...times, marks: [], merged: false, ...change };
+  const range = { ...PLAIN_RANGE, stream, start: at(start), end: at(end), completeToMs: end, ...change };
   return { id, envelope, range };
 }
 

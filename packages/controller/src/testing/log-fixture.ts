@@ -3,7 +3,14 @@
 import { once } from 'node:events';
 
 import { ObjectKind } from '@holdfast/shared/format/envelope';
-import type { DatabasePoint, LogGap, LogPosition, LogRange, LogStream } from '@holdfast/shared/format/log-point';
+import {
+  PLAIN_RANGE,
+  type DatabasePoint,
+  type LogGap,
+  type LogPosition,
+  type LogRange,
+  type LogStream,
+} from '@holdfast/shared/format/log-point';
 import { seal } from '@holdfast/shared/format/seal';
 
 import type { BackupCommitted, LogStoreStream, Vault } from '../vault/contract.ts';
@@ -21,15 +28,10 @@ export function lsn(order: number | bigint): LogPosition {
 
 export function rangeOf(start: number, end: number, change: Partial<LogRange> = {}): LogRange {
   return {
+    ...PLAIN_RANGE,
     stream: timeline1,
     start: lsn(start),
     end: lsn(end),
-    file: '',
-    firstCommitAtMs: undefined,
-    lastCommitAtMs: undefined,
-    completeToMs: 0,
-    marks: [],
-    merged: false,
     ...change,
   };
 }

@@ -2,7 +2,7 @@ import { expect } from 'chai';
 import fc from 'fast-check';
 import { expectError } from '../testing/expect-error.ts';
 import { checkMerge, headAfterGap, headAfterSegment, type LogHead } from './log-order.ts';
-import type { LogGap, LogPosition, LogRange } from './log-point.ts';
+import { PLAIN_RANGE, type LogGap, type LogPosition, type LogRange } from './log-point.ts';
 
 const stream = { systemIdentifier: 's', timeline: 1 };
 
@@ -12,15 +12,10 @@ function at(order: number | bigint): LogPosition {
 
 function piece(start: number | bigint, end: number | bigint, change: Partial<LogRange> = {}): LogRange {
   return {
+    ...PLAIN_RANGE,
     stream,
     start: at(start),
     end: at(end),
-    file: '',
-    firstCommitAtMs: undefined,
-    lastCommitAtMs: undefined,
-    completeToMs: 0,
-    marks: [],
-    merged: false,
     ...change,
   };
 }

@@ -41,6 +41,16 @@ export interface LogRange {
   readonly ancestors?: readonly LogFork[];
 }
 
+/** What a range says that knows of nothing in it but where it is. */
+export const PLAIN_RANGE = {
+  file: '',
+  firstCommitAtMs: undefined,
+  lastCommitAtMs: undefined,
+  completeToMs: 0,
+  marks: [],
+  merged: false,
+} as const satisfies Partial<LogRange>;
+
 /** A stream goes on from another one: what the two have in common ends at `position`. */
 export interface LogFork {
   readonly parent: LogStream;

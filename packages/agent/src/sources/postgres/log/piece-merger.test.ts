@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { expect } from 'chai';
 import { ObjectKind } from '@holdfast/shared/format/envelope';
 import { deriveDomainKeys } from '@holdfast/shared/format/keys';
-import type { LogRange } from '@holdfast/shared/format/log-point';
+import { PLAIN_RANGE, type LogRange } from '@holdfast/shared/format/log-point';
 import { open, seal } from '@holdfast/shared/format/seal';
 import { systemClock } from '@holdfast/shared/runtime/clock';
 import { eventually } from '../../../testing/eventually.ts';
@@ -15,15 +15,10 @@ const keys = deriveDomainKeys(Buffer.alloc(32, 7), 'domain', 0);
 
 function piece(start: bigint, bytes: Buffer, rest: Partial<LogRange> = {}): StoredPiece {
   const range: LogRange = {
+    ...PLAIN_RANGE,
     stream: { systemIdentifier: '7', timeline: 1 },
     start: positionOf(start),
     end: positionOf(start + BigInt(bytes.length)),
-    file: '',
-    firstCommitAtMs: undefined,
-    lastCommitAtMs: undefined,
-    completeToMs: 0,
-    marks: [],
-    merged: false,
     ...rest,
   };
   return { envelope: seal(keys, ObjectKind.logSegment, [], bytes).envelope, range };

@@ -1,6 +1,6 @@
 import { expect } from 'chai';
 import { HoldfastError } from '@holdfast/shared/base/errors';
-import type { LogRange } from '@holdfast/shared/format/log-point';
+import { PLAIN_RANGE, type LogRange } from '@holdfast/shared/format/log-point';
 import type { LogSession, SealedLogSegment } from '../../../link/log-port.ts';
 import { eventually } from '../../../testing/eventually.ts';
 import { positionOf } from './lsn.ts';
@@ -10,15 +10,10 @@ const stream = { systemIdentifier: '7', timeline: 1 };
 
 function rangeAt(start: number, end: number): LogRange {
   return {
+    ...PLAIN_RANGE,
     stream,
     start: positionOf(BigInt(start)),
     end: positionOf(BigInt(end)),
-    file: '',
-    firstCommitAtMs: undefined,
-    lastCommitAtMs: undefined,
-    completeToMs: 0,
-    marks: [],
-    merged: false,
   };
 }
 

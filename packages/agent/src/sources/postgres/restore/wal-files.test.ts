@@ -1,7 +1,7 @@
 import { expect } from 'chai';
 import { ObjectKind } from '@holdfast/shared/format/envelope';
 import { deriveDomainKeys } from '@holdfast/shared/format/keys';
-import type { LogRange } from '@holdfast/shared/format/log-point';
+import { PLAIN_RANGE, type LogRange } from '@holdfast/shared/format/log-point';
 import { seal } from '@holdfast/shared/format/seal';
 import type { LogReadSession } from '../../../link/log-port.ts';
 import { KeyRing } from '../../../restore/key-ring.ts';
@@ -27,8 +27,7 @@ function bytesOf({ from, to }: Piece): Buffer {
 }
 
 function rangeOf({ from, to }: Piece): LogRange {
-  const times = { firstCommitAtMs: undefined, lastCommitAtMs: undefined, completeToMs: 0 };
-  return { stream, start: positionOf(from), end: positionOf(to), file: '', ...times, marks: [], merged: false };
+  return { stream, start: positionOf(from), end: positionOf(to), ...PLAIN_RANGE };
 }
 
 function sessionOf(pieces: readonly Piece[]): LogReadSession {

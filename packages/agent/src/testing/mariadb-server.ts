@@ -1,23 +1,13 @@
 // A MariaDB server of a test's own: private data directory, unix socket, binary log in rows, every commit synced.
 //
-// Hazard: a test that speaks to the machine's own server, or ends it. Everything is below one new directory, the client is told
-// the socket and reads no option file, and processes are ended by the id that this module started.
+// Hazard: see own-server.ts. The client is told the socket, and reads no option file.
 
-import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
-import {
-  chmodSync,
-  chownSync,
-  closeSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  openSync,
-  readFileSync,
-  rmSync,
-} from 'node:fs';
-import { tmpdir } from 'node:os';
+import { spawn, spawnSync } from 'node:child_process';
+import { closeSync, existsSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
+import type { Account } from '../os/account.ts';
+import { OwnServer, serverAccount, serverDirectory } from './own-server.ts';
 
 /** Whether the programs are installed; `.ci/run` installs them. */
 export const mariadbInstalled = ['mariadbd', 'mariadb-install-db', 'mariadb', 'mariadb-dump', 'mariadb-binlog'].every(
@@ -28,16 +18,13 @@ const START_MS = 30_000;
 /** Not the test's TMPDIR: the account of the server may not write there. */
 const ENVIRONMENT = { PATH: process.env['PATH'] ?? '', LC_ALL: 'C.UTF-8' };
 
-export class MariadbServer {
-  /** Everything of this server; owned by the account that it runs as. */
-  readonly directory: string;
+export class MariadbServer extends OwnServer {
   readonly dataDir: string;
   readonly socket: string;
   readonly #arguments: readonly string[];
-  #process: ChildProcess | undefined;
 
   private constructor(directory: string, extra: readonly string[]) {
-    this.directory = directory;
+    super(directory, account(), 'SIGTERM');
     this.dataDir = join(directory, 'data');
     this.socket = join(directory, 'server.sock');
     this.#arguments = extra;
@@ -45,11 +32,7 @@ export class MariadbServer {
 
   /** Initialises and starts one. `extra`: further options of mariadbd, the last word wins. */
   static async start(extra: readonly string[] = []): Promise<MariadbServer> {
-    const directory = mkdtempSync(join(tmpdir(), 'holdfast-mariadb-'));
-    chmodSync(directory, 0o755);
-    const account = serverAccount();
-    if (account !== undefined) chownSync(directory, account.uid, account.gid);
-    const server = new MariadbServer(directory, extra);
+    const server = new MariadbServer(serverDirectory('holdfast-mariadb-', account()), extra);
     const made = spawnSync(
       'mariadb-install-db',
       [
@@ -66,24 +49,14 @@ export class MariadbServer {
     return server;
   }
 
-  get pid(): number {
-    const pid = this.#process?.pid;
-    if (pid === undefined) throw new Error('the server does not run');
-    return pid;
-  }
-
   /** Words of a source's `dsn` setting. */
   get dsn(): string {
     return `socket=${this.socket} user=root`;
   }
 
-  get log(): string {
-    return readFileSync(join(this.directory, 'server.log'), 'utf8');
-  }
-
   /** Starts it (again) and returns when it answers. */
   async run(): Promise<void> {
-    const log = openSync(join(this.directory, 'server.log'), 'a');
+    const log = openSync(this.logPath, 'a');
     const child = spawn(
       'mariadbd',
       [
@@ -103,10 +76,7 @@ export class MariadbServer {
       { stdio: ['ignore', log, log], env: ENVIRONMENT },
     );
     closeSync(log);
-    this.#process = child;
-    const killWithUs = (): void => void child.kill('SIGKILL');
-    process.once('exit', killWithUs);
-    child.once('exit', () => process.off('exit', killWithUs));
+    this.runs(child);
     const until = performance.now() + START_MS;
     while (!this.#answers()) {
       if (child.exitCode !== null || performance.now() > until) throw new Error(`mariadbd did not start:\n${this.log}`);
@@ -119,39 +89,6 @@ export class MariadbServer {
     const done = this.#client(text, database);
     if (done.status !== 0) throw new Error(`mariadb: ${done.stderr}`);
     return done.stdout.trimEnd();
-  }
-
-  /** A clean shutdown. */
-  async stop(): Promise<void> {
-    await this.#end('SIGTERM');
-  }
-
-  /** As a power failure would end it. */
-  async kill(): Promise<void> {
-    await this.#end('SIGKILL');
-  }
-
-  async remove(): Promise<void> {
-    await this.kill();
-    rmSync(this.directory, { recursive: true, force: true });
-  }
-
-  /** A new folder below, which the server may write. */
-  folder(name: string): string {
-    const path = join(this.directory, name);
-    mkdirSync(path);
-    const account = serverAccount();
-    if (account !== undefined) chownSync(path, account.uid, account.gid);
-    return path;
-  }
-
-  async #end(signal: NodeJS.Signals): Promise<void> {
-    const child = this.#process;
-    this.#process = undefined;
-    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
-    const ended = new Promise((resolve) => child.once('exit', resolve));
-    child.kill(signal);
-    await ended;
   }
 
   #answers(): boolean {
@@ -176,16 +113,9 @@ export class MariadbServer {
 }
 
 function userOption(): string[] {
-  return serverAccount() === undefined ? [] : ['--user=mysql'];
+  return account() === undefined ? [] : ['--user=mysql'];
 }
 
-/** The server refuses to run as root: the account `mysql`, when this process is root. */
-function serverAccount(): { uid: number; gid: number } | undefined {
-  if (process.getuid?.() !== 0) return undefined;
-  const line = readFileSync('/etc/passwd', 'utf8')
-    .split('\n')
-    .find((entry) => entry.startsWith('mysql:'));
-  const [, , uid, gid] = line?.split(':') ?? [];
-  if (uid === undefined || gid === undefined) throw new Error('there is no account mysql for the server to run as');
-  return { uid: Number(uid), gid: Number(gid) };
+function account(): Account | undefined {
+  return serverAccount(['mysql']);
 }

@@ -1,26 +1,15 @@
 // A PostgreSQL server of a test's own: private data directory, unix socket, nothing on the network.
 //
-// Hazard: a test that speaks to the machine's own server, or ends it. Everything is below one new directory, and processes are
-// ended by the id that this module started.
+// Hazard: see own-server.ts.
 
-import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
-import {
-  appendFileSync,
-  chmodSync,
-  chownSync,
-  closeSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  openSync,
-  readFileSync,
-  rmSync,
-} from 'node:fs';
+import { spawn, spawnSync } from 'node:child_process';
+import { appendFileSync, closeSync, existsSync, openSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { Client, type QueryResultRow } from 'pg';
+import type { Account } from '../os/account.ts';
+import { endWithUs, OwnServer, serverAccount, serverDirectory } from './own-server.ts';
 
 /** Debian's package; `.ci/run` installs it. */
 export const DEBIAN_POSTGRES = '/usr/lib/postgresql/15/bin';
@@ -48,16 +37,13 @@ export interface PostgresOptions {
 
 const START_MS = 60_000;
 
-export class PostgresServer {
-  /** Everything of this server; owned by the account that it runs as. The socket is here, too. */
-  readonly directory: string;
+export class PostgresServer extends OwnServer {
   readonly dataDir: string;
   readonly bin: string;
   readonly port: number;
-  #process: ChildProcess | undefined;
 
   private constructor(directory: string, options: PostgresOptions) {
-    this.directory = directory;
+    super(directory, account(), 'SIGINT');
     this.dataDir = options.dataDir ?? join(directory, 'data');
     this.bin = options.bin ?? DEBIAN_POSTGRES;
     this.port = options.port ?? 5501;
@@ -76,9 +62,7 @@ export class PostgresServer {
     if (!existsSync(join(bin, 'postgres'))) {
       throw new Error(`there is no PostgreSQL in ${bin}: install the Debian package postgresql-15`);
     }
-    const directory = mkdtempSync(join(options.parent ?? tmpdir(), 'holdfast-postgres-'));
-    chmodSync(directory, 0o755);
-    own(directory);
+    const directory = serverDirectory('holdfast-postgres-', account(), options.parent);
     const server = new PostgresServer(directory, options);
     if (options.dataDir === undefined) {
       const words = ['-D', server.dataDir, '-A', 'trust', '-U', 'postgres', '-k', '-N', '-E', 'UTF8', '--locale=C'];
@@ -104,28 +88,14 @@ export class PostgresServer {
     appendFileSync(join(this.dataDir, 'postgresql.conf'), lines.join(''));
   }
 
-  get pid(): number {
-    const pid = this.#process?.pid;
-    if (pid === undefined) throw new Error('the server does not run');
-    return pid;
-  }
-
-  get running(): boolean {
-    return this.#process !== undefined && this.#process.exitCode === null && this.#process.signalCode === null;
-  }
-
   /** Words of a source's `dsn` setting. */
   get dsn(): string {
     return `host=${this.directory} port=${this.port} user=postgres dbname=postgres`;
   }
 
-  get log(): string {
-    return readFileSync(join(this.directory, 'server.log'), 'utf8');
-  }
-
   /** Starts it (again) and returns when it takes connections; `until: 'started'`: as soon as the process runs. */
   async run(until: 'ready' | 'started' = 'ready'): Promise<void> {
-    const log = openSync(join(this.directory, 'server.log'), 'a');
+    const log = openSync(this.logPath, 'a');
     const words = ['-D', this.dataDir, '-k', this.directory, '-p', String(this.port), '-c', 'listen_addresses='];
     const child = spawn(join(this.bin, 'postgres'), words, {
       stdio: ['ignore', log, log],
@@ -133,10 +103,7 @@ export class PostgresServer {
       ...account(),
     });
     closeSync(log);
-    this.#process = child;
-    const killWithUs = (): void => void child.kill('SIGKILL');
-    process.once('exit', killWithUs);
-    child.once('exit', () => process.off('exit', killWithUs));
+    this.runs(child);
     if (until === 'started') return;
     const end = performance.now() + START_MS;
     for (;;) {
@@ -171,34 +138,6 @@ export class PostgresServer {
 
   async reload(): Promise<void> {
     await this.query('select pg_reload_conf()');
-  }
-
-  /** A fast shutdown: clients are dropped, everything is written. */
-  async stop(): Promise<void> {
-    await this.#end('SIGINT');
-  }
-
-  /** As a power failure would end it: the postmaster and everything below it. */
-  async kill(): Promise<void> {
-    await this.#end('SIGKILL');
-  }
-
-  /** Ends it, if it runs, and removes everything. */
-  async remove(): Promise<void> {
-    await this.kill();
-    rmSync(this.directory, { recursive: true, force: true });
-  }
-
-  folderOf(name: string): string {
-    return join(this.directory, name);
-  }
-
-  /** A new folder below, which the server may write. */
-  folder(name: string): string {
-    const path = this.folderOf(name);
-    mkdirSync(path);
-    own(path);
-    return path;
   }
 
   /** One of the server's programs, as the server's user, connected to it. */
@@ -236,16 +175,12 @@ export class PostgresServer {
       ['-n', '-h', this.directory, '-p', String(this.port), '-U', 'postgres', ...words, database],
       { cwd: this.directory, stdio: ['ignore', 'pipe', 'pipe'], ...account() },
     );
-    const killWithUs = (): void => void child.kill('SIGKILL');
-    process.once('exit', killWithUs);
+    endWithUs(child);
     let output = '';
     child.stdout.on('data', (part: Buffer) => (output += part.toString()));
     child.stderr.on('data', (part: Buffer) => (output += part.toString()));
     const ended = new Promise<string>((resolve) => {
-      child.once('exit', () => {
-        process.off('exit', killWithUs);
-        resolve(output);
-      });
+      child.once('exit', () => resolve(output));
     });
     return {
       ended,
@@ -254,35 +189,6 @@ export class PostgresServer {
         return ended;
       },
     };
-  }
-
-  async #end(signal: NodeJS.Signals): Promise<void> {
-    const child = this.#process;
-    this.#process = undefined;
-    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
-    const ended = new Promise((resolve) => child.once('exit', resolve));
-    const children = signal === 'SIGKILL' && child.pid !== undefined ? childrenOf(child.pid) : [];
-    child.kill(signal);
-    // A killed postmaster leaves its backends to notice by themselves; a power failure does not.
-    for (const pid of children) killQuietly(pid);
-    await ended;
-    while (children.some((pid) => existsSync(`/proc/${pid}`))) await wait(10);
-  }
-}
-
-function childrenOf(pid: number): number[] {
-  try {
-    return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').filter(Boolean).map(Number);
-  } catch {
-    return [];
-  }
-}
-
-function killQuietly(pid: number): void {
-  try {
-    process.kill(pid, 'SIGKILL');
-  } catch {
-    // It has ended by itself.
   }
 }
 
@@ -297,20 +203,7 @@ export async function queryAt<R extends QueryResultRow>(host: string, port: numb
   }
 }
 
-/** The server refuses to run as root: then as the account `postgres`, and where there is none (no package) as `nobody`. */
-function account(): { uid?: number; gid?: number } {
-  if (process.getuid?.() !== 0) return {};
-  const lines = readFileSync('/etc/passwd', 'utf8').split('\n');
-  const named = (name: string): string | undefined => lines.find((entry) => entry.startsWith(`${name}:`));
-  const line = named('postgres') ?? named('nobody');
-  const [, , uid, gid] = line?.split(':') ?? [];
-  if (uid === undefined || gid === undefined) {
-    throw new Error('there is no account postgres for the server to run as: install the Debian package postgresql-15');
-  }
-  return { uid: Number(uid), gid: Number(gid) };
-}
-
-function own(path: string): void {
-  const { uid, gid } = account();
-  if (uid !== undefined && gid !== undefined) chownSync(path, uid, gid);
+/** Where there is no package and so no account `postgres`: `nobody`. */
+function account(): Account | undefined {
+  return serverAccount(['postgres', 'nobody']);
 }

@@ -8,6 +8,7 @@ import { chownSync, closeSync, fchmodSync, lstatSync, openSync, readFileSync, re
 import { join } from 'node:path';
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import { sleep, systemClock } from '@holdfast/shared/runtime/clock';
+import { accountNamed, type Account } from '../../../os/account.ts';
 import { ServerSession } from '../protocol/server-session.ts';
 import { requireTool, runTool, TOOL_ENVIRONMENT } from '../tools.ts';
 
@@ -149,18 +150,13 @@ export function letServerEnter(path: string): void {
 }
 
 /** undefined: the agent is no root, so the server runs as the agent does. */
-function serverAccount(): { uid: number; gid: number } | undefined {
+function serverAccount(): Account | undefined {
   if (process.getuid?.() !== 0) return undefined;
-  const line = readFileSync('/etc/passwd', 'utf8')
-    .split('\n')
-    .find((entry) => entry.startsWith('mysql:'));
-  const [, , uid, gid] = line?.split(':') ?? [];
-  if (uid === undefined || gid === undefined) {
-    throw new HoldfastError('FAILED_PRECONDITION', 'there is no account mysql for the restored server to run as', {
-      hint: 'Install the package mariadb-server; it makes the account.',
-    });
-  }
-  return { uid: Number(uid), gid: Number(gid) };
+  const account = accountNamed('mysql');
+  if (account !== undefined) return account;
+  throw new HoldfastError('FAILED_PRECONDITION', 'there is no account mysql for the restored server to run as', {
+    hint: 'Install the package mariadb-server; it makes the account.',
+  });
 }
 
 function accountOption(): string[] {

@@ -16,23 +16,15 @@ import {
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { HoldfastError } from '@holdfast/shared/base/errors';
+import { accountNamed, type Account } from '../../../os/account.ts';
 import { recoverySettings, withoutRecoverySettings, type RecoveryOrder } from './recovery-settings.ts';
-
-/** As whom a server runs, and whose its files are. */
-export interface Account {
-  readonly uid: number;
-  readonly gid: number;
-}
 
 /** PostgreSQL refuses to run as root: then the account `postgres`, or whose the directory above is. Throws FAILED_PRECONDITION. */
 export function serverAccount(dataDir: string): Account {
   const uid = process.getuid?.() ?? 0;
   if (uid !== 0) return { uid, gid: process.getgid?.() ?? 0 };
-  const line = readFileSync('/etc/passwd', 'utf8')
-    .split('\n')
-    .find((entry) => entry.startsWith('postgres:'));
-  const [, , id, group] = line?.split(':') ?? [];
-  if (id !== undefined && group !== undefined) return { uid: Number(id), gid: Number(group) };
+  const account = accountNamed('postgres');
+  if (account !== undefined) return account;
   let above = dirname(dataDir);
   while (!existsSync(above)) above = dirname(above);
   const owner = statSync(above);

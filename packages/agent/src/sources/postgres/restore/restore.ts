@@ -16,18 +16,12 @@ import { HoldfastError } from '@holdfast/shared/base/errors';
 import { randomUUID } from 'node:crypto';
 import type { EngineRestore, JobDeps, JobReport, ProgressListener, RestoreJob, Settings } from '../../../jobs/job.ts';
 import type { LogReadSession } from '../../../link/log-port.ts';
+import type { Account } from '../../../os/account.ts';
 import { KeyRing } from '../../../restore/key-ring.ts';
 import { runRestore } from '../../../restore/restore.ts';
 import { DATA_PATH, decodeFacts, FACTS_PATH, majorOf, TABLESPACES_PATH, type BaseFacts } from '../base/base-facts.ts';
 import { parseLsn, positionOf } from '../log/lsn.ts';
-import {
-  checkReachable,
-  giveTo,
-  prepareRecovery,
-  refuseRunningServer,
-  serverAccount,
-  type Account,
-} from './data-directory.ts';
+import { checkReachable, giveTo, prepareRecovery, refuseRunningServer, serverAccount } from './data-directory.ts';
 import { findPrograms } from './programs.ts';
 import { DEFAULT_PORT, reachedPoint, startServer, type RestoredServer } from './server-run.ts';
 import { openWalSource, type WalSource } from './wal-files.ts';

@@ -11,8 +11,8 @@ import type { Clock } from '@holdfast/shared/runtime/clock';
 import { sleep } from '@holdfast/shared/runtime/clock';
 import { Client } from 'pg';
 import type { ReachedPoint } from '../../../jobs/job.ts';
+import type { Account } from '../../../os/account.ts';
 import { parseLsn, positionOf } from '../log/lsn.ts';
-import type { Account } from './data-directory.ts';
 
 export const DEFAULT_PORT = 5432;
 const LOG_FILE = 'holdfast_recovery.log';

@@ -9,9 +9,9 @@ import { promisify } from 'node:util';
 import { HoldfastError, toHoldfastError } from '@holdfast/shared/base/errors';
 import type { EngineRestore, JobDeps, JobReport, ProgressListener, VerifyJob } from '../../../jobs/job.ts';
 import { wholeRestore } from '../../../jobs/whole-restore.ts';
+import type { Account } from '../../../os/account.ts';
 import { runVerify } from '../../../restore/restore.ts';
 import { addressOf } from '../connection.ts';
-import type { Account } from './data-directory.ts';
 import { restoreCluster } from './restore.ts';
 import type { RestoredServer } from './server-run.ts';
 

@@ -24,7 +24,7 @@ import { join } from 'node:path';
 import { HoldfastError, toHoldfastError } from '@holdfast/shared/base/errors';
 import type { Clock } from '@holdfast/shared/runtime/clock';
 import { sleep } from '@holdfast/shared/runtime/clock';
-import type { Account } from './data-directory.ts';
+import type { Account } from '../../../os/account.ts';
 import { ASKED_FOLDER, FEEDING_FILE, FETCH_SCRIPT, FETCH_TEXT, LOG_FOLDER } from './recovery-settings.ts';
 import type { WalSource } from './wal-files.ts';
 

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import type { Channel } from '@holdfast/shared/rpc/calls';
 import { openChannel, WORK_KEEPALIVE, type ChannelTarget } from '@holdfast/shared/rpc/channel';
-import { collectLessOften } from '@holdfast/shared/runtime/collections';
+import { collectLessOften, FRUGAL_PACE } from '@holdfast/shared/runtime/collections';
 import type { Clock } from '@holdfast/shared/runtime/clock';
 import { sleep } from '@holdfast/shared/runtime/clock';
 import type { Log } from '@holdfast/shared/runtime/log';
@@ -55,7 +55,7 @@ export function startAgent(options: AgentOptions): Agent {
   const { stateDir, clock, log } = options;
   prepareStateDir(stateDir);
   limitArenas();
-  collectLessOften();
+  collectLessOften(FRUGAL_PACE);
   const lock = lockFile(join(stateDir, 'lock'));
   if (lock === undefined) {
     throw new HoldfastError('BUSY', `another agent runs with ${stateDir}`, {

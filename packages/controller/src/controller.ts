@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import { deriveDomainKeys, SYSTEM_DOMAIN_ID } from '@holdfast/shared/format/keys';
 import { systemClock } from '@holdfast/shared/runtime/clock';
-import { collectLessOften } from '@holdfast/shared/runtime/collections';
+import { collectLessOften, ROOMY_PACE } from '@holdfast/shared/runtime/collections';
 import type { Log } from '@holdfast/shared/runtime/log';
 import { makeDirectory } from '@holdfast/shared/runtime/make-directory';
 
@@ -83,7 +83,7 @@ export async function openFoundation(options: ControllerOptions, beside = false)
 
 export async function startController(options: ControllerOptions): Promise<Controller> {
   const { settings, log } = options;
-  collectLessOften();
+  collectLessOften(ROOMY_PACE);
   rmSync(join(settings.data, FILES.ready), { force: true });
   // In the order of starting; stopped from the end.
   const started: (() => Promise<void>)[] = [];

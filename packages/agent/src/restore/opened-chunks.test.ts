@@ -42,4 +42,21 @@ describe('opened chunks', () => {
     for (const id of [1, 2, 1, 3, 1, 2]) cache.bytesOf(segment(id, 10));
     expect(opened).to.deep.equal([1, 2, 3, 2]);
   });
+
+  it('O3 gives back the memory of what it forgets at once, also where a codec left a byte free behind it', () => {
+    const bytes = 1 << 20;
+    const given: ArrayBuffer[] = [];
+    const cache = new OpenedChunks((envelope) => {
+      const plain = Buffer.allocUnsafeSlow(bytes + 1).subarray(0, bytes);
+      given.push(plain.buffer, envelope.buffer as ArrayBuffer);
+      return plain;
+    }, bytes);
+    const task = (id: number): void => {
+      cache.supply([{ id: Buffer.alloc(32, id), envelope: Buffer.allocUnsafeSlow(bytes), problem: '' }]);
+      cache.bytesOf(segment(id, bytes));
+    };
+    task(1);
+    task(2);
+    expect(given.map(({ byteLength }) => byteLength)).to.deep.equal([0, 0, bytes + 1, bytes]);
+  });
 });

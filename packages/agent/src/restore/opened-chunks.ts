@@ -5,13 +5,15 @@
 //
 // Invariants (opened-chunks.test.ts):
 //   O1 what is handed out has the id that was asked for and the length that the manifest says;
-//   O2 at most `capacityBytes` are kept, besides the chunk handed out last.
+//   O2 at most `capacityBytes` are kept, besides the chunk handed out last;
+//   O3 what is forgotten is given back at once: beside the few bytes of a view the collector would let hundreds of MiB pile up.
 
 import { HoldfastError } from '@holdfast/shared/base/errors';
+import { freeMemory } from '@holdfast/shared/base/free-memory';
 import type { DataSegment, PlacedChunk } from '@holdfast/shared/format/manifest/entry';
 import { asBuffer, type PostedChunk } from './restore-task.ts';
 
-/** Checks an envelope against its id and gives its plaintext. Throws DAMAGED and the like. */
+/** Checks an envelope against its id and gives its plaintext, in memory that nothing else uses. Throws DAMAGED and the like. */
 export type OpenChunk = (envelope: Buffer, id: Buffer) => Buffer;
 
 export class OpenedChunks {
@@ -29,7 +31,7 @@ export class OpenedChunks {
 
   /** The envelopes of the task that begins; those of the task before are dropped. */
   supply(chunks: readonly PostedChunk[]): void {
-    for (const { envelope } of this.#supplied.values()) if (envelope !== undefined) freeNow(envelope);
+    for (const { envelope } of this.#supplied.values()) if (envelope !== undefined) freeMemory(envelope);
     this.#supplied = new Map(chunks.map((chunk) => [keyOf(chunk.id), chunk]));
   }
 
@@ -79,15 +81,9 @@ export class OpenedChunks {
       if (this.#plainBytes <= this.#capacity || oldKey === key) break;
       this.#plain.delete(oldKey);
       this.#plainBytes -= old.length;
-      freeNow(old);
+      freeMemory(old);
     }
   }
-}
-
-/** Gives the memory back at once: the collector sees only the few bytes of the view, and would let hundreds of MiB pile up. */
-function freeNow(bytes: Uint8Array): void {
-  const { buffer } = bytes;
-  if (buffer instanceof ArrayBuffer && bytes.byteOffset === 0 && buffer.byteLength === bytes.length) buffer.transfer(0);
 }
 
 export function keyOf(id: Uint8Array): string {

@@ -9,13 +9,20 @@
 
 import { setFlagsFromString } from 'node:v8';
 
-/** By how much the heap and what hangs on it may grow before the next full collection; V8 would take some 30 % of a small heap. */
-const GROWING_PERCENT = 300;
-/** The first collection of a thread comes at this size; without it V8 lowers the mark with every young collection. */
-const INITIAL_OLD_SPACE_MIB = 32;
+export interface CollectionPace {
+  /** By how much the heap and what hangs on it may grow before the next full collection; V8 would take some 30 % of a small heap. */
+  readonly growingPercent: number;
+  /** The first collection of a thread comes at this size; without it V8 lowers the mark with every young collection. */
+  readonly firstMiB: number;
+}
+
+/** For a controller: it has the memory. */
+export const ROOMY_PACE: CollectionPace = { growingPercent: 300, firstMiB: 32 };
+/** For an agent, several threads of which pay this each: it shall stay small, and its content is given back by hand. */
+export const FRUGAL_PACE: CollectionPace = { growingPercent: 100, firstMiB: 8 };
 
 /** Once, at the start of a program, before threads are started. */
-export function collectLessOften(): void {
-  setFlagsFromString(`--heap-growing-percent=${GROWING_PERCENT}`);
-  setFlagsFromString(`--initial-old-space-size=${INITIAL_OLD_SPACE_MIB}`);
+export function collectLessOften({ growingPercent, firstMiB }: CollectionPace): void {
+  setFlagsFromString(`--heap-growing-percent=${growingPercent}`);
+  setFlagsFromString(`--initial-old-space-size=${firstMiB}`);
 }

@@ -5,6 +5,7 @@ import { expect } from 'chai';
 import { ObjectKind } from '@holdfast/shared/format/envelope';
 import { seal } from '@holdfast/shared/format/seal';
 import type { Clock } from '@holdfast/shared/runtime/clock';
+import { seededBytes } from '@holdfast/shared/testing/seeded-bytes';
 
 import type { Catalog } from '../catalog/catalog.ts';
 import { Faults } from '../testing/faults.ts';
@@ -38,6 +39,7 @@ describe('a hostile agent', () => {
     streamsPerHost: 3,
     sessionsPerHost: 5,
     windowBytes: 120_000,
+    bufferedBytes: 200_000,
     idleMs: 1000,
     objectMs: 5000,
   };
@@ -118,6 +120,16 @@ describe('a hostile agent', () => {
       await catalog.pool.query('delete from vault_session');
     }
     await isEmpty();
+  });
+
+  it('threat 41 what is refused takes nothing from the bytes that all streams share', async () => {
+    for (let count = 0; count < 5; count++) {
+      const stream = await beginOn(vault, host);
+      answersOf(stream).catch(() => undefined);
+      const claimed = partOf(chunk(host, 'claimed'), { data: Buffer.alloc(90_000), totalLength: 90_000 });
+      expect(await codeOf(stream.part(claimed))).to.equal('PROTOCOL_VIOLATION');
+    }
+    await backUp(vault, host, snapshotOf(host, [seededBytes('large', 60_000).toString('latin1')], 'whole'));
   });
 
   it('threat 42 garbage that hashes to its id, but is no envelope of a kind an agent may store, is refused', async () => {

@@ -43,7 +43,7 @@ export function giveBackMemory(): void {
 
 /**
  * For a thread through which content passes that its sources allocate (a socket's, a pipe's): buffers lie outside the heap, and V8 lets
- * a hundred MiB of dead ones gather beside a heap of a few. A collection of such a heap takes some 5 ms.
+ * a hundred MiB of dead ones gather beside a heap of a few. Looking at the young ones alone costs some 0.2 ms, and most die young.
  * @returns to be told of every byte that was read
  */
 export function collectEvery(bytes: number): (read: number) => void {
@@ -52,16 +52,19 @@ export function collectEvery(bytes: number): (read: number) => void {
     since += read;
     if (since < bytes) return;
     since = 0;
-    collectGarbage();
+    collectGarbage({ type: 'minor', execution: 'sync' });
   };
 }
 
-let collect: (() => void) | undefined;
+type Collect = (options?: { readonly type: 'minor'; readonly execution: 'sync' }) => void;
 
-function collectGarbage(): void {
+let collect: Collect | undefined;
+
+function collectGarbage(options?: Parameters<Collect>[0]): void {
   if (collect === undefined) {
     setFlagsFromString('--expose-gc');
-    collect = runInNewContext('gc') as () => void;
+    collect = runInNewContext('gc') as Collect;
   }
-  collect();
+  if (options === undefined) collect();
+  else collect(options);
 }

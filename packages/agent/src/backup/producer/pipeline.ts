@@ -31,7 +31,7 @@ import { EntryWriter } from './writer.ts';
 const PARTIAL_CODES = ['unreadable', 'missing', 'replaced'];
 
 /** Of what sockets and pipes gave, dead by then. */
-const COLLECT_EVERY_BYTES = 16 * 1024 * 1024;
+const COLLECT_EVERY_BYTES = 4 * 1024 * 1024;
 
 export class ProducerPipeline {
   readonly progress: ProducerProgress;

@@ -21,6 +21,7 @@ import { TarReader, type TarEntry, type TarListener } from './tar-reader.ts';
 
 /** Relations below this are bundled: a map of their pages would cost more than it saves. */
 const PAGED_FROM_BYTES = 128 * 1024;
+const NO_BYTES = Buffer.alloc(0);
 const TABLESPACE_LINK = /^pg_tblspc\/[^/]+$/;
 /** Tables and indexes by their file node, their forks and further segments. */
 const RELATION = /(^|\/)(base\/\d+|global|PG_\d+_\d+\/\d+)\/\d+(_(fsm|vm|init))?(\.\d+)?$/;
@@ -130,7 +131,9 @@ class ArchivedFiles implements TarListener {
   readonly #pageBytes: number;
   #entry: TarEntry | undefined;
   #stream: OpenStream | undefined;
-  #small: Buffer[] = [];
+  /** A small file's content, as far as it has come: not in Buffer's pool, where each would keep 64 KiB for the tag beside it. */
+  #small = NO_BYTES;
+  #smallFilled = 0;
 
   constructor(writer: SnapshotWriter, context: ProducerContext, prefix: string, pageBytes: number) {
     this.#writer = writer;
@@ -142,12 +145,14 @@ class ArchivedFiles implements TarListener {
   entry(entry: TarEntry): void {
     this.#context.throwIfCancelled();
     this.#entry = entry;
-    this.#small = [];
     this.#stream = entry.type === 'file' ? this.#openStream(entry) : undefined;
+    const small = entry.type === 'file' && this.#stream === undefined;
+    this.#small = small ? Buffer.allocUnsafeSlow(entry.size) : NO_BYTES;
+    this.#smallFilled = 0;
   }
 
   data(bytes: Buffer): void {
-    if (this.#stream === undefined) this.#small.push(Buffer.from(bytes));
+    if (this.#stream === undefined) this.#smallFilled += bytes.copy(this.#small, this.#smallFilled);
     else this.#stream.write(bytes);
   }
 
@@ -158,7 +163,7 @@ class ArchivedFiles implements TarListener {
     const path = this.#pathOf(entry);
     if (entry.type === 'directory') this.#writer.directory(path, metadata);
     else if (entry.type === 'symlink') this.#link(entry, metadata);
-    else if (this.#stream === undefined) this.#writer.smallFile(path, metadata, Buffer.concat(this.#small));
+    else if (this.#stream === undefined) this.#writer.smallFile(path, metadata, this.#small);
     else this.#stream.end(metadata);
   }
 

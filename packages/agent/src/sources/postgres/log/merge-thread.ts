@@ -55,10 +55,12 @@ export function newMergeThread(keys: DomainKeys, options: SealOptions, clock: Cl
       idle?.cancel();
       worker ??= start();
       pending = Promise.withResolvers<SealedBytes>();
-      const order: MergeOrder = pieces.map(({ envelope }) => new Uint8Array(envelope));
+      const envelopes = pieces.map(({ envelope }) => new Uint8Array(envelope));
+      const plainBytes = Number(pieces.at(-1)!.range.end.order - pieces[0]!.range.start.order);
+      const order: MergeOrder = { envelopes, plainBytes };
       worker.postMessage(
         order,
-        order.map(({ buffer }) => buffer),
+        envelopes.map(({ buffer }) => buffer),
       );
       idle = clock.after(IDLE_MS, () => end(new HoldfastError('TIMED_OUT', 'a merge took too long')), {
         background: true,

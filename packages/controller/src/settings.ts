@@ -10,8 +10,11 @@
 //   quota: 2TiB                       what a domain may store, and
 //   quotas: { customer-a: 500GiB }    what this one may
 //   log: { level: info, file: /var/log/holdfast/controller.log }
+//   notify: { smtp: …, contacts: … }  who is told of recovery, and how: recovery/notify/notify-settings.ts
 
 import { z } from 'zod';
+
+import { notifySchema } from './recovery/notify/notify-settings.ts';
 
 const endpoint = z
   .string()
@@ -46,6 +49,7 @@ export const settingsSchema = z.strictObject({
       file: directory.optional(),
     })
     .prefault({}),
+  notify: notifySchema.prefault({}),
 });
 
 export type Settings = z.output<typeof settingsSchema>;

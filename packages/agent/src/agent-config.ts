@@ -2,6 +2,7 @@
 
 import { existsSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
+import { name, serviceCommands, type ServiceCommands } from '@holdfast/shared/recovery/step-types';
 import { readConfig } from '@holdfast/shared/runtime/config';
 import { makeDirectory } from '@holdfast/shared/runtime/make-directory';
 import { z } from 'zod';
@@ -21,6 +22,8 @@ const schema = z.strictObject({
   log_file: z.string().startsWith('/', 'expected an absolute path').optional(),
   /** Directories watched at most, all sources together. */
   watch_budget: z.int().min(0).max(1_000_000).default(DEFAULT_WATCHES),
+  /** How services are started, stopped and asked where systemd does not know them. */
+  services: z.record(name, serviceCommands).default({}),
 });
 
 export interface AgentConfig {
@@ -29,6 +32,7 @@ export interface AgentConfig {
   readonly logLevel: 'error' | 'warn' | 'info' | 'debug';
   readonly logFile: string | undefined;
   readonly watchBudget: number;
+  readonly services: Readonly<Record<string, ServiceCommands>>;
 }
 
 export interface ConfigPlaces {
@@ -53,6 +57,7 @@ export function loadAgentConfig(places: ConfigPlaces): AgentConfig {
     logLevel: settings.log_level,
     logFile: settings.log_file,
     watchBudget: settings.watch_budget,
+    services: settings.services,
   };
 }
 

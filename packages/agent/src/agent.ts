@@ -7,6 +7,7 @@ import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { HoldfastError } from '@holdfast/shared/base/errors';
+import type { ServiceCommands } from '@holdfast/shared/recovery/step-types';
 import type { Channel } from '@holdfast/shared/rpc/calls';
 import { openChannel, WORK_KEEPALIVE, type ChannelTarget } from '@holdfast/shared/rpc/channel';
 import { collectLessOften, FRUGAL_PACE } from '@holdfast/shared/runtime/collections';
@@ -23,6 +24,7 @@ import { newVaultClient } from './link/vault-client.ts';
 import type { VaultClient } from './link/vault-port.ts';
 import { lockFile } from './os/file-lock.ts';
 import { giveBackMemory, limitArenas } from './os/memory.ts';
+import { stepPipeline } from './recovery/steps/step-jobs.ts';
 import { pipelinesOf, type EngineRegistry } from './sources/registry.ts';
 import { needsGuard, newSourceProtection, type SourceProtection } from './sources/source-protection.ts';
 import { AGENT_VERSION } from './version.ts';
@@ -38,6 +40,8 @@ export interface AgentOptions {
   readonly random: () => number;
   readonly log: Log;
   readonly keepalive?: NonNullable<ChannelTarget['keepalive']>;
+  /** How this host's services are started, by name; systemd knows others. */
+  readonly services?: Readonly<Record<string, ServiceCommands>>;
 }
 
 export interface Agent {
@@ -89,7 +93,7 @@ class RunningAgent {
   #protection: SourceProtection | undefined;
 
   constructor(options: AgentOptions, identity: AgentIdentity) {
-    const { stateDir, clock, random, log, engines } = options;
+    const { stateDir, clock, random, log, engines, services = {} } = options;
     this.#options = options;
     this.#identity = identity;
     const results = openResultStore(stateDir);
@@ -102,7 +106,10 @@ class RunningAgent {
         clock,
         log,
         stateDir,
-        pipelines: pipelinesOf(engines),
+        pipelines: {
+          ...pipelinesOf(engines),
+          step: stepPipeline({ clock, log, stateDir, serving: undefined, services }),
+        },
         results,
         onIdle: () => this.#giveBackSoon(),
       },

@@ -165,6 +165,7 @@ async function runAgent(flags: Flags): Promise<number> {
     stateDir: config.stateDir,
     controllerAddress: config.controllerAddress,
     engines: engineRegistry(config.watchBudget),
+    services: config.services,
     clock: systemClock,
     random: Math.random,
     log,

@@ -1,7 +1,8 @@
 import { expect } from 'chai';
 import fc from 'fast-check';
-import { startable } from './job-queue.ts';
-import type { BackupJob, Job, SourceSpec, VerifyJob } from './job.ts';
+import type { StepAction } from '../recovery/contract.ts';
+import { DEFAULT_QUEUE_LIMITS, hasRoom, startable } from './job-queue.ts';
+import type { BackupJob, Job, SourceSpec, StepJob, VerifyJob } from './job.ts';
 
 const source = (sourceId: string): SourceSpec => ({
   sourceId,
@@ -34,6 +35,27 @@ const verify = (jobId: string): VerifyJob => ({
   limitBytesPerSecond: 0,
 });
 
+const step = (jobId: string, action: StepAction): StepJob => ({
+  kind: 'step',
+  jobId,
+  step: {
+    application: 'app',
+    plan: 'shop',
+    run: 'run-1',
+    step: jobId,
+    attempt: 1,
+    term: 1,
+    epoch: 1,
+    action,
+    spec: { id: jobId, type: 'render', files: [{ file: '/etc/shop', replace: {} }] },
+    timeoutMs: 1000,
+    sandbox: '',
+    secrets: new Map(),
+    services: {},
+    resolved: {},
+  },
+});
+
 const jobs = fc
   .array(fc.oneof(fc.constantFrom('a', 'b', 'c', 'd'), fc.constant(undefined)), { maxLength: 20 })
   .map((list) => list.map((name, i): Job => (name === undefined ? verify(`job-${i}`) : backup(`job-${i}`, name))));
@@ -42,7 +64,7 @@ describe('job queue', () => {
   it('Q1 Q2 Q3 runs every job once, in order within a source, within the limits, and starts whatever may start', () => {
     fc.assert(
       fc.property(jobs, fc.infiniteStream(fc.nat()), (all, ends) => {
-        const limits = { backups: 2, reads: 2, looks: 1, waiting: 100 };
+        const limits = { backups: 2, reads: 2, looks: 1, steps: 1, waiting: 100 };
         let waiting = all;
         let running: Job[] = [];
         const started: Job[] = [];
@@ -69,5 +91,20 @@ describe('job queue', () => {
         }
       }),
     );
+  });
+
+  it('Q5 starts a step whatever else runs or waits, and a question about it also beside as many steps as may run', () => {
+    const limits = { ...DEFAULT_QUEUE_LIMITS, steps: 2, waiting: 3 };
+    const busy = [backup('b1', 'a'), backup('b2', 'b'), verify('v1'), verify('v2')];
+    const waiting: Job[] = [backup('b3', 'c'), backup('b4', 'd'), verify('v3')];
+    expect(hasRoom(backup('b5', 'e'), waiting, limits)).to.equal(false);
+    expect(hasRoom(step('s1', 'apply'), waiting, limits)).to.equal(true);
+    const steps = [step('s1', 'apply'), step('s2', 'undo'), step('s3', 'verify')];
+    expect(startable([...waiting, ...steps, step('s4', 'probe')], busy, limits).map((job) => job.jobId)).to.deep.equal([
+      's1',
+      's2',
+      's4',
+    ]);
+    expect(hasRoom(step('s5', 'apply'), steps, limits)).to.equal(false);
   });
 });

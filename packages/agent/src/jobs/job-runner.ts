@@ -10,7 +10,7 @@ import { HoldfastError, toHoldfastError } from '@holdfast/shared/base/errors';
 import { newBandwidthLimiter } from './bandwidth-limiter.ts';
 import { runHook } from './hook.ts';
 import type { ProgramResult } from './program.ts';
-import { DEFAULT_QUEUE_LIMITS, startable, type QueueLimits } from './job-queue.ts';
+import { DEFAULT_QUEUE_LIMITS, hasRoom, startable, type QueueLimits } from './job-queue.ts';
 import type {
   BackupJob,
   Job,
@@ -94,7 +94,8 @@ class QueueingJobRunner implements JobRunner {
       });
       this.#listener.onFinished(jobId, outcome);
     };
-    if (this.#stopping || this.#waiting.length >= this.#limits.waiting) {
+    const waiting = this.#waiting.map((held) => held.job);
+    if (this.#stopping || !hasRoom(job, waiting, this.#limits)) {
       const why = this.#stopping ? 'the agent is stopping' : 'too many jobs wait on this host';
       finish(outcomeOfError(new HoldfastError('BUSY', why, { hint: 'Try again later.' }), false, 0, []));
       return;
@@ -198,6 +199,7 @@ class QueueingJobRunner implements JobRunner {
     };
     if (job.kind === 'restore') return started(await pipelines.restore(job))(job, deps, signal, onProgress);
     if (job.kind === 'verify') return started(await pipelines.verify(job))(job, deps, signal, onProgress);
+    if (job.kind === 'step') return started(await pipelines.step())(job, deps, signal);
     if (job.kind !== 'backup') return started(await pipelines.look())(job, deps, signal);
     return withHooks(job, deps, signal, onProgress, warnings, async () =>
       started(await pipelines.backup(job))(job, deps, signal, onProgress),

@@ -11,6 +11,7 @@ import type { Log } from '@holdfast/shared/runtime/log';
 import type { AgentIdentity } from '../link/identity.ts';
 import type { DatabasePoint, LogPosition, LogStream, RecoveryTarget } from '@holdfast/shared/format/log-point';
 import type { VaultClient } from '../link/vault-port.ts';
+import type { HostStep, StepReport } from '../recovery/contract.ts';
 import type { BandwidthLimiter } from './bandwidth-limiter.ts';
 
 export type SourceSpec = FilesSpec | EngineSpec;
@@ -148,7 +149,14 @@ export interface DiscoverJob {
   readonly jobId: string;
 }
 
-export type Job = BackupJob | RestoreJob | VerifyJob | CheckJob | DiscoverJob;
+/** One action of a step of a recovery plan's run. */
+export interface StepJob {
+  readonly kind: 'step';
+  readonly jobId: string;
+  readonly step: HostStep;
+}
+
+export type Job = BackupJob | RestoreJob | VerifyJob | CheckJob | DiscoverJob | StepJob;
 
 export interface Finding {
   /** error: no backup can be made; warning: it can, with this risk; ok: looked at, and well. */
@@ -258,6 +266,8 @@ export interface JobReport {
   readonly discovered?: readonly DiscoveredSource[];
   /** Of a restored database. */
   readonly reached?: ReachedPoint;
+  /** Of a step. The job is done once there is an answer, whatever it says. */
+  readonly step?: StepReport;
 }
 
 export type JobResult = 'done' | 'warnings' | 'failed' | 'cancelled';
@@ -315,6 +325,8 @@ export type RunVerify = (
 /** A check or a discovery: it only looks. */
 export type RunLook = (job: CheckJob | DiscoverJob, deps: JobDeps, signal: AbortSignal) => Promise<JobReport>;
 
+export type RunStep = (job: StepJob, deps: JobDeps, signal: AbortSignal) => Promise<JobReport>;
+
 /**
  * What works on a job, by what the job is about. Loaded when a job of the kind runs, so that an idle agent does not hold the
  * pipelines in memory. Throws INVALID_ARGUMENT for a type of source that this agent does not know.
@@ -324,4 +336,5 @@ export interface Pipelines {
   restore(job: RestoreJob): Promise<RunRestore>;
   verify(job: VerifyJob): Promise<RunVerify>;
   look(): Promise<RunLook>;
+  step(): Promise<RunStep>;
 }

@@ -26,6 +26,7 @@ export function outcomeOfReport(report: JobReport, more: readonly JobWarning[]):
     ...(report.findings === undefined ? {} : { findings: report.findings }),
     ...(report.discovered === undefined ? {} : { discovered: report.discovered }),
     ...(report.reached === undefined ? {} : { reached: report.reached }),
+    ...(report.step === undefined ? {} : { step: report.step }),
   };
   if (report.failure !== undefined) return { result: 'failed', ...told, failure: report.failure };
   return { result: warningsTotal > 0 || report.summary.partial ? 'warnings' : 'done', ...told };

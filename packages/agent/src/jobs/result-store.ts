@@ -111,6 +111,15 @@ const outcomeSchema = z.object({
       facts: settings,
     })
     .optional(),
+  step: z
+    .object({
+      state: z.enum(['ok', 'failed', 'done', 'not-done', 'running', 'unknown']),
+      message: z.string(),
+      remedy: z.string(),
+      output: z.base64().transform((text) => Buffer.from(text, 'base64')),
+      facts: settings,
+    })
+    .optional(),
   failure: z.object({ code: errorCode, message: z.string(), hint: z.string() }).optional(),
 });
 const recordSchema = z.object({
@@ -178,11 +187,13 @@ function fileName(jobId: string): string {
 }
 
 function stored(record: JobRecord): string {
-  const id = record.outcome?.summary.snapshotId;
+  const { outcome } = record;
   const numbers = (_key: string, value: unknown): unknown => (typeof value === 'bigint' ? value.toString() : value);
-  if (record.outcome === undefined || id === undefined) return JSON.stringify(record, numbers);
-  const summary = { ...record.outcome.summary, snapshotId: Buffer.from(id).toString('hex') };
-  return JSON.stringify({ ...record, outcome: { ...record.outcome, summary } }, numbers);
+  if (outcome === undefined) return JSON.stringify(record, numbers);
+  const { snapshotId: id, ...counts } = outcome.summary;
+  const summary = id === undefined ? counts : { ...counts, snapshotId: Buffer.from(id).toString('hex') };
+  const step = outcome.step && { ...outcome.step, output: outcome.step.output.toString('base64') };
+  return JSON.stringify({ ...record, outcome: { ...outcome, summary, step } }, numbers);
 }
 
 function readRecords(folder: string): JobRecord[] {

@@ -17,6 +17,7 @@ import type { LogStatus } from '@holdfast/shared/format/log-point';
 import { statusToWire } from '@holdfast/shared/rpc/log-wire';
 import type { Compression, Job, JobOutcome, JobProgress, RestorePlan, SourceSpec } from '../jobs/job.ts';
 import { engineOutcomeToWire, engineRestoreFromWire, engineSourceFromWire } from './engine-wire.ts';
+import { stepFromWire, stepOutcomeToWire } from './step-wire.ts';
 
 /** What the agent says of a source's standing protection. */
 export interface SourceReport {
@@ -71,6 +72,7 @@ export function jobFromWire(wire: WireJob): Job {
     return { kind: 'check', jobId, source: sourceFromWire(kind.value.source) };
   }
   if (kind?.$case === 'discover') return { kind: 'discover', jobId };
+  if (kind?.$case === 'step') return { kind: 'step', jobId, step: stepFromWire(kind.value) };
   throw refused('a kind of job that this agent does not know; update the agent');
 }
 
@@ -226,7 +228,7 @@ function outcomeToWire(outcome: JobOutcome): WireOutcome {
     ...engineOutcomeToWire(outcome),
     planned: outcome.planned === undefined ? undefined : planToWire(outcome.planned),
     snapshots: [],
-    step: undefined,
+    step: outcome.step === undefined ? undefined : stepOutcomeToWire(outcome.step),
   };
 }
 

@@ -1,8 +1,10 @@
 // What the parts of recovery in an agent are to each other: steps do what a plan says, failover knows who may serve.
 
-import type { Step } from '@holdfast/shared/recovery/step-types';
+import type { HostStepSpec, ResolvedData } from '@holdfast/shared/recovery/host-step';
+import type { ServiceCommands } from '@holdfast/shared/recovery/step-types';
 
-export type StepAction = 'precheck' | 'probe' | 'apply' | 'verify' | 'undo';
+export const STEP_ACTIONS = ['precheck', 'probe', 'apply', 'verify', 'undo'] as const;
+export type StepAction = (typeof STEP_ACTIONS)[number];
 
 /** A step of a run that this host carries out. */
 export interface HostStep {
@@ -15,12 +17,15 @@ export interface HostStep {
   readonly term: number;
   readonly epoch: number;
   readonly action: StepAction;
-  readonly spec: Step;
+  readonly spec: HostStepSpec;
   readonly timeoutMs: number;
   /** Of a drill; empty: on the host itself. */
   readonly sandbox: string;
   /** By name. In memory alone. */
   readonly secrets: ReadonlyMap<string, Uint8Array>;
+  /** That the plan declares itself. */
+  readonly services: Readonly<Record<string, ServiceCommands>>;
+  readonly resolved: ResolvedData;
 }
 
 /** precheck: ok, failed. probe: done, not-done, running, unknown. apply, verify, undo: ok, failed, unknown. */

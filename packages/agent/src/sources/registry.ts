@@ -54,8 +54,8 @@ export function engineTypeOf(source: SourceSpec): string {
   return source.type === 'files' ? 'files' : source.engine.type;
 }
 
-/** What works on jobs: each by the engine of the source that it is about. */
-export function pipelinesOf(registry: EngineRegistry): Pipelines {
+/** What works on jobs of sources: each by the engine of the source that it is about. */
+export function pipelinesOf(registry: EngineRegistry): Omit<Pipelines, 'step'> {
   return {
     async backup({ source }) {
       const engine = await registry.engine(engineTypeOf(source));

@@ -18,6 +18,13 @@ export const duration = z
     return Number.parseInt(text, 10) * UNIT_MS[unit];
   });
 
+/** The text of a duration: in the largest unit that it is a whole number of. */
+export function durationText(ms: number): string {
+  const units = Object.entries(UNIT_MS).toReversed();
+  const [unit, size] = units.find(([, unitMs]) => ms % unitMs === 0) ?? ['ms', 1];
+  return `${ms / size}${unit}`;
+}
+
 export const name = z
   .string()
   .regex(/^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$/, 'a name of small letters, digits, ".", "_" and "-" was expected');

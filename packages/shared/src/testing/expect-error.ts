@@ -15,3 +15,21 @@ export function expectError(act: () => unknown, ...codes: readonly ErrorCode[]):
   }
   return expect.fail(`nothing was thrown, expected ${codes.join(' or ')}; got ${String(result)}`);
 }
+
+/** The same of a promise, which must be rejected. */
+export async function expectRejection(
+  promise: Promise<unknown>,
+  ...codes: readonly ErrorCode[]
+): Promise<HoldfastError> {
+  const settled = await promise.then(
+    (value) => ({ value }),
+    (thrown: unknown) => ({ thrown }),
+  );
+  return expectError(
+    () => {
+      if ('thrown' in settled) throw settled.thrown;
+      return settled.value;
+    },
+    ...codes,
+  );
+}

@@ -32,6 +32,11 @@ export interface StepJob {
   secrets: StepSecret[];
   /** Services that the plan declares itself, in addition to what the host knows (JSON: name -> {start, stop, status}). */
   services: Buffer;
+  /**
+   * What the controller looked up for the step: its source's settings, the primary's blueprint, the fence's script (JSON:
+   * packages/shared/src/recovery/host-step.ts).
+   */
+  resolved: Buffer;
 }
 
 export interface StepSecret {
@@ -67,6 +72,7 @@ function createBaseStepJob(): StepJob {
     sandbox: "",
     secrets: [],
     services: Buffer.alloc(0),
+    resolved: Buffer.alloc(0),
   };
 }
 
@@ -116,6 +122,9 @@ export const StepJob: MessageFns<StepJob> = {
     }
     if (message.services.length !== 0) {
       writer.uint32(106).bytes(message.services);
+    }
+    if (message.resolved.length !== 0) {
+      writer.uint32(114).bytes(message.resolved);
     }
     return writer;
   },
@@ -237,6 +246,14 @@ export const StepJob: MessageFns<StepJob> = {
             message.services = Buffer.from(reader.bytes());
             continue;
           }
+          case 14: {
+            if (tag !== 114) {
+              break;
+            }
+
+            message.resolved = Buffer.from(reader.bytes());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -267,6 +284,7 @@ export const StepJob: MessageFns<StepJob> = {
     message.sandbox = object.sandbox ?? "";
     message.secrets = object.secrets?.map((e) => StepSecret.fromPartial(e)) || [];
     message.services = object.services ?? Buffer.alloc(0);
+    message.resolved = object.resolved ?? Buffer.alloc(0);
     return message;
   },
 };

@@ -1,0 +1,21 @@
+// Which module knows which type of step. Loaded when a step of the type comes.
+
+import { HoldfastError } from '@holdfast/shared/base/errors';
+import type { HostStepSpec } from '@holdfast/shared/recovery/host-step';
+import type { StepType } from './step-type.ts';
+
+type Loaders = {
+  readonly [Type in HostStepSpec['type']]?: () => Promise<StepType<Extract<HostStepSpec, { type: Type }>>>;
+};
+
+const LOADERS: Loaders = {
+  command: async () => (await import('./command.ts')).commandStep,
+};
+
+/** Throws INVALID_ARGUMENT for a type that no host carries out. */
+export async function stepTypeOf(type: HostStepSpec['type']): Promise<StepType> {
+  const load = LOADERS[type];
+  if (load === undefined) throw new HoldfastError('INVALID_ARGUMENT', `a ${type} step is not for a host's agent`);
+  // A module takes the steps of the type under which it stands here, and gets no others.
+  return load();
+}

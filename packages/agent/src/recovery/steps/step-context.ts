@@ -1,0 +1,109 @@
+// What a type of step works with: programs with their time and their bounds, memory on disk, secrets for programs.
+
+import { HoldfastError } from '@holdfast/shared/base/errors';
+import type { Clock } from '@holdfast/shared/runtime/clock';
+import type { Log } from '@holdfast/shared/runtime/log';
+import { runProgram } from '../../jobs/program.ts';
+import type { HostStep, Services, Serving } from '../contract.ts';
+import type { StepRecords } from './step-records.ts';
+import type { StepContext } from './step-type.ts';
+import { exitCode, outputOf, OUTPUT_KEPT_BYTES, runSupervised, type Ending } from './supervised-program.ts';
+
+export interface StepContextDeps {
+  readonly order: HostStep;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly records: StepRecords;
+  readonly services: Services;
+  readonly serving: Serving | undefined;
+  readonly signal: AbortSignal;
+  readonly untilMs: number;
+}
+
+export interface OwnContext extends StepContext {
+  /** Adds to what programs said. */
+  keep(output: Buffer): void;
+  said(): Buffer;
+}
+
+const ASK_MS = 30_000;
+
+export function newStepContext(deps: StepContextDeps): OwnContext {
+  const { order, clock, records, signal } = deps;
+  let said = Buffer.alloc(0);
+  const leftMs = (): number => Math.max(0, deps.untilMs - clock.monotonicMs());
+  const keep = (output: Buffer): void => void (said = bounded(Buffer.concat([said, output])));
+  const change = (with_: Partial<ReturnType<StepRecords['read']> & object>): void => {
+    const record = records.read(order.run, order.step);
+    if (record === undefined) throw new HoldfastError('INTERNAL', 'a step without a record changes something');
+    records.write(order.run, { ...record, ...with_ }, clock.wallMs());
+  };
+  return {
+    order,
+    clock,
+    log: deps.log,
+    signal,
+    services: deps.services,
+    serving: deps.serving,
+    untilMs: deps.untilMs,
+    keep,
+    said: () => said,
+    exitCode: () => exitCode(records.base(order.run, order.step)),
+    async run(command, environment = {}) {
+      const base = records.base(order.run, order.step);
+      const onReady: Parameters<typeof runSupervised>[0]['onReady'] = (process) => change({ process });
+      const ending = await runSupervised({ command, base, environment, onReady }, leftMs(), clock, signal);
+      keep(outputOf(base));
+      if (ending.kind === 'interrupted') throw interrupted(command, ending, order);
+      return ending;
+    },
+    ask(command, { timeoutMs = ASK_MS, environment = {} } = {}) {
+      return runProgram({ command, timeoutMs: Math.min(timeoutMs, leftMs()), environment }, clock, signal);
+    },
+    remember(facts) {
+      const memory = records.read(order.run, order.step)?.memory ?? {};
+      change({ memory: { ...memory, ...facts } });
+    },
+    environment: () => environmentOf(order),
+  };
+}
+
+function interrupted(
+  command: readonly string[],
+  ending: Ending & { kind: 'interrupted' },
+  order: HostStep,
+): HoldfastError {
+  if (ending.why === 'cancelled')
+    return new HoldfastError('CANCELLED', `${command[0]} was ended: the step was cancelled`);
+  return new HoldfastError(
+    'TIMED_OUT',
+    `${command[0]} was ended after the step's ${Math.round(order.timeoutMs / 1000)} s`,
+  );
+}
+
+function bounded(output: Buffer<ArrayBuffer>): Buffer<ArrayBuffer> {
+  if (output.length <= OUTPUT_KEPT_BYTES) return output;
+  const half = OUTPUT_KEPT_BYTES / 2;
+  return Buffer.concat([output.subarray(0, half), output.subarray(-half)]);
+}
+
+function environmentOf(order: HostStep): Record<string, string> {
+  const variables: Record<string, string> = {
+    HOLDFAST_PLAN: order.plan,
+    HOLDFAST_RUN: order.run,
+    HOLDFAST_STEP: order.step,
+    HOLDFAST_ATTEMPT: String(order.attempt),
+    HOLDFAST_ACTION: order.action,
+  };
+  for (const [name, value] of order.secrets) {
+    const text = Buffer.from(value).toString('utf8');
+    if (text.includes('\0') || !Buffer.from(text).equals(value)) {
+      throw new HoldfastError(
+        'INVALID_ARGUMENT',
+        `the secret ${name} is not text, and a program's environment holds nothing else`,
+      );
+    }
+    variables[`HOLDFAST_SECRET_${name.toUpperCase().replaceAll(/[^A-Z0-9]/g, '_')}`] = text;
+  }
+  return variables;
+}

@@ -23,6 +23,7 @@ export interface AgentMessage {
     | { $case: "finished"; value: JobFinished }
     | { $case: "source"; value: SourceReport }
     | { $case: "failover"; value: FailoverMessage }
+    | { $case: "warm"; value: WarmReport }
     | undefined;
 }
 
@@ -98,7 +99,54 @@ export interface Job {
     | { $case: "check"; value: CheckJob }
     | { $case: "discover"; value: DiscoverJob }
     | { $case: "step"; value: StepJob }
+    | //
+    /** its outcome is a StepOutcome: ok, or failed with what is left or missing */
+    { $case: "sandbox"; value: SandboxJob }
     | undefined;
+}
+
+/** The sandbox of a drill on the standby: opened before the drill's first step, removed after its last. */
+export interface SandboxJob {
+  /** the run's id; StepJob.sandbox and RestoreJob.sandbox name it */
+  name: string;
+  /** the plan's id */
+  application: string;
+  /** open | close. Closing one that is not open looks whether something is left of it. */
+  action: string;
+  /** the agent removes it by itself after that */
+  ttlMs: bigint;
+  /** present inside, on loopback: the host's own (${bind}) and the service's */
+  addresses: string[];
+}
+
+/** What a standby keeps of a plan's source: a copy that every new snapshot, or piece of a log, is applied to. */
+export interface WarmCopy {
+  /** the plan's id */
+  application: string;
+  sourceId: string;
+  /**
+   * keep: apply this. File trees: the snapshot of the grant. PostgreSQL: bring the base when there is none, and replay from now on; a
+   *   copy that replays already takes the new grants alone.
+   * finish (PostgreSQL): replay to the end of the stored log and promote.
+   * release: the target is the plan's no longer; its content stays.
+   */
+  action: string;
+}
+
+/** How far a standby's copy of a database is. */
+export interface WarmReport {
+  application: string;
+  sourceId: string;
+  /** restoring | replaying | finished | broken */
+  state: string;
+  stream: LogStream | undefined;
+  replayed:
+    | LogPosition
+    | undefined;
+  /** server's clock: everything committed up to then is replayed */
+  completeToMs: bigint;
+  /** why it is broken, or waits: for people */
+  note: string;
 }
 
 export interface BackupJob {
@@ -126,7 +174,12 @@ export interface RestoreJob {
   /** 0: none */
   limitBytesPerSecond: bigint;
   /** unset: a file tree */
-  engine: EngineRestore | undefined;
+  engine:
+    | EngineRestore
+    | undefined;
+  /** A drill's: the data go into this sandbox (SandboxJob) and are at `target` inside it. */
+  sandbox: string;
+  warm: WarmCopy | undefined;
 }
 
 /** Bringing a database (or what else an engine made) back to a point. */
@@ -359,6 +412,9 @@ export const AgentMessage: MessageFns<AgentMessage> = {
       case "failover":
         FailoverMessage.encode(message.kind.value, writer.uint32(50).fork()).join();
         break;
+      case "warm":
+        WarmReport.encode(message.kind.value, writer.uint32(58).fork()).join();
+        break;
     }
     return writer;
   },
@@ -424,6 +480,14 @@ export const AgentMessage: MessageFns<AgentMessage> = {
             message.kind = { $case: "failover", value: FailoverMessage.decode(reader, reader.uint32()) };
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.kind = { $case: "warm", value: WarmReport.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -475,6 +539,12 @@ export const AgentMessage: MessageFns<AgentMessage> = {
       case "failover": {
         if (object.kind?.value !== undefined && object.kind?.value !== null) {
           message.kind = { $case: "failover", value: FailoverMessage.fromPartial(object.kind.value) };
+        }
+        break;
+      }
+      case "warm": {
+        if (object.kind?.value !== undefined && object.kind?.value !== null) {
+          message.kind = { $case: "warm", value: WarmReport.fromPartial(object.kind.value) };
         }
         break;
       }
@@ -1124,6 +1194,9 @@ export const Job: MessageFns<Job> = {
       case "step":
         StepJob.encode(message.kind.value, writer.uint32(58).fork()).join();
         break;
+      case "sandbox":
+        SandboxJob.encode(message.kind.value, writer.uint32(66).fork()).join();
+        break;
     }
     return writer;
   },
@@ -1197,6 +1270,14 @@ export const Job: MessageFns<Job> = {
             message.kind = { $case: "step", value: StepJob.decode(reader, reader.uint32()) };
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.kind = { $case: "sandbox", value: SandboxJob.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1252,7 +1333,342 @@ export const Job: MessageFns<Job> = {
         }
         break;
       }
+      case "sandbox": {
+        if (object.kind?.value !== undefined && object.kind?.value !== null) {
+          message.kind = { $case: "sandbox", value: SandboxJob.fromPartial(object.kind.value) };
+        }
+        break;
+      }
     }
+    return message;
+  },
+};
+
+function createBaseSandboxJob(): SandboxJob {
+  return { name: "", application: "", action: "", ttlMs: 0n, addresses: [] };
+}
+
+export const SandboxJob: MessageFns<SandboxJob> = {
+  encode(message: SandboxJob, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.application !== "") {
+      writer.uint32(18).string(message.application);
+    }
+    if (message.action !== "") {
+      writer.uint32(26).string(message.action);
+    }
+    if (message.ttlMs !== 0n) {
+      if (BigInt.asUintN(64, message.ttlMs) !== message.ttlMs) {
+        throw new globalThis.Error("value provided for field message.ttlMs of type uint64 too large");
+      }
+      writer.uint32(32).uint64(message.ttlMs);
+    }
+    for (const v of message.addresses) {
+      writer.uint32(42).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SandboxJob {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSandboxJob();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.application = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.action = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.ttlMs = reader.uint64() as bigint;
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.addresses.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<SandboxJob>): SandboxJob {
+    return SandboxJob.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<SandboxJob>): SandboxJob {
+    const message = createBaseSandboxJob();
+    message.name = object.name ?? "";
+    message.application = object.application ?? "";
+    message.action = object.action ?? "";
+    message.ttlMs = (object.ttlMs !== undefined && object.ttlMs !== null) ? BigInt(object.ttlMs) : 0n;
+    message.addresses = object.addresses?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseWarmCopy(): WarmCopy {
+  return { application: "", sourceId: "", action: "" };
+}
+
+export const WarmCopy: MessageFns<WarmCopy> = {
+  encode(message: WarmCopy, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.application !== "") {
+      writer.uint32(10).string(message.application);
+    }
+    if (message.sourceId !== "") {
+      writer.uint32(18).string(message.sourceId);
+    }
+    if (message.action !== "") {
+      writer.uint32(26).string(message.action);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WarmCopy {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWarmCopy();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.application = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.sourceId = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.action = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<WarmCopy>): WarmCopy {
+    return WarmCopy.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<WarmCopy>): WarmCopy {
+    const message = createBaseWarmCopy();
+    message.application = object.application ?? "";
+    message.sourceId = object.sourceId ?? "";
+    message.action = object.action ?? "";
+    return message;
+  },
+};
+
+function createBaseWarmReport(): WarmReport {
+  return {
+    application: "",
+    sourceId: "",
+    state: "",
+    stream: undefined,
+    replayed: undefined,
+    completeToMs: 0n,
+    note: "",
+  };
+}
+
+export const WarmReport: MessageFns<WarmReport> = {
+  encode(message: WarmReport, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.application !== "") {
+      writer.uint32(10).string(message.application);
+    }
+    if (message.sourceId !== "") {
+      writer.uint32(18).string(message.sourceId);
+    }
+    if (message.state !== "") {
+      writer.uint32(26).string(message.state);
+    }
+    if (message.stream !== undefined) {
+      LogStream.encode(message.stream, writer.uint32(34).fork()).join();
+    }
+    if (message.replayed !== undefined) {
+      LogPosition.encode(message.replayed, writer.uint32(42).fork()).join();
+    }
+    if (message.completeToMs !== 0n) {
+      if (BigInt.asIntN(64, message.completeToMs) !== message.completeToMs) {
+        throw new globalThis.Error("value provided for field message.completeToMs of type int64 too large");
+      }
+      writer.uint32(48).int64(message.completeToMs);
+    }
+    if (message.note !== "") {
+      writer.uint32(58).string(message.note);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WarmReport {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWarmReport();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.application = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.sourceId = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.state = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.stream = LogStream.decode(reader, reader.uint32());
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.replayed = LogPosition.decode(reader, reader.uint32());
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.completeToMs = reader.int64() as bigint;
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.note = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<WarmReport>): WarmReport {
+    return WarmReport.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<WarmReport>): WarmReport {
+    const message = createBaseWarmReport();
+    message.application = object.application ?? "";
+    message.sourceId = object.sourceId ?? "";
+    message.state = object.state ?? "";
+    message.stream = (object.stream !== undefined && object.stream !== null)
+      ? LogStream.fromPartial(object.stream)
+      : undefined;
+    message.replayed = (object.replayed !== undefined && object.replayed !== null)
+      ? LogPosition.fromPartial(object.replayed)
+      : undefined;
+    message.completeToMs = (object.completeToMs !== undefined && object.completeToMs !== null)
+      ? BigInt(object.completeToMs)
+      : 0n;
+    message.note = object.note ?? "";
     return message;
   },
 };
@@ -1338,6 +1754,8 @@ function createBaseRestoreJob(): RestoreJob {
     deleteExtra: false,
     limitBytesPerSecond: 0n,
     engine: undefined,
+    sandbox: "",
+    warm: undefined,
   };
 }
 
@@ -1375,6 +1793,12 @@ export const RestoreJob: MessageFns<RestoreJob> = {
     }
     if (message.engine !== undefined) {
       EngineRestore.encode(message.engine, writer.uint32(82).fork()).join();
+    }
+    if (message.sandbox !== "") {
+      writer.uint32(90).string(message.sandbox);
+    }
+    if (message.warm !== undefined) {
+      WarmCopy.encode(message.warm, writer.uint32(98).fork()).join();
     }
     return writer;
   },
@@ -1472,6 +1896,22 @@ export const RestoreJob: MessageFns<RestoreJob> = {
             message.engine = EngineRestore.decode(reader, reader.uint32());
             continue;
           }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.sandbox = reader.string();
+            continue;
+          }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.warm = WarmCopy.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1503,6 +1943,8 @@ export const RestoreJob: MessageFns<RestoreJob> = {
     message.engine = (object.engine !== undefined && object.engine !== null)
       ? EngineRestore.fromPartial(object.engine)
       : undefined;
+    message.sandbox = object.sandbox ?? "";
+    message.warm = (object.warm !== undefined && object.warm !== null) ? WarmCopy.fromPartial(object.warm) : undefined;
     return message;
   },
 };

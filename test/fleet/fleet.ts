@@ -76,7 +76,7 @@ export async function fleetUp(options: FleetOptions): Promise<Fleet> {
   writeState(layout, fleet);
   if (known !== undefined && known.address !== fleet.address) await moveAgents(layout, fleet);
   await bringController(layout, programs, fleet, say);
-  writeShellFiles(layout, programs.node, programs.cli);
+  writeShellFiles(layout, [programs.node, programs.cli]);
   await Promise.all(hosts.map((host) => bringHost(layout, programs, fleet, host, say)));
   return fleet;
 }

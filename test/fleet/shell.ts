@@ -6,10 +6,11 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { FleetLayout } from './layout.ts';
 
-/** @param cli the built command line's main module */
-export function writeShellFiles(layout: FleetLayout, node: string, cli: string): void {
+/** @param command what runs the built command line, before its own words */
+export function writeShellFiles(layout: FleetLayout, command: readonly string[]): void {
   mkdirSync(layout.binDir, { recursive: true });
-  const wrapper = `#!/bin/sh\nNODE_COMPILE_CACHE=${quoted(layout.cacheDir)} exec ${quoted(node)} ${quoted(cli)} "$@"\n`;
+  const words = command.map(quoted).join(' ');
+  const wrapper = `#!/bin/sh\nNODE_COMPILE_CACHE=${quoted(layout.cacheDir)} exec ${words} "$@"\n`;
   writeFileSync(join(layout.binDir, 'holdfast'), wrapper, { mode: 0o755 });
   writeFileSync(layout.envFile, envText(layout));
 }

@@ -1,0 +1,113 @@
+// The shop as its people would have set it up on web-1: account, files, cluster, schema.
+//
+// web-2 gets nothing of it: what it needs to serve, a plan has to bring.
+
+import { existsSync } from 'node:fs';
+import { onDisk, putOnDisk } from './host-disk.ts';
+import type { Lab } from './lab.ts';
+import { SERVICE_ADDRESS } from './machines.ts';
+import { DATA_DIR, POSTGRES_BIN, PROTECTED_UNITS } from './units.ts';
+
+const PRIMARY = 'web-1';
+const SHOP_PORT = 8080;
+
+/** Account, files, cluster and schema; does nothing where they are. The cluster runs afterwards. */
+export async function installShop(lab: Lab): Promise<void> {
+  const host = lab.host(PRIMARY);
+  const { address } = host;
+  if (existsSync(onDisk(lab.layout, PRIMARY, '/etc/shop/installed'))) return;
+  putOnDisk(
+    lab.layout,
+    PRIMARY,
+    '/opt/shop/migrate',
+    '#!/bin/sh\nexec psql -qU shop -h /run/postgresql shop -f /opt/shop/schema.sql\n',
+    0o755,
+  );
+  putOnDisk(
+    lab.layout,
+    PRIMARY,
+    '/opt/shop/is-migrated',
+    '#!/bin/sh\nexec psql -qtU shop -h /run/postgresql shop -c "SELECT FROM orders LIMIT 0" >/dev/null\n',
+    0o755,
+  );
+  putOnDisk(lab.layout, PRIMARY, '/opt/shop/schema.sql', SCHEMA);
+  await host.ok('sh', '-ec', installation(address));
+}
+
+/** Where no plan says who serves: by hand, on web-1. */
+export async function serveByHand(lab: Lab): Promise<void> {
+  const host = lab.host(PRIMARY);
+  for (const unit of PROTECTED_UNITS) await host.unit(unit, 'start');
+  await host.ok('ip', 'addr', 'replace', `${SERVICE_ADDRESS}/24`, 'dev', 'eth0');
+}
+
+const SCHEMA = `CREATE TABLE IF NOT EXISTS orders (
+  id uuid PRIMARY KEY,
+  item text NOT NULL,
+  host text NOT NULL,
+  created_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+`;
+
+/** Few processes and little memory, but everything is written durably. */
+const POSTGRES_SETTINGS = `listen_addresses = ''
+unix_socket_directories = '/run/postgresql'
+shared_buffers = 16MB
+max_connections = 30
+max_wal_senders = 6
+max_replication_slots = 6
+wal_level = replica
+fsync = on
+autovacuum_max_workers = 1
+max_parallel_workers = 0
+max_logical_replication_workers = 0
+jit = off
+max_slot_wal_keep_size = 1GB
+`;
+
+function installation(address: string): string {
+  return `
+useradd --system --home-dir /srv/shop --shell /usr/sbin/nologin shop 2>/dev/null || id shop >/dev/null
+install -d -o shop -g shop /srv/shop /srv/shop/files
+mkdir -p /etc/shop
+cat >/etc/shop/config.ini <<'END'
+bind = ${address}
+port = ${SHOP_PORT}
+database = /run/postgresql
+files = /srv/shop/files
+END
+cat >/etc/shop/nginx.conf <<'END'
+user www-data;
+worker_processes 1;
+pid /run/nginx-shop.pid;
+error_log /var/log/nginx/error.log warn;
+events { worker_connections 256; }
+http {
+  access_log off;
+  server {
+    listen 80;
+    location / {
+      proxy_pass http://${address}:${SHOP_PORT};
+      proxy_connect_timeout 1s;
+      proxy_read_timeout 4s;
+    }
+  }
+}
+END
+if [ ! -e ${DATA_DIR}/PG_VERSION ]; then
+  setpriv --reuid=postgres --regid=postgres --clear-groups ${POSTGRES_BIN}/initdb -D ${DATA_DIR} -A trust -U postgres -k -E UTF8 --locale=C >/dev/null
+  cat >>${DATA_DIR}/postgresql.conf <<'END'
+${POSTGRES_SETTINGS}END
+fi
+/etc/lab/units/postgres start
+ask() { psql -qtAU postgres -h /run/postgresql "$@"; }
+ask -c "SELECT 1 FROM pg_roles WHERE rolname = 'shop'" | grep -q . || ask -c 'CREATE ROLE shop LOGIN'
+ask -c "SELECT 1 FROM pg_roles WHERE rolname = 'holdfast'" | grep -q . || {
+  ask -c 'CREATE ROLE holdfast LOGIN REPLICATION'
+  ask -c 'GRANT pg_monitor TO holdfast'
+}
+ask -c "SELECT 1 FROM pg_database WHERE datname = 'shop'" | grep -q . || ask -c 'CREATE DATABASE shop OWNER shop'
+/opt/shop/migrate
+touch /etc/shop/installed
+`;
+}

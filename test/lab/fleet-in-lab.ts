@@ -3,17 +3,14 @@
 
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { builtPrograms } from '../fleet/built.ts';
 import { writeShellFiles } from '../fleet/shell.ts';
+import { eventually } from './eventually.ts';
 import type { Host } from './host.ts';
 import type { Lab } from './lab.ts';
 import { WIRE } from './layout.ts';
 import { CONTROLLER_PORT } from './machines.ts';
 import { AGENT_DIR, CONTROLLER_DIR } from './units.ts';
-
-const READY_MS = 90_000;
-const POLL_MS = 100;
 
 /** The controller answers, the operator is logged in, and every host that has an agent is online. */
 export async function bringFleet(lab: Lab, say: (line: string) => void): Promise<void> {
@@ -57,19 +54,4 @@ async function untilOnline(lab: Lab, wanted: readonly string[]): Promise<void> {
     const away = wanted.filter((name) => !hosts.some((host) => host.name === name && host.state === 'online'));
     return away.length === 0 ? undefined : `${away.join(', ')} are not`;
   });
-}
-
-/** Polls until `look` finds nothing missing. Throws with what it said last. */
-export async function eventually(
-  what: string,
-  look: () => Promise<string | undefined>,
-  timeoutMs = READY_MS,
-): Promise<void> {
-  const until = performance.now() + timeoutMs;
-  for (;;) {
-    const missing = await look();
-    if (missing === undefined) return;
-    if (performance.now() > until) throw new Error(`waited in vain until ${what}: ${missing}`);
-    await sleep(POLL_MS);
-  }
 }

@@ -109,6 +109,11 @@ export class Host {
     return code === 0;
   }
 
+  /** SIGKILL to the unit's process alone: what it started lives on. */
+  async killUnit(name: string): Promise<void> {
+    await this.ok('sh', '-c', `kill -KILL "$(cat /run/${name}.pid)"`);
+  }
+
   /** A program on the host with the caller's own input and output. Resolves with its exit code. */
   async attach(words: readonly string[]): Promise<number> {
     const child = spawn('nsenter', this.entering(words), { stdio: 'inherit', env: systemEnvironment() });

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'chai';
 import { ok } from './command.ts';
+import { eventually } from './eventually.ts';
 import { needsLab } from './testing.ts';
 import { Lab } from './lab.ts';
 
@@ -118,6 +119,39 @@ describe('the lab', function labs() {
     expect(await reaches('mon-1', 'db-1'), 'its kernel answers').to.equal(true);
     host.resume();
     while (ticks() === stopped) await sleep(20);
+  });
+
+  it('the kernel of a paused host keeps its promises: an address and a port that were lent run out', async () => {
+    const host = lab.host('api-1');
+    const lent = '10.77.0.101';
+    const answers = async (): Promise<boolean> =>
+      (await lab.host('mon-1').exec(['ping', '-c', '1', '-W', '1', lent])).code === 0;
+    const connects = async (): Promise<boolean> =>
+      (await lab.host('mon-1').exec(['timeout', '1', 'bash', '-c', `: </dev/tcp/${host.address}/4100`])).code === 0;
+    const rules = `table inet lent {
+      set open { type inet_service; flags timeout; }
+      chain input { type filter hook input priority 0; tcp dport 4100 tcp dport != @open drop; }
+    }
+    add element inet lent open { 4100 timeout 3s }`;
+    await host.ok(
+      'sh',
+      '-c',
+      `setsid ${process.execPath} -e "require('net').createServer().listen(4100)" >/dev/null 2>&1 &`,
+    );
+    await eventually('the port is open', async () => {
+      await host.ok('sh', '-c', 'nft add table inet lent; nft delete table inet lent');
+      expect(await host.exec(['nft', '-f', '-'], rules)).to.include({ code: 0 });
+      return (await connects()) ? undefined : 'not yet';
+    });
+    await host.ok('ip', 'addr', 'add', `${lent}/24`, 'dev', 'eth0', 'valid_lft', '3', 'preferred_lft', '3');
+    await host.exec(['nft', 'add', 'element', 'inet', 'lent', 'open', '{ 4100 timeout 3s }']);
+    expect(await answers()).to.equal(true);
+    await host.pause();
+    await eventually('the address is gone', async () => ((await answers()) ? 'it answers' : undefined), 10_000);
+    await eventually('the port is shut', async () => ((await connects()) ? 'it lets in' : undefined), 10_000);
+    host.resume();
+    expect(await host.ok('ip', 'addr', 'show', 'eth0')).to.not.include(lent);
+    await host.ok('nft', 'delete', 'table', 'inet', 'lent');
   });
 
   it('L2 killing a host ends everything in it, and nothing is said to anybody', async () => {

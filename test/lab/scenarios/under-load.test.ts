@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import { Customers, monotonicMs, ordersOn, writesOf } from '../customers.ts';
-import { eventually } from '../fleet-in-lab.ts';
+import { eventually } from '../eventually.ts';
 import type { Lab } from '../lab.ts';
 import { dnsKeyFile } from '../name-server.ts';
 import { labUp } from '../shop-lab.ts';

@@ -45,7 +45,7 @@ export class MariadbServer extends OwnServer {
       { encoding: 'utf8', env: ENVIRONMENT },
     );
     if (made.status !== 0) throw new Error(`mariadb-install-db: ${made.stderr}${made.stdout}`);
-    await server.run();
+    await server.runOrRemove();
     return server;
   }
 

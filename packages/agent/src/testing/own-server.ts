@@ -24,6 +24,19 @@ export abstract class OwnServer {
     this.#shutdown = shutdown;
   }
 
+  /** Starts it (again) and returns when it answers. */
+  abstract run(): Promise<void>;
+
+  /** The same for a new one, of which nothing stays when it does not start. */
+  protected async runOrRemove(): Promise<void> {
+    try {
+      await this.run();
+    } catch (error) {
+      await this.remove();
+      throw error;
+    }
+  }
+
   get pid(): number {
     const pid = this.#process?.pid;
     if (pid === undefined) throw new Error('the server does not run');

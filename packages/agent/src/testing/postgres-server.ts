@@ -52,7 +52,7 @@ export class PostgresServer extends OwnServer {
   /** Initialises (with checksums of pages) and starts one. */
   static async start(options: PostgresOptions = {}): Promise<PostgresServer> {
     const server = await PostgresServer.prepare(options);
-    await server.run();
+    await server.runOrRemove();
     return server;
   }
 

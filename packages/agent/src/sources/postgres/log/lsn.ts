@@ -45,3 +45,9 @@ export function walFileName(timeline: number, lsn: bigint, fileBytes: number): s
 export function historyFileName(timeline: number): string {
   return `${timeline.toString(16).padStart(8, '0').toUpperCase()}.history`;
 }
+
+/** LSN of the first byte of a file. @param name as `walFileName` makes it */
+export function walFileStart(name: string, fileBytes: number): bigint {
+  const perHigh = 0x1_0000_0000n / BigInt(fileBytes);
+  return (BigInt(`0x${name.slice(8, 16)}`) * perHigh + BigInt(`0x${name.slice(16, 24)}`)) * BigInt(fileBytes);
+}

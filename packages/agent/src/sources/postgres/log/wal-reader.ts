@@ -1,10 +1,11 @@
-// Reads the log as it streams by: when transactions committed, and the points that somebody named.
+// Reads the log as it streams by: when transactions committed, the points that somebody named, and tablespaces that were created.
 //
 // Hazard: a reader that loses its place invents commits, or misses them. Every page header says how much of a record goes on from
 // the page before, so a reader that starts in the middle, or meets what it does not expect, waits for the next page and goes
 // on with the first record that begins after it. Bytes are stored whatever is read in them here.
 //
-// Source: PostgreSQL's src/include/access/xlog_internal.h, xlogrecord.h, xact.h, pg_control.h, versions 13 to 18.
+// Source: PostgreSQL's src/include/access/xlog_internal.h, xlogrecord.h, xact.h, catalog/pg_control.h, commands/tablespace.h,
+// versions 13 to 18.
 //
 // Invariants (wal-reader.db.test.ts): W1 what is found does not depend on how the bytes are cut up; W2 from any
 // start the records after the next page header are found; W3 commits and their times are those that pg_waldump tells.
@@ -17,7 +18,23 @@ export type WalEvent =
   | { readonly kind: 'commit'; readonly end: bigint; readonly xid: number; readonly atMs: number }
   | { readonly kind: 'restore-point'; readonly end: bigint; readonly name: string; readonly atMs: number }
   | { readonly kind: 'shutdown'; readonly end: bigint }
-  | { readonly kind: 'end-of-recovery'; readonly end: bigint; readonly timeline: number };
+  | { readonly kind: 'end-of-recovery'; readonly end: bigint; readonly timeline: number }
+  | CreatedTablespace;
+
+/** The record of a CREATE TABLESPACE. */
+export interface CreatedTablespace {
+  readonly kind: 'tablespace';
+  readonly end: bigint;
+  /** LSN of the record's first byte. */
+  readonly start: bigint;
+  /** Of the record, without the page headers within. */
+  readonly length: number;
+  readonly oid: number;
+  /** Empty: in the data directory itself. */
+  readonly location: string;
+  /** Of the location's first byte within the record, without page headers. */
+  readonly locationAt: number;
+}
 
 /** First two bytes of a page, by major version. */
 export const PAGE_MAGIC: ReadonlyMap<number, number> = new Map([
@@ -29,17 +46,18 @@ export const PAGE_MAGIC: ReadonlyMap<number, number> = new Map([
   [0xd118, 18],
 ]);
 
-const SHORT_HEADER_BYTES = 24;
-const LONG_HEADER_BYTES = 40;
+export const SHORT_HEADER_BYTES = 24;
+export const LONG_HEADER_BYTES = 40;
 const PAGE_CONTINUES = 0x01;
 const PAGE_LONG = 0x02;
 const PAGE_OVERWRITES = 0x08;
 
 const RECORD_HEADER_BYTES = 24;
-/** Of an interesting record: its header, fragment headers, and a restore point's time and name. */
-const CAPTURE_BYTES = 256;
+/** Of an interesting record: its header, fragment headers, and a restore point's time and name, or a tablespace's path. */
+const CAPTURE_BYTES = 1100;
 const RESOURCE_XLOG = 0;
 const RESOURCE_XACT = 1;
+const RESOURCE_TABLESPACE = 5;
 const XLOG_SHUTDOWN = 0x00;
 const XLOG_SWITCH = 0x40;
 const XLOG_RESTORE_POINT = 0x70;
@@ -47,6 +65,7 @@ const XLOG_END_OF_RECOVERY = 0x90;
 const XACT_COMMIT = 0x00;
 const XACT_COMMIT_PREPARED = 0x30;
 const XACT_OPERATION = 0x70;
+const TABLESPACE_CREATE = 0x00;
 
 export class WalReader {
   readonly #fileBytes: number;
@@ -65,6 +84,7 @@ export class WalReader {
   #left = 0;
   /** A record's tail whose beginning was not seen. */
   #skipping = false;
+  #startedAt = 0n;
   readonly #record = Buffer.alloc(CAPTURE_BYTES);
   #has = 0;
   #wanted = RECORD_HEADER_BYTES;
@@ -86,6 +106,12 @@ export class WalReader {
   /** Major version of the server, by the last page header; undefined: none seen, or one that is not known here. */
   get version(): number | undefined {
     return this.#version;
+  }
+
+  /** What was fed ends within a record that may be one of a tablespace. */
+  get mayBeInTablespace(): boolean {
+    if (this.#lost || this.#skipping || (this.#has === 0 && this.#left === 0)) return false;
+    return this.#has < RECORD_HEADER_BYTES || this.#record[17] === RESOURCE_TABLESPACE;
   }
 
   /** The bytes that follow those fed before. Answers what ended within, in order. */
@@ -141,7 +167,12 @@ export class WalReader {
       this.#left = 0;
       return;
     }
-    if ((flags & PAGE_OVERWRITES) !== 0) this.#left = 0;
+    if ((flags & PAGE_OVERWRITES) !== 0) {
+      // The server crashed in the middle of a record, and goes on with another one in its place.
+      this.#left = 0;
+      this.#has = 0;
+      this.#skipping = false;
+    }
     if (!this.#lost && this.#left === continues) return;
     // The beginning of what goes on here was not seen.
     this.#lost = false;
@@ -173,6 +204,7 @@ export class WalReader {
   #takeRecord(bytes: Buffer, from: number, events: WalEvent[]): number {
     let offset = from;
     if (this.#left === 0) {
+      if (this.#has === 0) this.#startedAt = this.#at + BigInt(offset);
       // The length is never divided by a page: records begin at multiples of eight.
       while (this.#has < 4 && offset < bytes.length) this.#record[this.#has++] = bytes[offset++]!;
       if (this.#has < 4) return offset;
@@ -204,7 +236,8 @@ export class WalReader {
     const copied = bytes.copy(this.#record, this.#has, offset, Math.min(end, offset + this.#wanted - this.#has));
     this.#has += copied;
     if (this.#has !== RECORD_HEADER_BYTES || this.#wanted !== RECORD_HEADER_BYTES) return;
-    if (this.#record[17]! > RESOURCE_XACT) return;
+    const resource = this.#record[17]!;
+    if (resource > RESOURCE_XACT && resource !== RESOURCE_TABLESPACE) return;
     this.#wanted = Math.min(CAPTURE_BYTES, this.#record.readUInt32LE(0));
     if (this.#wanted > this.#has) this.#capture(bytes, offset + copied, available - copied);
   }
@@ -216,13 +249,13 @@ export class WalReader {
       this.#restIsEmpty = end % BigInt(this.#fileBytes) !== 0n;
       return;
     }
-    const event = eventOf(record, end);
+    const event = eventOf(record, this.#startedAt, end);
     if (event !== undefined) events.push(event);
   }
 }
 
 /** @param record its first CAPTURE_BYTES bytes */
-function eventOf(record: Buffer, end: bigint): WalEvent | undefined {
+function eventOf(record: Buffer, start: bigint, end: bigint): WalEvent | undefined {
   const resource = record[17];
   const info = record[16]!;
   const data = mainData(record);
@@ -231,6 +264,20 @@ function eventOf(record: Buffer, end: bigint): WalEvent | undefined {
     const operation = info & XACT_OPERATION;
     if ((operation !== XACT_COMMIT && operation !== XACT_COMMIT_PREPARED) || data.length < 8) return undefined;
     return { kind: 'commit', end, xid: record.readUInt32LE(4), atMs: unixMs(data.readBigInt64LE(0)) };
+  }
+  if (resource === RESOURCE_TABLESPACE) {
+    if ((info & 0xf0) !== TABLESPACE_CREATE || data.length < 5) return undefined;
+    const path = data.subarray(4);
+    const ending = path.indexOf(0);
+    return {
+      kind: 'tablespace',
+      end,
+      start,
+      length: record.readUInt32LE(0),
+      oid: data.readUInt32LE(0),
+      location: path.toString('utf8', 0, ending < 0 ? path.length : ending),
+      locationAt: record.length - path.length,
+    };
   }
   if (resource !== RESOURCE_XLOG) return undefined;
   const kind = info & 0xf0;

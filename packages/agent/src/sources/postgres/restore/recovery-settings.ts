@@ -19,7 +19,7 @@ export interface RecoveryOrder {
   /** Whose history reaches the target; undefined: without a log, the base alone. */
   readonly stream: LogStream | undefined;
   readonly toEndOfLog: boolean;
-  /** Tablespaces are directories in pg_tblspc, which a server takes for damage unless it is told. */
+  /** Tablespaces may be directories in pg_tblspc, which a server takes for damage unless it is told. */
   readonly tablespacesInPlace: boolean;
 }
 

@@ -1,129 +1,13 @@
-import {
-  existsSync,
-  lstatSync,
-  readdirSync,
-  readFileSync,
-  readlinkSync,
-  rmSync,
-  statSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs';
-import { mkdtempSync, chmodSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { expect } from 'chai';
-import { Client } from 'pg';
 import type { RecoveryTarget } from '@holdfast/shared/format/log-point';
-import type { EngineRestore, EngineSpec, JobReport, ReachedPoint, RestoreJob } from '../../../jobs/job.ts';
-import { EngineBench } from '../../../testing/engine-bench.ts';
+import type { EngineRestore } from '../../../jobs/job.ts';
 import { embeddedPostgres, PostgresServer } from '../../../testing/postgres-server.ts';
 import { postgresEngine } from '../engine.ts';
 import { parseLsn, positionOf } from '../log/lsn.ts';
-
-/** A source that is followed, with two committed states at known points. */
-class Protected {
-  readonly bench: EngineBench;
-  readonly root = mkdtempSync(join(tmpdir(), 'holdfast-restored-'));
-  readonly started: number[] = [];
-  readonly server: PostgresServer;
-  snapshot!: Buffer;
-
-  constructor(server: PostgresServer, settings: Record<string, string> = {}) {
-    this.server = server;
-    chmodSync(this.root, 0o755);
-    const source: EngineSpec = {
-      sourceId: 'db-1',
-      name: 'db',
-      type: 'engine',
-      engine: { type: 'postgres', settings: { dsn: server.dsn, baseEvery: 'off', ...settings } },
-      hooks: { before: [], after: [], timeoutSeconds: 0, requireBefore: false },
-      limitBytesPerSecond: 0,
-      compression: { codec: 'zstd', level: 0 },
-    };
-    this.bench = new EngineBench({ engine: postgresEngine, source });
-    this.bench.guard();
-  }
-
-  /** The base that the guard has taken by itself. */
-  async firstBase(): Promise<void> {
-    for (let tries = 0; this.bench.vault.snapshots.length === 0; tries++) {
-      if (tries > 400)
-        throw new Error(
-          `no base: ${JSON.stringify(this.bench.reports.at(-1), (_, v: unknown) => (typeof v === 'bigint' ? String(v) : v))}`,
-        );
-      await wait(50);
-    }
-    this.snapshot = this.bench.vault.snapshots.at(-1)!;
-  }
-
-  /** What the server has written is in the vault. */
-  async caughtUp(): Promise<string> {
-    const [row] = await this.server.query<{ lsn: string }>('select pg_current_wal_flush_lsn()::text as lsn');
-    const wanted = parseLsn(row!.lsn);
-    for (let tries = 0; (this.stored?.order ?? 0n) < wanted; tries++) {
-      if (tries > 400) throw new Error('the log is not stored');
-      await wait(25);
-    }
-    return row!.lsn;
-  }
-
-  get stored() {
-    const ends = this.bench.log.segments.filter(({ range }) => range.file === '').map(({ range }) => range.end);
-    return ends.toSorted((a, b) => (a.order < b.order ? 1 : -1))[0];
-  }
-
-  engine(target: RecoveryTarget, more: Partial<EngineRestore> = {}): Partial<EngineRestore> {
-    const index = this.bench.vault.snapshots.findIndex((id) => id.equals(this.snapshot));
-    const base = this.bench.vault.points[index]!;
-    const log = { stream: base.stream, end: this.stored!, grant: Buffer.alloc(0) };
-    return { base, target, log, ...more };
-  }
-
-  async restore(
-    name: string,
-    target: RecoveryTarget,
-    more: Partial<EngineRestore> = {},
-    job: Partial<RestoreJob> = {},
-  ): Promise<JobReport> {
-    const directory = join(this.root, name);
-    const report = await this.bench.restore(
-      this.snapshot,
-      directory,
-      this.engine(target, { start: true, port: 5502, ...more }),
-      job,
-    );
-    if (existsSync(join(directory, 'postmaster.pid'))) {
-      this.started.push(Number(readFileSync(join(directory, 'postmaster.pid'), 'utf8').split('\n')[0]));
-    }
-    return report;
-  }
-
-  async close(): Promise<void> {
-    await this.bench.close();
-    for (const pid of this.started) {
-      try {
-        process.kill(pid, 'SIGQUIT');
-      } catch {
-        // The test has ended it.
-      }
-    }
-    for (const pid of this.started) while (existsSync(`/proc/${pid}`)) await wait(20);
-    rmSync(this.root, { recursive: true, force: true, maxRetries: 5 });
-  }
-}
-
-async function ask(reached: ReachedPoint | undefined, text: string): Promise<Record<string, unknown>> {
-  const [, host, port] = /^host=(.*) port=(\d+)$/.exec(reached!.connect)!;
-  const client = new Client({ host: host!, port: Number(port), user: 'postgres', database: 'postgres' });
-  await client.connect();
-  try {
-    return (await client.query<Record<string, unknown>>(text)).rows[0]!;
-  } finally {
-    await client.end();
-  }
-}
+import { ask, ProtectedServer } from './testing/protected-server.ts';
 
 for (const [version, bin] of [
   ['15', undefined],
@@ -132,7 +16,7 @@ for (const [version, bin] of [
   describe(`restore of PostgreSQL ${version}`, function restore() {
     this.timeout(180_000);
     let server: PostgresServer;
-    let source: Protected;
+    let source: ProtectedServer;
     const options: Record<string, string> = bin === undefined ? {} : { bindir: bin };
     const times = { between: 0, after: 0 };
     let lsn = '';
@@ -141,7 +25,7 @@ for (const [version, bin] of [
       server = await PostgresServer.start(bin === undefined ? {} : { bin });
       await server.query('create table orders (id int primary key, note text)');
       await server.query(`insert into orders select g, md5(g::text) from generate_series(1, 20000) g`);
-      source = new Protected(server);
+      source = new ProtectedServer(server);
       await source.firstBase();
       await server.query(`insert into orders values (100001, 'first')`);
       lsn = (await server.query<{ lsn: string }>('select pg_current_wal_insert_lsn()::text as lsn'))[0]!.lsn;
@@ -308,13 +192,13 @@ for (const [version, bin] of [
 describe('restore over a promotion', function promotion() {
   this.timeout(120_000);
   let server: PostgresServer;
-  let source: Protected;
+  let source: ProtectedServer;
 
   before(async () => {
     server = await PostgresServer.start();
     await server.query('create table t (id int primary key)');
     await server.query('insert into t values (1)');
-    source = new Protected(server);
+    source = new ProtectedServer(server);
     await source.firstBase();
     await server.query('insert into t values (2)');
     await source.caughtUp();
@@ -350,63 +234,5 @@ describe('restore over a promotion', function promotion() {
     expect(newest.reached!.stream.timeline).to.equal(2);
     const old = await source.restore('old', { kind: 'latest' }, { log: log(1), port: 5504 });
     expect((await ask(old.reached, 'select sum(id)::int as sum from t'))['sum']).to.equal(3);
-  });
-});
-
-describe('restore of tablespaces', function tablespaces() {
-  this.timeout(120_000);
-  let server: PostgresServer;
-  let source: Protected;
-  let oid = '';
-
-  before(async () => {
-    server = await PostgresServer.start();
-    await server.query(`create tablespace space location '${server.folder('space')}'`);
-    await server.query('create table t tablespace space as select g as id from generate_series(1, 50000) g');
-    oid = (
-      await server.query<{ oid: string }>(`select oid::text as oid from pg_tablespace where spcname = 'space'`)
-    )[0]!.oid;
-    source = new Protected(server);
-    await source.firstBase();
-    await server.query('insert into t values (0)');
-    await source.caughtUp();
-  });
-  after(async () => {
-    await source?.close();
-    await server?.remove();
-  });
-
-  const countIn = async (report: JobReport): Promise<number> => {
-    const count = Number((await ask(report.reached, 'select count(*) as n from t'))['n']);
-    process.kill(source.started.at(-1)!, 'SIGINT');
-    while (existsSync(`/proc/${source.started.at(-1)!}`)) await wait(20);
-    return count;
-  };
-
-  it('in place, where nothing leads to the one that is in use, also by delta; and to a place of its own', async () => {
-    const used = (await server.query<{ path: string }>(`select pg_relation_filepath('t') as path`))[0]!.path;
-    await server.query('checkpoint');
-    const inUse = join(server.dataDir, used);
-    const before = { bytes: readFileSync(inUse), stat: statSync(inUse) };
-    expect(await countIn(await source.restore('place', { kind: 'latest' }))).to.equal(50_001);
-    expect(lstatSync(join(source.root, 'place/pg_tblspc', oid)).isDirectory()).to.equal(true);
-    // What an attacker, or an older base, might have left there.
-    rmSync(join(source.root, 'place/pg_tblspc', oid), { recursive: true });
-    symlinkSync(server.folderOf('space'), join(source.root, 'place/pg_tblspc', oid));
-    expect(await countIn(await source.restore('place', { kind: 'base' }, {}, { delta: true }))).to.equal(50_000);
-    expect(readFileSync(inUse).equals(before.bytes)).to.equal(true);
-    expect(statSync(inUse)).to.deep.include({
-      ino: before.stat.ino,
-      uid: before.stat.uid,
-      mtimeMs: before.stat.mtimeMs,
-    });
-
-    const own = join(source.root, 'own');
-    const options = { [`tablespace.${oid}`]: own };
-    expect(await countIn(await source.restore('mapped', { kind: 'latest' }, { options }))).to.equal(50_001);
-    expect(readlinkSync(join(source.root, 'mapped/pg_tblspc', oid))).to.equal(own);
-    const again = await source.restore('mapped2', { kind: 'latest' }, { options }).catch((error: unknown) => error);
-    expect(again).to.have.property('code', 'FAILED_PRECONDITION');
-    expect(existsSync(join(source.root, 'mapped2'))).to.equal(false);
   });
 });

@@ -7,14 +7,22 @@
 //
 // Invariants (restore.db.test.ts): P1 every transaction acknowledged before the target is there and none after it; P2 nothing is
 // written where a server runs, or where something is that nobody said may be overwritten; P3 what was started is ended when the
-// restore fails.
+// restore fails; P4 no directory of production's is used, whatever base and log say (tablespaces.db.test.ts).
 
-import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { fromText, toBytes } from '@holdfast/shared/base/byte-string';
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import { randomUUID } from 'node:crypto';
-import type { EngineRestore, JobDeps, JobReport, ProgressListener, RestoreJob, Settings } from '../../../jobs/job.ts';
+import type {
+  EngineRestore,
+  JobDeps,
+  JobReport,
+  JobWarning,
+  ProgressListener,
+  RestoreJob,
+  Settings,
+} from '../../../jobs/job.ts';
 import type { LogReadSession } from '../../../link/log-port.ts';
 import type { Account } from '../../../os/account.ts';
 import { KeyRing } from '../../../restore/key-ring.ts';
@@ -22,8 +30,18 @@ import { runRestore } from '../../../restore/restore.ts';
 import { DATA_PATH, decodeFacts, FACTS_PATH, majorOf, TABLESPACES_PATH, type BaseFacts } from '../base/base-facts.ts';
 import { parseLsn, positionOf } from '../log/lsn.ts';
 import { checkReachable, giveTo, prepareRecovery, refuseRunningServer, serverAccount } from './data-directory.ts';
+import { keepTablespaces, type SafeWalSource } from './log-tablespaces.ts';
 import { findPrograms } from './programs.ts';
 import { DEFAULT_PORT, reachedPoint, startServer, type RestoredServer } from './server-run.ts';
+import {
+  IN_PLACE_SINCE,
+  linkTablespaces,
+  refuseUsedPlaces,
+  removeLink,
+  tablespacesOf,
+  tablespaceWarnings,
+  type MappedTablespace,
+} from './tablespaces.ts';
 import { openWalSource, type WalSource } from './wal-files.ts';
 import { layAll, prepareLogFolder, startFeeding, type Feeding } from './wal-feeder.ts';
 
@@ -66,33 +84,40 @@ export async function restoreCluster(
   refuseRunningServer(dataDir);
   const account = serverAccount(dataDir);
   if (bin !== undefined) checkReachable(dataDir, account);
-  const spaces = tablespacesOf(facts, options, dataDir);
-  refuseUsedPlaces(spaces, job);
+  const places = tablespacesOf(facts, options, dataDir, engine.log !== undefined);
+  refuseUsedPlaces(places, job);
 
-  const files = await restoreFiles(job, spaces, deps, signal, onProgress);
+  const files = await restoreFiles(job, places.ofBase, deps, signal, onProgress);
   if (job.dryRun || files.failure !== undefined) {
     return { report: files, facts, bin, server: undefined, closeLog: async () => undefined };
   }
-  for (const { oid, path } of spaces) linkTablespace(dataDir, oid, path, account);
+  linkTablespaces(dataDir, places, account);
   rmSync(join(dataDir, 'tablespace_map'), { force: true });
   const { target, toEndOfLog, log } = engine;
   prepareRecovery(dataDir, {
     target: log === undefined ? { kind: 'base' } : target,
     stream: log?.stream,
     toEndOfLog,
-    tablespacesInPlace: spaces.some(({ path }) => path === undefined),
+    tablespacesInPlace: facts.serverVersionNumber >= IN_PLACE_SINCE,
   });
   prepareLogFolder(dataDir);
   giveTo(dataDir, account);
   if (bin !== undefined) await beforeStart(bin, dataDir, account);
 
   const opened = await openLog(engine, facts, deps, signal);
+  const said = (): JobWarning[] => tablespaceWarnings(dataDir, places, opened.source.moved, bin !== undefined);
   let server: RestoredServer | undefined;
   let feeding: Feeding | undefined;
   try {
     if (bin === undefined) {
       await layAll(dataDir, opened.source, facts.walFileBytes, account, signal);
-      return { report: files, facts, bin, server: undefined, closeLog: async () => opened.close() };
+      return {
+        report: withWarnings(files, said()),
+        facts,
+        bin,
+        server: undefined,
+        closeLog: async () => opened.close(),
+      };
     }
     const startedAt = deps.clock.monotonicMs();
     const { source } = opened;
@@ -112,7 +137,7 @@ export async function restoreCluster(
     await feeder.stop();
     const { damage } = feeder;
     const report: JobReport = {
-      ...files,
+      ...withWarnings(files, said()),
       reached,
       ...(damage === undefined ? {} : { failure: damagedLog(damage, reached.position.text) }),
     };
@@ -129,6 +154,10 @@ export async function restoreCluster(
           cause: error,
         });
   }
+}
+
+function withWarnings(report: JobReport, more: readonly JobWarning[]): JobReport {
+  return { ...report, warnings: [...more, ...report.warnings], warningsTotal: report.warningsTotal + more.length };
 }
 
 function damagedLog(damage: HoldfastError, reached: string): NonNullable<JobReport['failure']> {
@@ -172,38 +201,6 @@ async function readFacts(job: RestoreJob, deps: JobDeps, signal: AbortSignal): P
   } finally {
     rmSync(scratch, { recursive: true, force: true });
   }
-}
-
-interface MappedTablespace {
-  readonly oid: number;
-  /** undefined: in the data directory itself. */
-  readonly path: string | undefined;
-  readonly target: string;
-}
-
-/** Servers since 15 take a directory in pg_tblspc itself; older ones need a link to somewhere else. */
-const IN_PLACE_SINCE = 150_000;
-
-/** Throws INVALID_ARGUMENT for a mapping of none, or one that is missing. */
-function tablespacesOf(facts: BaseFacts, options: Settings, dataDir: string): MappedTablespace[] {
-  for (const name of Object.keys(options)) {
-    const oid = /^tablespace\.(.+)$/.exec(name)?.[1];
-    if (oid === undefined || facts.tablespaces.some((one) => String(one.oid) === oid)) continue;
-    throw new HoldfastError('INVALID_ARGUMENT', `the base has no tablespace ${oid}`, {
-      hint: facts.tablespaces.map(({ oid: known, location }) => `${known} was ${location}`).join('; '),
-    });
-  }
-  return facts.tablespaces.map(({ oid, location }) => {
-    const path = options[`tablespace.${oid}`];
-    if (path?.startsWith('/') === false)
-      throw new HoldfastError('INVALID_ARGUMENT', `tablespace.${oid} must be an absolute path`);
-    if (path === undefined && facts.serverVersionNumber < IN_PLACE_SINCE) {
-      throw new HoldfastError('INVALID_ARGUMENT', `the tablespace at ${location} needs a place of its own`, {
-        hint: `Name one: --option tablespace.${oid}=/path`,
-      });
-    }
-    return { oid, path, target: path ?? join(dataDir, 'pg_tblspc', String(oid)) };
-  });
 }
 
 /** The data directory, then each tablespace; their figures added up. */
@@ -252,36 +249,12 @@ function sumOf(a: JobReport, b: JobReport): JobReport {
   };
 }
 
-/** Whatever a snapshot says: nothing is ever written through a link of its. */
-function removeLink(path: string): void {
-  if (lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() === true) rmSync(path);
-}
-
-/** Before anything is written: a tablespace of somebody else's is not restored into. Throws FAILED_PRECONDITION. */
-function refuseUsedPlaces(spaces: readonly MappedTablespace[], job: RestoreJob): void {
-  for (const { oid, path } of spaces) {
-    if (path === undefined || job.delta || job.intoNonEmpty || !existsSync(path)) continue;
-    if (readdirSync(path).length === 0) continue;
-    throw new HoldfastError('FAILED_PRECONDITION', `the place of tablespace ${oid}, ${path}, is not empty`, {
-      hint: 'Name a new or empty directory, or add --delta where it holds an older state of the same tablespace.',
-    });
-  }
-}
-
-function linkTablespace(dataDir: string, oid: number, path: string | undefined, account: Account): void {
-  if (path === undefined) return;
-  const link = join(dataDir, 'pg_tblspc', String(oid));
-  rmSync(link, { recursive: true, force: true });
-  symlinkSync(path, link);
-  giveTo(path, account);
-}
-
 async function openLog(
   engine: EngineRestore,
   facts: BaseFacts,
   deps: JobDeps,
   signal: AbortSignal,
-): Promise<{ readonly source: WalSource; close(): void }> {
+): Promise<{ readonly source: SafeWalSource; close(): void }> {
   const { log } = engine;
   const { domainSecret, domainId } = deps.identity;
   if (log === undefined || domainSecret === undefined) {
@@ -306,7 +279,7 @@ async function openLog(
       end: log.end,
       fileBytes: facts.walFileBytes,
     });
-    return { source, close: () => session.close() };
+    return { source: keepTablespaces(source, facts.walFileBytes), close: () => session.close() };
   } catch (error) {
     session.close();
     throw error;

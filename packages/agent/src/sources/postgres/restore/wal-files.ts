@@ -39,6 +39,11 @@ export interface WalSource {
   readonly histories: readonly string[];
   /** undefined: there is none. Throws DAMAGED when a piece of it can't be had. */
   file(name: string): Promise<Buffer | undefined>;
+  /**
+   * Bytes around a file, on the way that leads through it: `offset` is counted from its beginning, and may be negative. Zeros where
+   * there is nothing. Throws DAMAGED.
+   */
+  around(name: string, offset: number, length: number): Promise<Buffer>;
 }
 
 export interface WalOrder {
@@ -86,6 +91,17 @@ export async function openWalSource(order: WalOrder): Promise<WalSource> {
     for (const segment of found) if (HISTORY.test(segment.range.file)) histories.set(segment.range.file, segment);
   }
   const files = namesOf(parts, fileBytes);
+  const bytesOf = async (timeline: number, start: bigint, length: number): Promise<Buffer> => {
+    const bytes = Buffer.alloc(length);
+    for (const part of partsWithin(parts, timeline, start, length)) {
+      const pieces = (segments.get(part.timeline) ?? []).filter(
+        ({ range }) => range.file === '' && range.end.order > part.from && range.start.order < part.to,
+      );
+      checkUnbroken(pieces, part, maximum(part.from, parts[0]!.from));
+      for (const { segment, plain } of await read(pieces)) copyPiece(bytes, start, part, segment, plain);
+    }
+    return bytes;
+  };
   return {
     names: [...files.keys()],
     histories: [...histories.keys()],
@@ -93,16 +109,12 @@ export async function openWalSource(order: WalOrder): Promise<WalSource> {
       const history = histories.get(name);
       if (history !== undefined) return (await read([history]))[0]?.plain;
       const wanted = files.get(name);
-      if (wanted === undefined) return undefined;
-      const bytes = Buffer.alloc(fileBytes);
-      for (const part of partsWithin(parts, wanted, fileBytes)) {
-        const pieces = (segments.get(part.timeline) ?? []).filter(
-          ({ range }) => range.file === '' && range.end.order > part.from && range.start.order < part.to,
-        );
-        checkUnbroken(pieces, part, maximum(part.from, parts[0]!.from));
-        for (const { segment, plain } of await read(pieces)) copyPiece(bytes, wanted.start, part, segment, plain);
-      }
-      return bytes;
+      return wanted === undefined ? undefined : bytesOf(wanted.timeline, wanted.start, fileBytes);
+    },
+    async around(name, offset, length) {
+      const file = files.get(name);
+      if (file === undefined) return Buffer.alloc(length);
+      return bytesOf(file.timeline, maximum(file.start + BigInt(offset), 0n), length);
     },
   };
 }
@@ -166,15 +178,15 @@ function namesOf(parts: readonly TimelinePart[], fileBytes: number): Map<string,
   return files;
 }
 
-/** What of the way a file holds: its own timeline's part, and what came before on the timelines before. */
-function partsWithin(parts: readonly TimelinePart[], file: FilePlace, fileBytes: number): TimelinePart[] {
-  const end = file.start + BigInt(fileBytes);
+/** What of the way up to a timeline lies there: its own part, and what came before on the timelines before. */
+function partsWithin(parts: readonly TimelinePart[], newest: number, start: bigint, length: number): TimelinePart[] {
+  const end = start + BigInt(length);
   return parts
-    .filter(({ timeline }) => timeline <= file.timeline)
+    .filter(({ timeline }) => timeline <= newest)
     .map(({ timeline, from, to }) => ({
       timeline,
       // The base begins within a file, and the server reads that file from its start.
-      from: maximum(timeline === parts[0]!.timeline ? file.start : from, file.start),
+      from: maximum(timeline === parts[0]!.timeline ? start : from, start),
       to: minimum(to, end),
     }))
     .filter(({ from, to }) => from < to);
@@ -196,13 +208,7 @@ function checkUnbroken(pieces: readonly ListedSegment[], part: TimelinePart, nee
   });
 }
 
-function copyPiece(
-  file: Buffer,
-  fileStartsAt: bigint,
-  part: TimelinePart,
-  segment: ListedSegment,
-  plain: Buffer,
-): void {
+function copyPiece(into: Buffer, startsAt: bigint, part: TimelinePart, segment: ListedSegment, plain: Buffer): void {
   const { start } = segment.range;
   if (BigInt(plain.length) !== segment.range.end.order - start.order) {
     throw new HoldfastError('DAMAGED', `the log at ${start.text} is not as long as it should be`, {
@@ -211,7 +217,7 @@ function copyPiece(
   }
   const from = maximum(start.order, part.from);
   const to = minimum(segment.range.end.order, part.to);
-  plain.copy(file, Number(from - fileStartsAt), Number(from - start.order), Number(to - start.order));
+  plain.copy(into, Number(from - startsAt), Number(from - start.order), Number(to - start.order));
 }
 
 function maximum(a: bigint, b: bigint): bigint {

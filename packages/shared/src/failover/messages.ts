@@ -32,6 +32,8 @@ export interface HostReport {
   readonly serial: number;
   /** The catalog whose orders this host takes. */
   readonly catalog: string;
+  /** Why this host can't do its part in automatic mode, for people. */
+  readonly trouble?: string;
 }
 
 /** The answer to a renewal. With `standing` it has no end; with `ends` it asks to put an end to that standing grant. */
@@ -134,5 +136,38 @@ export interface ProbeAnswer {
   readonly sawJustNow: boolean;
 }
 
+/** What a witness is told: where the application answers, and where the agents of its host do. */
+export interface ProbeOrder extends Probe {
+  readonly url: string;
+  readonly peerAddresses: readonly string[];
+}
+
+/** After a boot, in the modes without leases: may this host serve? To the controller and to the other host. */
+export interface BootQuestion {
+  readonly kind: 'boot';
+  readonly host: HostId;
+}
+
+export interface BootAnswer {
+  readonly kind: 'boot-answer';
+  readonly highestEpoch: number;
+}
+
+/** To the standby: run the power-off script against the primary, once for this attempt. */
+export interface FenceOrder {
+  readonly kind: 'fence';
+  /** The primary's name, as the script gets it. */
+  readonly host: string;
+  readonly attempt: number;
+}
+
+export interface FenceResult {
+  readonly kind: 'fence-result';
+  readonly attempt: number;
+  readonly confirmed: boolean;
+}
+
 export type ToHost = Grant | Stop | Stopped | Renew | Beat | Inquire | Withdraw | Resume | Promote;
 export type ToController = Renew | Stopped | Status | Promoted | Refused | ProbeAnswer;
+/** Everything that is said about an application, by whomever. */
+export type FailoverMessage = ToHost | ToController | ProbeOrder | BootQuestion | BootAnswer | FenceOrder | FenceResult;

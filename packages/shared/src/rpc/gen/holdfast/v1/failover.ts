@@ -44,6 +44,8 @@ export interface FailoverMessage {
     | { $case: "probeAnswer"; value: WitnessAnswer }
     | { $case: "boot"; value: BootQuestion }
     | { $case: "bootAnswer"; value: BootAnswer }
+    | { $case: "fence"; value: FenceOrder }
+    | { $case: "fenceResult"; value: FenceResult }
     | undefined;
 }
 
@@ -54,6 +56,8 @@ export interface HostReport {
   servingEpoch: bigint;
   serial: bigint;
   catalog: string;
+  /** Why this host can't do its part in automatic mode, for people; empty: it can. */
+  trouble: string;
 }
 
 export interface LeaseRenew {
@@ -153,6 +157,18 @@ export interface BootAnswer {
   highestEpoch: bigint;
 }
 
+/** To the standby: run the plan's power-off script against the primary, once for an attempt. */
+export interface FenceOrder {
+  /** the primary's name */
+  host: string;
+  attempt: bigint;
+}
+
+export interface FenceResult {
+  attempt: bigint;
+  confirmed: boolean;
+}
+
 /** The applications that a host is part of: the whole list after welcome and after every change. */
 export interface ApplicationList {
   applications: ApplicationSpec[];
@@ -187,6 +203,8 @@ export interface ApplicationSpec {
   suspectAfterMs: bigint;
   /** run on the standby; absolute; empty: none */
   fenceScript: string;
+  outOfReachMs: bigint;
+  bootAskMs: bigint;
 }
 
 export interface ServiceAddress {
@@ -473,6 +491,12 @@ export const FailoverMessage: MessageFns<FailoverMessage> = {
       case "bootAnswer":
         BootAnswer.encode(message.kind.value, writer.uint32(138).fork()).join();
         break;
+      case "fence":
+        FenceOrder.encode(message.kind.value, writer.uint32(146).fork()).join();
+        break;
+      case "fenceResult":
+        FenceResult.encode(message.kind.value, writer.uint32(154).fork()).join();
+        break;
     }
     return writer;
   },
@@ -626,6 +650,22 @@ export const FailoverMessage: MessageFns<FailoverMessage> = {
             message.kind = { $case: "bootAnswer", value: BootAnswer.decode(reader, reader.uint32()) };
             continue;
           }
+          case 18: {
+            if (tag !== 146) {
+              break;
+            }
+
+            message.kind = { $case: "fence", value: FenceOrder.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 19: {
+            if (tag !== 154) {
+              break;
+            }
+
+            message.kind = { $case: "fenceResult", value: FenceResult.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -741,13 +781,25 @@ export const FailoverMessage: MessageFns<FailoverMessage> = {
         }
         break;
       }
+      case "fence": {
+        if (object.kind?.value !== undefined && object.kind?.value !== null) {
+          message.kind = { $case: "fence", value: FenceOrder.fromPartial(object.kind.value) };
+        }
+        break;
+      }
+      case "fenceResult": {
+        if (object.kind?.value !== undefined && object.kind?.value !== null) {
+          message.kind = { $case: "fenceResult", value: FenceResult.fromPartial(object.kind.value) };
+        }
+        break;
+      }
     }
     return message;
   },
 };
 
 function createBaseHostReport(): HostReport {
-  return { host: "", highestEpoch: 0n, servingEpoch: 0n, serial: 0n, catalog: "" };
+  return { host: "", highestEpoch: 0n, servingEpoch: 0n, serial: 0n, catalog: "", trouble: "" };
 }
 
 export const HostReport: MessageFns<HostReport> = {
@@ -775,6 +827,9 @@ export const HostReport: MessageFns<HostReport> = {
     }
     if (message.catalog !== "") {
       writer.uint32(42).string(message.catalog);
+    }
+    if (message.trouble !== "") {
+      writer.uint32(50).string(message.trouble);
     }
     return writer;
   },
@@ -832,6 +887,14 @@ export const HostReport: MessageFns<HostReport> = {
             message.catalog = reader.string();
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.trouble = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -858,6 +921,7 @@ export const HostReport: MessageFns<HostReport> = {
       : 0n;
     message.serial = (object.serial !== undefined && object.serial !== null) ? BigInt(object.serial) : 0n;
     message.catalog = object.catalog ?? "";
+    message.trouble = object.trouble ?? "";
     return message;
   },
 };
@@ -2153,6 +2217,146 @@ export const BootAnswer: MessageFns<BootAnswer> = {
   },
 };
 
+function createBaseFenceOrder(): FenceOrder {
+  return { host: "", attempt: 0n };
+}
+
+export const FenceOrder: MessageFns<FenceOrder> = {
+  encode(message: FenceOrder, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.host !== "") {
+      writer.uint32(10).string(message.host);
+    }
+    if (message.attempt !== 0n) {
+      if (BigInt.asUintN(64, message.attempt) !== message.attempt) {
+        throw new globalThis.Error("value provided for field message.attempt of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.attempt);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FenceOrder {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFenceOrder();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.host = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.attempt = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<FenceOrder>): FenceOrder {
+    return FenceOrder.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<FenceOrder>): FenceOrder {
+    const message = createBaseFenceOrder();
+    message.host = object.host ?? "";
+    message.attempt = (object.attempt !== undefined && object.attempt !== null) ? BigInt(object.attempt) : 0n;
+    return message;
+  },
+};
+
+function createBaseFenceResult(): FenceResult {
+  return { attempt: 0n, confirmed: false };
+}
+
+export const FenceResult: MessageFns<FenceResult> = {
+  encode(message: FenceResult, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.attempt !== 0n) {
+      if (BigInt.asUintN(64, message.attempt) !== message.attempt) {
+        throw new globalThis.Error("value provided for field message.attempt of type uint64 too large");
+      }
+      writer.uint32(8).uint64(message.attempt);
+    }
+    if (message.confirmed !== false) {
+      writer.uint32(16).bool(message.confirmed);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FenceResult {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFenceResult();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.attempt = reader.uint64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.confirmed = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<FenceResult>): FenceResult {
+    return FenceResult.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<FenceResult>): FenceResult {
+    const message = createBaseFenceResult();
+    message.attempt = (object.attempt !== undefined && object.attempt !== null) ? BigInt(object.attempt) : 0n;
+    message.confirmed = object.confirmed ?? false;
+    return message;
+  },
+};
+
 function createBaseApplicationList(): ApplicationList {
   return { applications: [] };
 }
@@ -2228,6 +2432,8 @@ function createBaseApplicationSpec(): ApplicationSpec {
     marginMs: 0n,
     suspectAfterMs: 0n,
     fenceScript: "",
+    outOfReachMs: 0n,
+    bootAskMs: 0n,
   };
 }
 
@@ -2308,6 +2514,18 @@ export const ApplicationSpec: MessageFns<ApplicationSpec> = {
     }
     if (message.fenceScript !== "") {
       writer.uint32(146).string(message.fenceScript);
+    }
+    if (message.outOfReachMs !== 0n) {
+      if (BigInt.asUintN(64, message.outOfReachMs) !== message.outOfReachMs) {
+        throw new globalThis.Error("value provided for field message.outOfReachMs of type uint64 too large");
+      }
+      writer.uint32(152).uint64(message.outOfReachMs);
+    }
+    if (message.bootAskMs !== 0n) {
+      if (BigInt.asUintN(64, message.bootAskMs) !== message.bootAskMs) {
+        throw new globalThis.Error("value provided for field message.bootAskMs of type uint64 too large");
+      }
+      writer.uint32(160).uint64(message.bootAskMs);
     }
     return writer;
   },
@@ -2479,6 +2697,22 @@ export const ApplicationSpec: MessageFns<ApplicationSpec> = {
             message.fenceScript = reader.string();
             continue;
           }
+          case 19: {
+            if (tag !== 152) {
+              break;
+            }
+
+            message.outOfReachMs = reader.uint64() as bigint;
+            continue;
+          }
+          case 20: {
+            if (tag !== 160) {
+              break;
+            }
+
+            message.bootAskMs = reader.uint64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2516,6 +2750,10 @@ export const ApplicationSpec: MessageFns<ApplicationSpec> = {
       ? BigInt(object.suspectAfterMs)
       : 0n;
     message.fenceScript = object.fenceScript ?? "";
+    message.outOfReachMs = (object.outOfReachMs !== undefined && object.outOfReachMs !== null)
+      ? BigInt(object.outOfReachMs)
+      : 0n;
+    message.bootAskMs = (object.bootAskMs !== undefined && object.bootAskMs !== null) ? BigInt(object.bootAskMs) : 0n;
     return message;
   },
 };

@@ -1,0 +1,78 @@
+// What of a plan's application only the host that serves may have: units, ports and service addresses. Derived in this one place.
+//
+// Hazard: a port or a unit that is forgotten here goes on taking writes on a host that lost its lease.
+//
+// Pure. Tested in protection.test.ts.
+
+import type { ServiceAddress } from '../rpc/failover-wire.ts';
+import type { Plan } from './plan.ts';
+import type { Step } from './step-types.ts';
+
+export interface Protection {
+  /** In the order of starting. */
+  readonly units: readonly string[];
+  /** TCP, sorted. */
+  readonly ports: readonly number[];
+  readonly addresses: readonly ServiceAddress[];
+}
+
+/**
+ * The plan's protected things. Units: those that its steps start on the standby, and those that its restores stop and start, in the order of
+ * the steps. Ports: `ports`, or those of the URLs and addresses that are checked on the standby, of the service addresses' checks and of the
+ * witnesses' probe.
+ */
+export function protectionOf(plan: Plan): Protection {
+  const steps = inOrder(plan.steps).filter((step) => step.in.includes('unplanned') || step.in.includes('planned'));
+  const [, second = ''] = plan.placement.hosts;
+  const onStandby = (step: Step): boolean =>
+    'host' in step && (step.host === 'standby' || step.host === second || step.host === '${standby}');
+  const units = new Set<string>();
+  const addresses = new Map<string, ServiceAddress>();
+  for (const step of steps) {
+    if (step.type === 'service.start' && onStandby(step)) for (const unit of step.units) units.add(unit);
+    if ('unit' in step && step.unit !== undefined && onStandby(step)) units.add(step.unit);
+    if (step.type !== 'traffic') continue;
+    for (const via of step.via) {
+      if ('address' in via) addresses.set(via.address.ip, { ip: via.address.ip, device: via.address.dev });
+    }
+  }
+  return { units: [...units], ports: portsOf(plan, steps, onStandby), addresses: [...addresses.values()] };
+}
+
+function portsOf(plan: Plan, steps: readonly Step[], onStandby: (step: Step) => boolean): number[] {
+  const ports = new Set<number>(plan.ports ?? []);
+  if (plan.ports === undefined) {
+    for (const step of steps) {
+      if (step.type === 'check.http' && (onStandby(step) || step.from !== undefined)) addPort(ports, step.url);
+      if (step.type === 'check.tcp' && onStandby(step)) addPort(ports, `tcp://${step.address}`);
+    }
+    if (plan.detect.witnesses !== undefined) addPort(ports, plan.detect.witnesses.probe);
+  }
+  return [...ports].toSorted((one, other) => one - other);
+}
+
+/** A host that is a variable says nothing about its port. */
+function addPort(ports: Set<number>, text: string): void {
+  const url = URL.parse(text.replaceAll(/\$\{[^}]*\}/g, 'variable'));
+  if (url === null) return;
+  const port = url.port !== '' ? Number(url.port) : url.protocol === 'https:' ? 443 : url.protocol === 'http:' ? 80 : 0;
+  if (port > 0) ports.add(port);
+}
+
+/** Each after what it needs, otherwise as they are written. */
+function inOrder(steps: readonly Step[]): Step[] {
+  const byId = new Map(steps.map((step) => [step.id, step]));
+  const done = new Set<string>();
+  const ordered: Step[] = [];
+  const visit = (step: Step): void => {
+    if (done.has(step.id)) return;
+    done.add(step.id);
+    for (const needed of step.needs) {
+      const before = byId.get(needed);
+      if (before !== undefined) visit(before);
+    }
+    ordered.push(step);
+  };
+  for (const step of steps) visit(step);
+  return ordered;
+}

@@ -17,6 +17,7 @@ import { makeDirectory } from '@holdfast/shared/runtime/make-directory';
 
 import { serveHttp } from './api/http.ts';
 import { makeMetrics } from './api/metrics.ts';
+import { completeStepJob } from './api/recovery-send.ts';
 import { serve } from './api/serve.ts';
 import { openCatalog, type Catalog } from './catalog/catalog.ts';
 import type { CertificateAuthority } from './fleet/certificate-authority.ts';
@@ -102,6 +103,7 @@ export async function startController(options: ControllerOptions): Promise<Contr
       events,
       news,
       log: (event, fields) => log.info(event, fields),
+      completeStep: (job) => completeStepJob(foundation, job),
     });
     const serving = await serve({
       ...foundation,

@@ -25,6 +25,7 @@ import {
   renewLeases,
   requeueUnheard,
   takeJobs,
+  type Job,
   type Result,
 } from './jobs.ts';
 import type { JobNewsDesk } from './job-news.ts';
@@ -98,6 +99,8 @@ export interface ControlHubDeps {
   readonly events: FleetEvents;
   readonly news: JobNewsDesk;
   readonly log: (event: string, details: Record<string, unknown>) => void;
+  /** What a step's row must not hold: the job as it is sent, with its secrets. Throws when it can't be sent any more. */
+  readonly completeStep: (job: Job) => Promise<Buffer>;
 }
 
 interface Live {
@@ -298,8 +301,10 @@ async function dispatch(deps: ControlHubDeps, connection: Live): Promise<void> {
   const { hostId, hostName } = connection.host;
   const jobs = await deps.catalog.transaction((client) => takeJobs(client, hostId));
   for (const job of jobs) {
+    const request = job.kind === 'step' ? await completeStep(deps, job) : job.request;
+    if (request === undefined) continue;
     deps.log('job.sent', { job: job.id, kind: job.kind, host: hostName });
-    connection.outbox.put({ kind: 'job', request: job.request });
+    connection.outbox.put({ kind: 'job', request });
   }
   await tellJobs(
     deps,
@@ -309,6 +314,17 @@ async function dispatch(deps: ControlHubDeps, connection: Live): Promise<void> {
     if (connection.cancelled.has(jobId)) continue;
     connection.cancelled.add(jobId);
     connection.outbox.put({ kind: 'cancel', jobId });
+  }
+}
+
+/** Undefined: it can't be sent, and has failed. */
+async function completeStep(deps: ControlHubDeps, job: Job): Promise<Buffer | undefined> {
+  try {
+    return await deps.completeStep(job);
+  } catch (error) {
+    const errorMessage = error instanceof Error ? error.message : String(error);
+    await finishJob(deps.catalog.pool, job.id, job.hostId, { state: 'failed', outcome: null, errorMessage });
+    return undefined;
   }
 }
 

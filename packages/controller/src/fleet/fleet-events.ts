@@ -18,6 +18,10 @@ export type FleetEvent =
   | { readonly kind: 'job'; readonly jobId: string }
   /** Another control stream has taken this host's place. */
   | { readonly kind: 'connected'; readonly hostId: string; readonly connectionId: string }
+  /** Plans were applied, verified or removed. */
+  | { readonly kind: 'plans' }
+  /** A recovery run, or a step of it, has changed; `version` counts. */
+  | { readonly kind: 'run'; readonly runId: string; readonly planId: string; readonly version: number }
   /** The newest progress of a job (JobProgress, base64), now and then, for watchers at other replicas. */
   | { readonly kind: 'progress'; readonly jobId: string; readonly progress: string };
 

@@ -5,7 +5,7 @@
 //
 // Invariants (control-hub.db.test.ts):
 //   JB1 a source has at most one backup queued or running (a unique index holds it);
-//   JB2 a host has at most QUEUE_MAX jobs waiting and RUNNING_MAX running;
+//   JB2 a host has at most QUEUE_MAX jobs waiting and RUNNING_MAX running; steps of recovery runs, which wait for nobody, count apart (STEPS_MAX);
 //   JB3 a finished job never changes again, whoever reports what later;
 //   JB4 a job that its agent doesn't know any more goes back to the queue if the agent never spoke of it, else it fails;
 //   JB5 a host reports only on its own jobs.
@@ -17,7 +17,7 @@ import pg from 'pg';
 
 type Queryable = pg.ClientBase | pg.Pool;
 
-export type JobKind = 'backup' | 'restore' | 'verify' | 'check' | 'discover';
+export type JobKind = 'backup' | 'restore' | 'verify' | 'check' | 'discover' | 'step';
 export type JobState = 'queued' | 'running' | 'done' | 'warnings' | 'failed' | 'cancelled';
 
 export interface Job {
@@ -56,6 +56,8 @@ export interface NewJob {
 
 export const QUEUE_MAX = 32;
 export const RUNNING_MAX = 4;
+/** Steps of recovery runs that a host may have waiting and running. */
+export const STEPS_MAX = 64;
 /** A running job whose host was not heard of for this long has failed. */
 export const LEASE_MS = 600_000;
 
@@ -71,11 +73,13 @@ export async function queueJob(client: pg.ClientBase, job: NewJob): Promise<stri
   const id = randomUUID();
   await client.query('select 1 from host where id = $1 for update', [job.hostId]);
   const { rows } = await client.query<{ n: number }>(
-    `select count(*) as n from job where host_id = $1 and state = 'queued'`,
-    [job.hostId],
+    `select count(*) as n from job where host_id = $1 and (kind = 'step') = $2
+       and (state = 'queued' or (kind = 'step' and state = 'running'))`,
+    [job.hostId, job.kind === 'step'],
   );
-  if ((rows[0]?.n ?? 0) >= QUEUE_MAX) {
-    throw new HoldfastError('LIMIT_EXCEEDED', `${QUEUE_MAX} jobs are waiting for this host already`);
+  const most = job.kind === 'step' ? STEPS_MAX : QUEUE_MAX;
+  if ((rows[0]?.n ?? 0) >= most) {
+    throw new HoldfastError('LIMIT_EXCEEDED', `${most} jobs are waiting for this host already`);
   }
   try {
     await client.query(
@@ -101,14 +105,16 @@ export async function queueJob(client: pg.ClientBase, job: NewJob): Promise<stri
   return id;
 }
 
-/** Takes queued jobs of a host, oldest first, up to RUNNING_MAX at once; they run from now on. */
+/** Takes queued jobs of a host, oldest first, up to RUNNING_MAX at once, and all steps; they run from now on. */
 export async function takeJobs(client: pg.ClientBase, hostId: string): Promise<Job[]> {
   await client.query('select 1 from host where id = $1 for update', [hostId]);
   const { rows } = await client.query<{ id: string }>(
     `update job set state = 'running', sent_at = now(), lease_until = now() + $3 * interval '1 ms'
      where state = 'queued' and id in (
-       select id from job where host_id = $1 and state = 'queued' order by created_at
-       limit greatest(0, $2 - (select count(*) from job where host_id = $1 and state = 'running')))
+       (select id from job where host_id = $1 and state = 'queued' and kind <> 'step' order by created_at
+        limit greatest(0, $2 - (select count(*) from job where host_id = $1 and state = 'running' and kind <> 'step')))
+       union all
+       select id from job where host_id = $1 and state = 'queued' and kind = 'step')
      returning id`,
     [hostId, RUNNING_MAX, LEASE_MS],
   );
@@ -132,7 +138,7 @@ export async function listJobs(
 ): Promise<Job[]> {
   const { rows } = await client.query<Job>(
     `${SELECT_JOB} where j.domain_id = $1 and ($2::text is null or j.source_id = $2)
-       and (not $3 or j.state in ('queued', 'running')) order by j.created_at desc limit $4`,
+       and j.kind <> 'step' and (not $3 or j.state in ('queued', 'running')) order by j.created_at desc limit $4`,
     [filter.domainId, filter.sourceId ?? null, filter.running ?? false, filter.limit],
   );
   return rows;

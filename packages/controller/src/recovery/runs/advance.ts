@@ -1,0 +1,213 @@
+// What decisions make of a run: the rows after them, the events to write, the jobs to queue. Pure; transitions.ts writes it, all or nothing.
+//
+// Hazard: a state that no table allows, written because somebody decided in haste. An event that the table refuses throws here, and then
+// nothing at all is written.
+//
+// Tested in run-machine.property.test.ts.
+
+import { HoldfastError } from '@holdfast/shared/base/errors';
+
+import { isEnd, nextRunState, nextStepState, type RunState, type StepState } from './run-states.ts';
+import type { Decision, Phase, RunRow, RunTimes, RunView, StepRow } from './run-view.ts';
+import { allDone } from './run-machine.ts';
+import { isCheck, isRestore } from './step-policy.ts';
+
+export interface RunEventText {
+  /** '': of the run. */
+  readonly step: string;
+  readonly kind: 'state' | 'action' | 'note';
+  readonly message: string;
+}
+
+/** Jobs that a step needs from now on; which ones, and for whom, is looked up by the engine. `step` '': the run's own. */
+export interface JobOrder {
+  readonly step: string;
+  readonly attempt: number;
+  readonly phase: Phase;
+  readonly round: number;
+}
+
+export interface Advanced {
+  readonly run: RunRow;
+  readonly steps: readonly StepRow[];
+  readonly events: readonly RunEventText[];
+  readonly orders: readonly JobOrder[];
+  /** Steps whose jobs are not wanted any more. */
+  readonly cancelled: readonly string[];
+}
+
+/** Throws FAILED_PRECONDITION for an event that the tables refuse. */
+export function advance(view: RunView, decisions: readonly Decision[]): Advanced {
+  const draft = new Draft(view);
+  for (const decision of decisions) draft.take(decision);
+  return draft.result();
+}
+
+const OUTPUT_MAX = 64 * 1024;
+const WORDS_MAX = 8 * 1024;
+/** For the host to say that nothing is left of a drill. */
+const CLEANING_MS = 120_000;
+
+class Draft {
+  readonly #now: Date;
+  #run: RunRow;
+  readonly #steps: Map<string, StepRow>;
+  readonly #events: RunEventText[] = [];
+  readonly #orders: JobOrder[] = [];
+  readonly #cancelled: string[] = [];
+
+  constructor(view: RunView) {
+    this.#now = view.now;
+    this.#run = view.run;
+    this.#steps = new Map(view.steps.map((step) => [step.id, step]));
+  }
+
+  take(decision: Decision): void {
+    switch (decision.kind) {
+      case 'run':
+        return this.#runEvent(decision);
+      case 'step':
+        return this.#stepEvent(decision);
+      case 'phase':
+        return this.#phase(this.#step(decision.step), decision.phase, decision.report);
+      case 'prechecks':
+        for (const step of decision.steps) this.#orders.push({ step, attempt: 1, phase: 'precheck', round: 0 });
+        return;
+      case 'sandbox':
+        this.#orders.push({ step: '', attempt: 1, phase: decision.phase, round: decision.round });
+        return;
+      case 'cancel-jobs':
+        this.#cancelled.push(decision.step);
+        return;
+      case 'facts': {
+        const step = this.#step(decision.step);
+        this.#steps.set(step.id, { ...step, facts: { ...step.facts, ...decision.facts } });
+        return;
+      }
+      case 'proof':
+        this.#run = { ...this.#run, fenceProof: decision.proof };
+        this.#events.push({ step: '', kind: 'note', message: `fenced: ${decision.proof}` });
+        return;
+      case 'note':
+        this.#events.push({ step: decision.step, kind: 'note', message: decision.message.slice(0, WORDS_MAX) });
+    }
+  }
+
+  result(): Advanced {
+    const steps = [...this.#steps.values()];
+    const run = { ...this.#run, times: { ...this.#run.times, ...timesOf(steps) } };
+    return { run, steps, events: this.#events, orders: this.#orders, cancelled: this.#cancelled };
+  }
+
+  #runEvent(decision: Extract<Decision, { kind: 'run' }>): void {
+    const { event, dueInMs } = decision;
+    const before = this.#run;
+    const state = nextRunState(before.state, event);
+    if (state === undefined) {
+      throw new HoldfastError('FAILED_PRECONDITION', `a run that is ${before.state} can't ${event}`);
+    }
+    const reason = decision.reason ?? (state === 'running' || isEnd(state) ? '' : before.reason);
+    // Why a drill is over stays to be seen when its sandbox is gone.
+    const kept = before.state === 'cleaning' && reason === '' ? before.reason : reason;
+    const approved = before.state === 'awaiting-approval' && state === 'running';
+    this.#run = {
+      ...before,
+      state,
+      pause: state === 'paused' ? (decision.pause ?? 'operator') : '',
+      reason: kept.slice(0, WORDS_MAX),
+      // A drill's end stays; everything else waits anew in each state.
+      dueAt: this.#runDueAt(state, dueInMs),
+      finishedAt: isEnd(state) ? this.#now : null,
+      approvedAt: approved ? this.#now : before.approvedAt,
+      times: approved ? { ...before.times, approved: this.#now.getTime() } : before.times,
+    };
+    const why = kept === '' ? '' : `: ${kept}`;
+    this.#events.push({ step: '', kind: 'state', message: `${before.state} → ${state}${why}`.slice(0, WORDS_MAX) });
+  }
+
+  #runDueAt(state: RunState, dueInMs: number | undefined): Date | null {
+    if (state === 'cleaning') return this.#in(CLEANING_MS);
+    if (dueInMs !== undefined) return this.#in(dueInMs);
+    return this.#run.mode === 'drill' && !isEnd(state) ? this.#run.dueAt : null;
+  }
+
+  #stepEvent(decision: Extract<Decision, { kind: 'step' }>): void {
+    const { event, report = {} } = decision;
+    const before = this.#step(decision.step);
+    const state = nextStepState(before.state, event);
+    if (state === undefined) {
+      throw new HoldfastError('FAILED_PRECONDITION', `"${before.id}" is ${before.state}: it can't ${event}`);
+    }
+    const starts = event === 'dispatch' || event === 'wait';
+    const told = withReport(before, report);
+    const step: StepRow = {
+      ...told,
+      state,
+      attempt: starts ? before.attempt + 1 : before.attempt,
+      facts: starts ? {} : told.facts,
+      message: starts || event === 'succeed' ? (report.message ?? '') : told.message,
+      remedy: report.remedy ?? (event === 'fail' || event === 'lose' ? before.remedy : ''),
+      dueAt: this.#dueAt(before, decision),
+      startedAt: starts ? (before.startedAt ?? this.#now) : before.startedAt,
+      finishedAt: FINAL.has(state) ? this.#now : null,
+    };
+    this.#steps.set(step.id, step);
+    const why = step.message === '' ? '' : `: ${step.message}`;
+    this.#events.push({
+      step: step.id,
+      kind: 'state',
+      message: `${before.state} → ${state}${why}`.slice(0, WORDS_MAX),
+    });
+    if (event === 'dispatch' && decision.phase === undefined)
+      this.#steps.set(step.id, { ...step, phase: '', round: 0 });
+    if (decision.phase !== undefined) this.#phase(step, decision.phase);
+  }
+
+  #dueAt(before: StepRow, { event, dueInMs }: Extract<Decision, { kind: 'step' }>): Date | null {
+    if (dueInMs !== undefined) return this.#in(dueInMs);
+    return event === 'begin' || event === 'applied' || event === 'unblock' ? before.dueAt : null;
+  }
+
+  #phase(step: StepRow, phase: Phase, report: Extract<Decision, { kind: 'phase' }>['report'] = {}): void {
+    const round = step.phase === phase ? step.round + 1 : 0;
+    this.#steps.set(step.id, { ...withReport(step, report), phase, round });
+    this.#orders.push({ step: step.id, attempt: step.attempt, phase, round });
+  }
+
+  #step(id: string): StepRow {
+    const step = this.#steps.get(id);
+    if (step === undefined) throw new HoldfastError('NOT_FOUND', `the run has no step "${id}"`);
+    return step;
+  }
+
+  #in(ms: number): Date {
+    return new Date(this.#now.getTime() + ms);
+  }
+}
+
+const FINAL: ReadonlySet<StepState> = new Set(['ok', 'failed', 'timed-out', 'skipped', 'undone']);
+
+function withReport(step: StepRow, report: NonNullable<Extract<Decision, { kind: 'step' }>['report']>): StepRow {
+  const { message, remedy, output, facts } = report;
+  return {
+    ...step,
+    message: message === undefined || message === '' ? step.message : message.slice(0, WORDS_MAX),
+    remedy: remedy === undefined ? step.remedy : remedy.slice(0, WORDS_MAX),
+    output: output === undefined || output === '' ? step.output : output.slice(0, OUTPUT_MAX),
+    facts: { ...step.facts, ...facts },
+  };
+}
+
+/** When each part of the run was over: of all steps that make it up. */
+function timesOf(steps: readonly StepRow[]): RunTimes {
+  const at = (which: (step: StepRow) => boolean): number | undefined => allDone(steps, which)?.getTime();
+  const outside = (step: StepRow): boolean => step.spec.type === 'check.http' && step.spec.from !== undefined;
+  const times = {
+    fenced: at(({ spec }) => spec.type === 'fence'),
+    restored: at(({ spec }) => isRestore(spec.type)),
+    started: at(({ spec }) => spec.type === 'service.start'),
+    switched: at(({ spec }) => spec.type === 'traffic'),
+    healthy: at(steps.some(outside) ? outside : ({ spec }) => isCheck(spec.type)),
+  };
+  return Object.fromEntries(Object.entries(times).filter(([, ms]) => ms !== undefined));
+}

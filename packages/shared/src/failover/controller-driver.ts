@@ -46,7 +46,7 @@ function watch(before: ControllerState, row: LeaseRow, nowMs: number, settings: 
     return { state, effects };
   }
   const numbers: CommandNumbers = { catalog, term: row.term, epoch: row.nextEpoch, attempt: row.attempt };
-  if (row.phase === 'withdrawn' && mayGoOn(state, row)) {
+  if (row.phase === 'withdrawn' && settings.leases && mayGoOn(state, row)) {
     effects.push({ kind: 'send', to: row.standby, message: { kind: 'withdraw', ...numbers } });
     if (settings.powerOff && state.scriptedAttempt < row.attempt) {
       effects.push({ kind: 'run-fence-script', host: row.primary, attempt: row.attempt });
@@ -146,7 +146,9 @@ function protect(
     return mayGoOn(state, row) ? { kind: 'withdraw', term, grantSeq: row.grantSeq } : undefined;
   }
   if (row.phase === 'ordered') return undefined;
-  if (state.verdict === 'alive' && !primaryIsFenced(state, row)) return { kind: 'resume', term, attempt };
+  if (!settings.leases || (state.verdict === 'alive' && !primaryIsFenced(state, row))) {
+    return { kind: 'resume', term, attempt };
+  }
   const waited = nowMs >= state.grantSeenMs + leaseMs + marginMs || primaryIsFenced(state, row);
   const fenced = !settings.powerOff || state.fencedAttempt === attempt;
   return waited && fenced && mayGoOn(state, row) ? { kind: 'order', term, attempt } : undefined;

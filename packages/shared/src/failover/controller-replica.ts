@@ -40,8 +40,10 @@ export function stepController(
       return written(state, event, nowMs, settings);
     case 'renew':
       return hearPrimary(state, event, nowMs);
+    case 'write-failed':
+      return { state: forgetWrite(state, event.id, nowMs), effects: [] };
     case 'status':
-      return hearStatus(state, event, nowMs);
+      return hearStatus(state, event, nowMs, settings);
     case 'stopped':
       return { state: noteFenced(state, event), effects: [] };
     case 'probe-answer':
@@ -114,6 +116,13 @@ function written(
   };
 }
 
+/** The request is not answered: the primary asks again. */
+function forgetWrite(state: ControllerState, id: number, nowMs: number): ControllerState {
+  const pendingGrants = new Map(state.pendingGrants);
+  pendingGrants.delete(id);
+  return { ...state, pendingGrants, busyUntilMs: id === state.busyId ? nowMs : state.busyUntilMs };
+}
+
 function answerRenewal(
   state: ControllerState,
   row: LeaseRow,
@@ -175,7 +184,12 @@ function hearPrimary(state: ControllerState, renew: Renew, nowMs: number): Contr
   };
 }
 
-function hearStatus(state: ControllerState, status: Status, nowMs: number): ControllerStep {
+function hearStatus(
+  state: ControllerState,
+  status: Status,
+  nowMs: number,
+  settings: ControllerSettings,
+): ControllerStep {
   const { row } = state;
   const { report } = status;
   const reports = new Map(state.reports).set(report.host, report);
@@ -183,7 +197,10 @@ function hearStatus(state: ControllerState, status: Status, nowMs: number): Cont
   if (row === undefined) return { state: { ...state, reports }, effects };
   if (report.host === row.primary) {
     const fencedFor = Math.max(state.primaryFencedFor, report.highestEpoch);
-    return { state: { ...state, reports, primaryFencedFor: fencedFor }, effects };
+    // Without leases there is nothing to renew, so a primary that serves says so.
+    const serves = !settings.leases && report.servingEpoch === row.epoch && report.highestEpoch === row.epoch;
+    const primaryHeardMs = serves ? nowMs : state.primaryHeardMs;
+    return { state: { ...state, reports, primaryFencedFor: fencedFor, primaryHeardMs }, effects };
   }
   const verified = row.identity === state.identity;
   if (status.withdrawn && row.phase === 'open' && verified) {

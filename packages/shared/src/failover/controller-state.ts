@@ -16,6 +16,8 @@ export interface ControllerSettings {
   readonly holdoffMs: number;
   /** Hosts may be paused as whole machines: no promotion before the power-off script succeeded. */
   readonly powerOff: boolean;
+  /** False in the modes without leases: the grant has no end, nothing is withdrawn, and a person alone promotes. */
+  readonly leases: boolean;
 }
 
 export interface WitnessRound {
@@ -66,6 +68,8 @@ export type ControllerEvent =
       readonly row: LeaseRow;
       readonly identity: string;
     }
+  /** The catalog did not answer: whether it wrote, the next look tells. */
+  | { readonly kind: 'write-failed'; readonly id: number }
   | { readonly kind: 'fence-result'; readonly attempt: number; readonly confirmed: boolean }
   | { readonly kind: 'plan'; readonly ready: boolean }
   | { readonly kind: 'clean-stop' }
@@ -124,6 +128,7 @@ export function wantsDisarm(
   nowMs: number,
   settings: ControllerSettings,
 ): boolean {
+  if (!settings.leases) return true;
   const inHoldoff = row.automatic && nowMs - state.epochSeenMs < settings.holdoffMs;
   const standbySinceMs = Math.max(state.standbyHeardMs, state.startedMs);
   const alone = nowMs - standbySinceMs >= settings.timing.outOfReachMs;

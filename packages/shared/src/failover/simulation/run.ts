@@ -120,6 +120,7 @@ class Run {
       sites: SITES,
       holdoffMs: this.#schedule.holdoffMs,
       powerOff: this.#schedule.powerOff,
+      leases: true,
     };
     const controller = new SimulatedController(
       this.#world,

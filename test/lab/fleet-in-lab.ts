@@ -41,7 +41,9 @@ async function logIn(lab: Lab): Promise<void> {
 async function enrol(lab: Lab, host: Host): Promise<void> {
   if (!existsSync(host.file(join(AGENT_DIR, 'identity.json')))) {
     const { node, agent } = builtPrograms();
-    const { token } = await lab.json<{ token: string }>('host', 'add', host.name);
+    const { hosts } = await lab.json<{ hosts: { name: string }[] }>('host', 'ls');
+    const known = hosts.some(({ name }) => name === host.name);
+    const { token } = await lab.json<{ token: string }>('host', 'add', host.name, ...(known ? ['--replace'] : []));
     const { code, stdout, stderr } = await host.exec([node, agent, 'enrol', '-'], token);
     if (code !== 0) throw new Error(`${host.name} could not be enrolled: ${(stderr || stdout).trim()}`);
   }

@@ -60,7 +60,10 @@ export async function pullPlug(layout: LabLayout, host: string): Promise<void> {
 
 async function unplug(layout: LabLayout, host: string): Promise<void> {
   await pullPlug(layout, host);
-  if (existsSync(layout.namespaceFile(host))) await ok('ip', ['netns', 'del', layout.namespace(host)]);
+  if (!existsSync(layout.namespaceFile(host))) return;
+  // Of a boot whose maker was killed before it could note it.
+  await endAll(layout.namespace(host));
+  await ok('ip', ['netns', 'del', layout.namespace(host)]);
 }
 
 export type Direction = readonly [from: string, to: string];

@@ -67,6 +67,9 @@ max_slot_wal_keep_size = 1GB
 
 function installation(address: string): string {
   return `
+# Whoever ran this before may have been killed, and this not.
+exec 9>/run/lab/installing
+flock 9
 useradd --system --home-dir /srv/shop --shell /usr/sbin/nologin shop 2>/dev/null || id shop >/dev/null
 install -d -o shop -g shop /srv/shop /srv/shop/files
 mkdir -p /etc/shop
@@ -95,11 +98,13 @@ http {
 }
 END
 if [ ! -e ${DATA_DIR}/PG_VERSION ]; then
-  setpriv --reuid=postgres --regid=postgres --clear-groups ${POSTGRES_BIN}/initdb -D ${DATA_DIR} -A trust -U postgres -k -E UTF8 --locale=C >/dev/null
-  cat >>${DATA_DIR}/postgresql.conf <<'END'
+  rm -rf ${DATA_DIR}.new
+  setpriv --reuid=postgres --regid=postgres --clear-groups ${POSTGRES_BIN}/initdb -D ${DATA_DIR}.new -A trust -U postgres -k -E UTF8 --locale=C >/dev/null
+  cat >>${DATA_DIR}.new/postgresql.conf <<'END'
 ${POSTGRES_SETTINGS}END
+  mv ${DATA_DIR}.new ${DATA_DIR}
 fi
-/etc/lab/units/postgres start
+/etc/lab/units/postgres start 9>&-
 ask() { psql -qtAU postgres -h /run/postgresql "$@"; }
 ask -c "SELECT 1 FROM pg_roles WHERE rolname = 'shop'" | grep -q . || ask -c 'CREATE ROLE shop LOGIN'
 ask -c "SELECT 1 FROM pg_roles WHERE rolname = 'holdfast'" | grep -q . || {

@@ -10,8 +10,8 @@
 // A *piece* is what a seal thread gets: (slab, offset, length). The region being filled, from `start` to `end`, is contiguous;
 // when a slab has too little room left, the unfinished region moves to the next one.
 
-/** Room for the largest open bundle several times over. */
-export const BUNDLE_SLAB_BYTES = 4 * 1024 * 1024;
+/** Room for the largest open bundle (2 MiB), for reading the next file behind it, and for bundles of the usual size to be sealed meanwhile. */
+export const BUNDLE_SLAB_BYTES = 3 * 1024 * 1024;
 /** Room for a chunk of the largest size and for reading as much again behind it. */
 export const CHUNK_SLAB_BYTES = 8 * 1024 * 1024;
 

@@ -24,7 +24,8 @@ import type { SealedChunk, SealedNode } from './uploader.ts';
 
 const MOST_SEAL_THREADS = 4;
 const BUNDLE_SLABS = 3;
-const CHUNK_SLABS = 3;
+/** One is filled while the other is sealed. */
+const CHUNK_SLABS = 2;
 /** Young objects die young here; a larger nursery only keeps memory. */
 const NURSERY_MIB = 4;
 

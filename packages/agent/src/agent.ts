@@ -25,6 +25,7 @@ import type { VaultClient } from './link/vault-port.ts';
 import { lockFile } from './os/file-lock.ts';
 import { giveBackMemory, limitArenas } from './os/memory.ts';
 import { stepPipeline } from './recovery/steps/step-jobs.ts';
+import { heldTypes } from './sources/held-elsewhere.ts';
 import { pipelinesOf, type EngineRegistry } from './sources/registry.ts';
 import { needsGuard, newSourceProtection, type SourceProtection } from './sources/source-protection.ts';
 import { AGENT_VERSION } from './version.ts';
@@ -145,7 +146,8 @@ class RunningAgent {
       {
         onWelcome: ({ renew }) => (renew ? this.#certificate.renewNow() : undefined),
         onSources: (sources) => {
-          if (this.#protection === undefined && !sources.some(needsGuard)) return;
+          const idle = !sources.some(needsGuard) && heldTypes(stateDir).length === 0;
+          if (this.#protection === undefined && idle) return;
           this.#protection ??= this.#startProtection(vault);
           this.#protection.update(sources);
         },

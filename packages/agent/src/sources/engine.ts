@@ -22,6 +22,7 @@ import type {
 import type { SourceReport } from '../link/control-wire.ts';
 import type { Clock } from '@holdfast/shared/runtime/clock';
 import type { Log } from '@holdfast/shared/runtime/log';
+import type { Held } from './held-elsewhere.ts';
 import type { AgentIdentity } from '../link/identity.ts';
 import type { VaultClient } from '../link/vault-port.ts';
 
@@ -51,6 +52,13 @@ export interface SourceEngine<S extends SourceSpec = SourceSpec> {
    * Never throws; what goes wrong is reported and tried again.
    */
   log?(source: S, deps: GuardDeps): Guard | undefined;
+  /** What a guard holds on another server, and wrote down before (held-elsewhere.ts). */
+  readonly heldElsewhere?: {
+    /** Of what this source holds, as long as it is this source. */
+    keyOf(source: S): string;
+    /** Lets go of it, when no source holds it any more. Throws when it can't be reached: it is tried again. */
+    takeBack(held: Held, clock: Clock): Promise<void>;
+  };
   /** Brings a snapshot back to `job.target`, and to `job.engine.target` with the log. */
   restore(job: RestoreJob, deps: JobDeps, signal: AbortSignal, onProgress: ProgressListener): Promise<JobReport>;
   /** Proves that a snapshot can be brought back: reads and checks it, or restores it for a test (`job.restoreTest`). */
@@ -81,8 +89,4 @@ export interface GuardDeps {
 export interface Guard {
   /** Resolves when nothing of it runs any more. */
   stop(): Promise<void>;
-  /** Whether what the source is from now on is another server than the one that this guards: then this one is left. */
-  isElsewhere?(next: SourceSpec): boolean;
-  /** After `stop`, when the source is not protected any more: takes back what it left elsewhere (a server's slot). Never throws. */
-  leave?(): Promise<void>;
 }

@@ -1,12 +1,16 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { expect } from 'chai';
 import { HoldfastError } from '@holdfast/shared/base/errors';
-import { systemClock } from '@holdfast/shared/runtime/clock';
 import { silentLog } from '@holdfast/shared/runtime/log';
-import type { EngineSpec } from '../jobs/job.ts';
+import { ManualClock } from '@holdfast/shared/testing/manual-clock';
+import type { EngineSpec, Settings } from '../jobs/job.ts';
 import type { SourceReport } from '../link/control-wire.ts';
 import { testJobDeps } from '../testing/job-deps.ts';
 import { MemoryVault } from '../testing/memory-vault.ts';
 import type { SourceEngine } from './engine.ts';
+import { heldTypes, listHeld, noteHeld } from './held-elsewhere.ts';
 import { registryOf } from './registry.ts';
 import { newSourceProtection, type SourceProtection } from './source-protection.ts';
 
@@ -27,8 +31,16 @@ describe('source protection', () => {
   let happened: string[];
   let reports: SourceReport[];
   let protection: SourceProtection;
+  let protect: () => SourceProtection;
+  let clock: ManualClock;
+  let stateDir: string;
+  let unreachable: Set<string>;
+  const keyOf = (sourceId: string, settings: Settings): string => `${sourceId} at ${settings['at'] ?? ''}`;
 
   beforeEach(() => {
+    clock = new ManualClock();
+    stateDir = mkdtempSync(join(tmpdir(), 'holdfast-protection-'));
+    unreachable = new Set();
     happened = [];
     reports = [];
     const { identity, vault } = testJobDeps(new MemoryVault().client);
@@ -40,36 +52,49 @@ describe('source protection', () => {
       base: () => Promise.reject(new Error('not asked')),
       restore: () => Promise.reject(new Error('not asked')),
       verify: () => Promise.reject(new Error('not asked')),
+      heldElsewhere: {
+        keyOf: ({ sourceId, engine }) => keyOf(sourceId, engine.settings),
+        takeBack: async ({ key }) => {
+          happened.push(`take back ${key}`);
+          await settled();
+          if (unreachable.has(key)) throw new HoldfastError('UNREACHABLE', 'away');
+          happened.push(`${key} is free`);
+        },
+      },
       log: ({ sourceId, engine }) => {
         const name = `${sourceId}${engine.settings['v'] ?? ''}`;
         happened.push(`begin ${name}`);
+        noteHeld(stateDir, 'fake', { key: keyOf(sourceId, engine.settings), sourceId, settings: engine.settings });
         return {
           stop: async () => {
             await settled();
             happened.push(`end ${name}`);
           },
-          isElsewhere: (next) => next.type === 'engine' && next.engine.settings['at'] !== engine.settings['at'],
-          leave: async () => void happened.push(`leave ${name}`),
         };
       },
     };
-    protection = newSourceProtection({
-      registry: registryOf({
-        fake: () => Promise.resolve(fake),
-        broken: () => Promise.reject(new HoldfastError('SYSTEM_CALL_FAILED', 'a module could not be read')),
-      }),
-      identity: () => identity,
-      vault,
-      clock: systemClock,
-      random: () => 0.5,
-      log: silentLog,
-      stateDir: '/nowhere',
-      runBackup: () => Promise.reject(new Error('not asked')),
-      report: (report) => void reports.push(report),
-      forgetReport: () => undefined,
-    });
+    protect = () =>
+      newSourceProtection({
+        registry: registryOf({
+          fake: () => Promise.resolve(fake),
+          broken: () => Promise.reject(new HoldfastError('SYSTEM_CALL_FAILED', 'a module could not be read')),
+        }),
+        identity: () => identity,
+        vault,
+        clock,
+        random: () => 0.5,
+        log: silentLog,
+        stateDir,
+        runBackup: () => Promise.reject(new Error('not asked')),
+        report: (report) => void reports.push(report),
+        forgetReport: () => undefined,
+      });
+    protection = protect();
   });
-  afterEach(() => protection.stop());
+  afterEach(async () => {
+    await protection.stop();
+    rmSync(stateDir, { recursive: true });
+  });
 
   it('G1 ends the guard of a changed source before its new one begins, and leaves the others alone', async () => {
     protection.update([spec('a'), spec('b')]);
@@ -79,22 +104,62 @@ describe('source protection', () => {
     expect(happened).to.deep.equal(['begin a', 'begin b', 'end a', 'begin a2']);
   });
 
-  it('G4 leaves nothing behind of a source that is not listed any more, and only of such', async () => {
+  const turns = async (count = 12): Promise<void> => {
+    for (let turn = 0; turn < count; turn++) await settled();
+  };
+
+  it('G4 T1 leaves nothing behind of a source that is not listed any more, and only of such', async () => {
     protection.update([spec('a'), spec('b')]);
-    await settled();
+    await turns();
     protection.update([spec('b', 'fake', { v: '2' })]);
-    for (let turn = 0; turn < 6; turn++) await settled();
+    await turns();
     await protection.stop();
-    expect(happened.filter((what) => what.startsWith('leave'))).to.deep.equal(['leave a']);
-    expect(happened.indexOf('leave a')).to.be.greaterThan(happened.indexOf('end a'));
+    expect(happened.filter((what) => what.startsWith('take'))).to.deep.equal(['take back a at ']);
+    expect(happened.indexOf('take back a at ')).to.be.greaterThan(happened.indexOf('end a'));
+    expect(listHeld(stateDir, 'fake').map(({ key }) => key)).to.deep.equal(['b at ']);
   });
 
-  it('G4 leaves nothing behind at a server that the source is no more, before it begins at the new one', async () => {
+  it('G4 T1 leaves nothing behind at a server that the source is no more', async () => {
     protection.update([spec('a', 'fake', { v: '1', at: 'here' })]);
-    await settled();
+    await turns();
     protection.update([spec('a', 'fake', { v: '2', at: 'there' })]);
-    for (let turn = 0; turn < 6; turn++) await settled();
-    expect(happened).to.deep.equal(['begin a1', 'end a1', 'leave a1', 'begin a2']);
+    await turns();
+    expect(happened.filter((what) => what.startsWith('take'))).to.deep.equal(['take back a at here']);
+    expect(happened.indexOf('take back a at here')).to.be.greaterThan(happened.indexOf('end a1'));
+    expect(listHeld(stateDir, 'fake').map(({ key }) => key)).to.deep.equal(['a at there']);
+  });
+
+  it('T2 tries again where nobody could be reached, also as the next agent, and also of what was taken away meanwhile', async () => {
+    unreachable.add('a at ');
+    protection.update([spec('a'), spec('b')]);
+    await turns();
+    protection.update([spec('b')]);
+    await turns();
+    expect(listHeld(stateDir, 'fake')).to.have.length(2);
+    await clock.advanceInTurns(600_000);
+    expect(happened.filter((what) => what === 'take back a at ').length).to.be.greaterThan(2);
+    await protection.stop();
+
+    unreachable.clear();
+    protection = protect();
+    await turns();
+    // Nothing before it is known what this host's sources are.
+    expect(listHeld(stateDir, 'fake')).to.have.length(2);
+    protection.update([]);
+    await turns();
+    expect(listHeld(stateDir, 'fake')).to.deep.equal([]);
+    expect(heldTypes(stateDir)).to.deep.equal([]);
+  });
+
+  it('T3 a source that is listed again waits until what it held is free, and holds it then', async () => {
+    protection.update([spec('a')]);
+    await turns();
+    protection.update([]);
+    while (!happened.includes('take back a at ')) await settled();
+    protection.update([spec('a')]);
+    await turns();
+    expect(happened.slice(-2)).to.deep.equal(['a at  is free', 'begin a']);
+    expect(listHeld(stateDir, 'fake')).to.have.length(1);
   });
 
   it('G2 starts nothing for a source that was taken away, or an agent that stopped, while its engine was loading', async () => {

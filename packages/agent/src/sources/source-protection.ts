@@ -2,13 +2,14 @@
 //
 // Invariants (source-protection.test.ts): G1 a source that was changed has its old guard ended before the new one begins; G2
 // after a stop no guard runs; G3 an engine that can't be loaded is reported, and keeps no other source from its guard; G4 a source
-// that is not listed any more leaves nothing behind, one that was changed or whose agent stops does.
+// that is not listed any more, or became another server, leaves nothing behind there (take-back.ts); one whose agent stops does.
 
 import { isDeepStrictEqual } from 'node:util';
 import { toHoldfastError } from '@holdfast/shared/base/errors';
 import type { SourceSpec } from '../jobs/job.ts';
 import type { Guard, GuardDeps } from './engine.ts';
 import { engineTypeOf, type EngineRegistry } from './registry.ts';
+import { TakeBack } from './take-back.ts';
 
 export interface SourceProtection {
   /** The whole list; what is not in it is not protected any more. */
@@ -36,11 +37,13 @@ export function needsGuard(source: SourceSpec): boolean {
 
 export function newSourceProtection(deps: ProtectionDeps): SourceProtection {
   const guarded = new Map<string, Guarded>();
+  const takeBack = new TakeBack(deps);
   let stopped = false;
 
   const begin = (spec: SourceSpec, before: Promise<void>): void => {
     const load = async (): Promise<Guard | undefined> => {
       await before;
+      await takeBack.free(spec.sourceId);
       const engine = await deps.registry.engine(engineTypeOf(spec));
       return stopped || entry.ended ? undefined : engine.log?.(spec, deps);
     };
@@ -53,16 +56,13 @@ export function newSourceProtection(deps: ProtectionDeps): SourceProtection {
     const entry: Guarded = { spec, guard, ended: false };
     guarded.set(spec.sourceId, entry);
   };
-  /** @param next what the source is from now on; undefined: no source any more; 'same': the agent stops */
-  const end = async (sourceId: string, next: SourceSpec | undefined | 'same'): Promise<void> => {
+  const end = async (sourceId: string): Promise<void> => {
     const entry = guarded.get(sourceId);
     if (entry === undefined) return;
     entry.ended = true;
     guarded.delete(sourceId);
     try {
-      const guard = await entry.guard;
-      await guard?.stop();
-      if (next === undefined || (next !== 'same' && guard?.isElsewhere?.(next) === true)) await guard?.leave?.();
+      await (await entry.guard)?.stop();
     } catch (error) {
       deps.log.warn('source.stop-failed', { sourceId, error });
     }
@@ -75,7 +75,7 @@ export function newSourceProtection(deps: ProtectionDeps): SourceProtection {
       for (const [sourceId, { spec }] of guarded) {
         if (isDeepStrictEqual(wanted.get(sourceId), spec)) continue;
         const next = sources.find((other) => other.sourceId === sourceId);
-        ending.set(sourceId, end(sourceId, next));
+        ending.set(sourceId, end(sourceId));
         deps.forgetReport(sourceId);
         if (next !== undefined && !wanted.has(sourceId)) {
           deps.report({ sourceId, watching: 'off', note: '' });
@@ -84,10 +84,11 @@ export function newSourceProtection(deps: ProtectionDeps): SourceProtection {
       for (const [sourceId, spec] of wanted) {
         if (!guarded.has(sourceId)) begin(spec, ending.get(sourceId) ?? Promise.resolve());
       }
+      void takeBack.update(sources, Promise.all(ending.values()));
     },
     async stop() {
       stopped = true;
-      await Promise.all(Array.from(guarded.keys(), (sourceId) => end(sourceId, 'same')));
+      await Promise.all([takeBack.stop(), ...Array.from(guarded.keys(), (sourceId) => end(sourceId))]);
     },
   };
 }

@@ -15,6 +15,12 @@ export function addressOf(settings: Settings): ServerAddress {
   return parseDsn(settings['dsn'] ?? '', userInfo().username);
 }
 
+/** By which servers are told apart: another role, or another database, is the same server. */
+export function serverOf(settings: Settings): string {
+  const { host, port } = addressOf(settings);
+  return `${host}:${port}`;
+}
+
 /** What our connections are called: a server that waits for standbys by name must not wait for us. */
 export function applicationNameOf(sourceId: string): string {
   return `holdfast_${createHash('sha256').update(sourceId).digest('hex').slice(0, 12)}`;

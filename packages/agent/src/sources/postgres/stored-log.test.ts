@@ -1,6 +1,6 @@
 import { expect } from 'chai';
 import { positionOf } from './log/lsn.ts';
-import { noteStoredLog, waitUntilStored } from './stored-log.ts';
+import { noteBase, noteStoredLog, waitUntilStored } from './stored-log.ts';
 
 const stream = { systemIdentifier: '7', timeline: 1 };
 const codeOf = async (work: Promise<void>): Promise<string> =>
@@ -48,5 +48,20 @@ describe('waiting until a log is stored', () => {
     fresh.stored(stream, 100n);
     expect(await wait).to.equal('stored');
     fresh.stop();
+  });
+
+  it('L3 a base ends when its source becomes another server, and no other does', () => {
+    const here = noteStoredLog('four', 'here:5432');
+    const [base, other] = [noteBase('four', 'here:5432'), noteBase('five', 'here:5432')];
+    here.stop();
+    noteStoredLog('four', 'here:5432').stop();
+    expect(base.signal.aborted).to.equal(false);
+    const there = noteStoredLog('four', 'there:5432');
+    // One that was asked for before begins only now.
+    const late = noteBase('four', 'here:5432');
+    expect([base, late, other].map(({ signal: { aborted } }) => aborted)).to.deep.equal([true, true, false]);
+    expect(base.signal.reason).to.have.property('code', 'FAILED_PRECONDITION');
+    for (const one of [base, late, other]) one.end();
+    there.stop();
   });
 });

@@ -3,12 +3,14 @@
 // Hazard: a base without the log up to its end can't be made consistent. So it commits only after the guard that follows the log
 // has stored it that far; the controller holds it against what it has, too.
 
+import { toHoldfastError } from '@holdfast/shared/base/errors';
 import type { DatabasePoint } from '@holdfast/shared/format/log-point';
 import { siblingModule } from '@holdfast/shared/runtime/sibling-module';
 import { runSnapshot } from '../../../backup/producer/run-snapshot.ts';
 import type { BackupJob, EngineSpec, JobDeps, JobReport, ProgressListener, Settings } from '../../../jobs/job.ts';
+import { serverOf } from '../connection.ts';
 import { parseLsn, positionOf } from '../log/lsn.ts';
-import { waitUntilStored } from '../stored-log.ts';
+import { noteBase, waitUntilStored } from '../stored-log.ts';
 import type { BaseFacts } from './base-facts.ts';
 
 /** What the producer's thread is given. */
@@ -24,7 +26,7 @@ export interface BaseMade {
   readonly suspect: boolean;
 }
 
-/** Throws UNREACHABLE, NOT_ALLOWED, FAILED_PRECONDITION (its log is not followed), CANCELLED. */
+/** Throws UNREACHABLE, NOT_ALLOWED, FAILED_PRECONDITION (its log is not followed; the source is another server now), CANCELLED. */
 export async function runBase(
   job: BackupJob<EngineSpec>,
   deps: JobDeps,
@@ -37,16 +39,24 @@ export async function runBase(
     label: 'holdfast',
     checkpoint: settings['checkpoint'] === 'spread' ? 'spread' : 'fast',
   };
-  return runSnapshot<BaseMade>(job, deps, signal, onProgress, {
-    module: siblingModule(import.meta.url, './base-producer'),
-    data: order,
-    sourceType: 'postgres',
-    async beforeCommit({ facts, suspect }, until) {
-      const point = pointOf(facts, suspect);
-      await waitUntilStored(job.source.sourceId, point.stream, point.end, until);
-      return point;
-    },
-  });
+  const { sourceId } = job.source;
+  const base = noteBase(sourceId, serverOf(settings));
+  try {
+    return await runSnapshot<BaseMade>(job, deps, AbortSignal.any([signal, base.signal]), onProgress, {
+      module: siblingModule(import.meta.url, './base-producer'),
+      data: order,
+      sourceType: 'postgres',
+      async beforeCommit({ facts, suspect }, until) {
+        const point = pointOf(facts, suspect);
+        await waitUntilStored(sourceId, point.stream, point.end, until);
+        return point;
+      },
+    });
+  } catch (error) {
+    throw base.signal.aborted && !signal.aborted ? toHoldfastError(base.signal.reason) : error;
+  } finally {
+    base.end();
+  }
 }
 
 function pointOf(facts: BaseFacts, suspect: boolean): DatabasePoint {

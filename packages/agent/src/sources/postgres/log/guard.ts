@@ -14,10 +14,10 @@ import { seal, type SealOptions } from '@holdfast/shared/format/seal';
 import { sleep } from '@holdfast/shared/runtime/clock';
 import { backoffMs } from '@holdfast/shared/runtime/retry';
 import { newBandwidthLimiter } from '../../../jobs/bandwidth-limiter.ts';
-import type { EngineSpec, SourceSpec } from '../../../jobs/job.ts';
+import type { EngineSpec } from '../../../jobs/job.ts';
 import type { LogClient } from '../../../link/log-port.ts';
 import type { Guard, GuardDeps } from '../../engine.ts';
-import { addressOf } from '../connection.ts';
+import { serverOf } from '../connection.ts';
 import { noteStoredLog, type StoredLogNotes } from '../stored-log.ts';
 import { BaseKeeper } from './base-keeper.ts';
 import { FollowState } from './follow-state.ts';
@@ -25,7 +25,8 @@ import { Follower } from './follower.ts';
 import { newMergeThread } from './merge-thread.ts';
 import { ServerConnection, sqlStateOf } from './server-connection.ts';
 import { ServerWatch } from './server-watch.ts';
-import { dropSlot, type ServerAccess } from './slot-watch.ts';
+import { noteSlot, slotNameOf } from './own-slot.ts';
+import type { ServerAccess } from './slot-watch.ts';
 import { StatusReporter } from './status-reporter.ts';
 import { VaultWriter } from './vault-writer.ts';
 
@@ -62,24 +63,7 @@ export function guardLog(source: EngineSpec, deps: LogGuardDeps): Guard {
       guard.stop();
       await running;
     },
-    isElsewhere: (next) => isElsewhere(source, next),
-    leave: () => guard.leave(),
   };
-}
-
-/** By the words of the DSN: another role, or another database, is the same server with the same slot. */
-function isElsewhere(source: EngineSpec, next: SourceSpec): boolean {
-  if (next.type !== 'engine') return true;
-  const [here, there] = [addressOf(source.engine.settings), addressOf(next.engine.settings)];
-  return here.host !== there.host || here.port !== there.port;
-}
-
-/** At most 63 of a–z, 0–9 and _. */
-export function slotNameOf(sourceId: string): string {
-  return `holdfast_${sourceId
-    .toLowerCase()
-    .replaceAll(/[^a-z0-9]/g, '')
-    .slice(0, 16)}`;
 }
 
 class LogGuard {
@@ -102,7 +86,7 @@ class LogGuard {
     const { sourceId } = source;
     this.#source = source;
     this.#deps = deps;
-    this.#notes = noteStoredLog(sourceId);
+    this.#notes = noteStoredLog(sourceId, serverOf(source.engine.settings));
     const current = () => {
       const status = this.#state.status(clock.monotonicMs());
       return { sourceId, watching: 'continuous' as const, note: status.note, log: status };
@@ -146,6 +130,7 @@ class LogGuard {
   }
 
   async run(): Promise<void> {
+    this.#noteSlot();
     const watching = this.#watch.run();
     await this.#follow();
     await watching;
@@ -160,15 +145,13 @@ class LogGuard {
     this.#session?.abort(stopped);
   }
 
-  /** Nothing of ours stays on the server: a slot that nobody watches would fill its disk. Never throws. */
-  async leave(): Promise<void> {
-    const { clock, access, log } = this.#deps;
-    const slotName = slotNameOf(this.#source.sourceId);
+  /** Before there is a slot: one that nobody knows of would fill the server's disk. */
+  #noteSlot(): void {
+    const { stateDir, log } = this.#deps;
     try {
-      await dropSlot(access, slotName, clock);
-      log.info('postgres.slot-removed', { slot: slotName });
+      noteSlot(stateDir, this.#source);
     } catch (error) {
-      log.error('postgres.slot-left', { slot: slotName, error: toHoldfastError(error) });
+      log.error('postgres.state-not-kept', { sourceId: this.#source.sourceId, error: toHoldfastError(error) });
     }
   }
 

@@ -20,7 +20,8 @@ import { MemoryLog, type MemorySegment } from '../../../../testing/memory-log.ts
 import { MemoryVault } from '../../../../testing/memory-vault.ts';
 import type { PostgresServer } from '../../../../testing/postgres-server.ts';
 import type { Guard } from '../../../engine.ts';
-import { guardLog, slotNameOf, type LogSettings } from '../guard.ts';
+import { guardLog, type LogSettings } from '../guard.ts';
+import { slotKeyOf, slotNameOf, takeBackSlot } from '../own-slot.ts';
 import type { ServerAccess } from '../slot-watch.ts';
 
 export function accessTo(server: PostgresServer): ServerAccess {
@@ -64,7 +65,7 @@ export class LogFixture {
       type: 'engine',
       sourceId: randomUUID(),
       name: 'db',
-      engine: { type: 'postgres', settings: {} },
+      engine: { type: 'postgres', settings: { dsn: server.dsn } },
       hooks: { before: [], after: [], timeoutSeconds: 0, requireBefore: false },
       limitBytesPerSecond: 0,
       compression: { codec: 'zstd', level: 0 },
@@ -107,9 +108,10 @@ export class LogFixture {
 
   /** As when the source is taken away. */
   async leave(): Promise<void> {
-    const guard = this.#guard;
     await this.stop();
-    await guard?.leave?.();
+    const { sourceId, engine } = this.source;
+    const held = { key: slotKeyOf(sourceId, engine.settings), sourceId, settings: engine.settings };
+    await takeBackSlot(held, accessTo(this.server), systemClock);
   }
 
   async remove(): Promise<void> {

@@ -35,12 +35,12 @@ describe('the bases of a source', () => {
     wallMs: () => now,
     after: () => ({ cancel: () => undefined }),
   };
-  const keeper = (): BaseKeeper =>
+  const keeper = (everyMs = DAY): BaseKeeper =>
     new BaseKeeper({
       clock,
       log: silentLog,
       source,
-      everyMs: DAY,
+      everyMs,
       streaming: () => streaming,
       random: () => random,
       stateDir,
@@ -128,5 +128,20 @@ describe('the bases of a source', () => {
       nextBaseInMs({ lastAtMs: 0, failures: 0 }, { needed: false, everyMs: DAY, nowMs: 0, random: chance });
     expect(due(0)).to.equal(DAY * 0.95);
     expect(due(0.999)).to.be.closeTo(DAY * 1.05, DAY / 1000);
+  });
+
+  it('B4 come only when one is needed where that was asked for', async () => {
+    const bases = keeper(0);
+    bases.tick();
+    now += 1000 * DAY;
+    bases.tick();
+    expect(taken).to.equal(0);
+    bases.need();
+    now += 2000;
+    bases.tick();
+    await eventually(() => notes.length === 1);
+    now += 1000 * DAY;
+    bases.tick();
+    expect(taken).to.equal(1);
   });
 });

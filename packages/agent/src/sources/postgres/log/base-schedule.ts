@@ -19,6 +19,7 @@ export interface BaseHistory {
 /**
  * Milliseconds from now.
  * @param needed without a new base nothing, or nothing newer, can be brought back
+ * @param everyMs 0: only when one is needed (Infinity is answered until then)
  * @param random uniform in [0, 1), drawn anew for each question
  */
 export function nextBaseInMs(
@@ -28,6 +29,7 @@ export function nextBaseInMs(
   const { needed, everyMs, nowMs, random } = options;
   if (history.failures > 0) return RETRY.firstMs / 2 + backoffMs(RETRY, history.failures, random);
   if (needed) return Math.round(NEEDED_WITHIN_MS * random);
+  if (everyMs === 0) return Infinity;
   const spread = everyMs * (0.95 + 0.1 * random);
   const since = Math.max(0, nowMs - (history.lastAtMs ?? nowMs));
   return Math.max(Math.round(NEEDED_WITHIN_MS * random), Math.round(spread - since));

@@ -24,7 +24,10 @@ import { newVaultClient } from './link/vault-client.ts';
 import type { VaultClient } from './link/vault-port.ts';
 import { lockFile } from './os/file-lock.ts';
 import { giveBackMemory, limitArenas } from './os/memory.ts';
+import type { Sandboxes } from './recovery/sandbox/sandbox.ts';
+import { lazySandboxes, sandboxPipeline } from './recovery/sandbox/sandbox-jobs.ts';
 import { stepPipeline } from './recovery/steps/step-jobs.ts';
+import { planRestores } from './recovery/warm/plan-restores.ts';
 import { heldTypes } from './sources/held-elsewhere.ts';
 import { pipelinesOf, type EngineRegistry } from './sources/registry.ts';
 import { needsGuard, newSourceProtection, type SourceProtection } from './sources/source-protection.ts';
@@ -90,6 +93,7 @@ class RunningAgent {
   readonly #jobs: JobRunner;
   readonly #link: ControlLink;
   readonly #certificate: CertificateKeeper;
+  readonly #sandboxes: Sandboxes;
   #identity: AgentIdentity;
   #protection: SourceProtection | undefined;
 
@@ -100,6 +104,8 @@ class RunningAgent {
     const results = openResultStore(stateDir);
     const openOwnChannel = (): Channel => this.#openChannel();
     const vault = newVaultClient({ openChannel: () => this.#openChannel(WORK_KEEPALIVE), clock, random });
+    const sandboxes = (this.#sandboxes = lazySandboxes({ clock, log, stateDir }));
+    const pipelines = pipelinesOf(engines);
     this.#jobs = newJobRunner(
       {
         identity,
@@ -108,8 +114,10 @@ class RunningAgent {
         log,
         stateDir,
         pipelines: {
-          ...pipelinesOf(engines),
-          step: stepPipeline({ clock, log, stateDir, serving: undefined, services }),
+          ...pipelines,
+          restore: planRestores(pipelines.restore, { stateDir, sandboxes, database: undefined }),
+          step: stepPipeline({ clock, log, stateDir, serving: undefined, services, sandboxes }),
+          sandbox: sandboxPipeline(sandboxes),
         },
         results,
         onIdle: () => this.#giveBackSoon(),
@@ -166,7 +174,7 @@ class RunningAgent {
 
   async stop(): Promise<void> {
     this.#certificate.stop();
-    await Promise.all([this.#jobs.stop(), this.#protection?.stop()]);
+    await Promise.all([this.#jobs.stop(), this.#protection?.stop(), this.#sandboxes.stop()]);
     await this.#link.stop(FAREWELL_MS);
   }
 

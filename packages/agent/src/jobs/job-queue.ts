@@ -50,8 +50,13 @@ export function startable<J extends Job>(waiting: readonly J[], running: readonl
 
 /** Whether one more job may wait. Backups that pile up keep no step out. */
 export function hasRoom(job: Job, waiting: readonly Job[], limits: QueueLimits): boolean {
-  const alike = waiting.filter((other) => (other.kind === 'step') === (job.kind === 'step'));
+  const alike = waiting.filter((other) => isOfRun(other) === isOfRun(job));
   return alike.length < limits.waiting;
+}
+
+/** Of a recovery run's own. */
+function isOfRun({ kind }: Job): boolean {
+  return kind === 'step' || kind === 'sandbox';
 }
 
 type Lane = 'backups' | 'reads' | 'looks' | 'steps' | 'questions';
@@ -62,6 +67,7 @@ const LANES = {
   verify: 'reads',
   check: 'looks',
   discover: 'looks',
+  sandbox: 'steps',
 } as const satisfies Record<Exclude<Job['kind'], 'step'>, Lane>;
 
 function laneOf(job: Job): Lane {

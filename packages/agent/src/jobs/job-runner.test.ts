@@ -63,6 +63,7 @@ describe('job runner', () => {
           verify: () => Promise.resolve(() => Promise.resolve(report)),
           look: () => Promise.resolve(() => Promise.resolve(report)),
           step: () => Promise.resolve(() => Promise.resolve(report)),
+          sandbox: () => Promise.resolve(() => Promise.resolve(report)),
         },
       },
       { onProgress: () => {}, onFinished: (jobId, outcome) => void outcomes.set(jobId, outcome) },

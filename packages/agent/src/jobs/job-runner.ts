@@ -200,6 +200,7 @@ class QueueingJobRunner implements JobRunner {
     if (job.kind === 'restore') return started(await pipelines.restore(job))(job, deps, signal, onProgress);
     if (job.kind === 'verify') return started(await pipelines.verify(job))(job, deps, signal, onProgress);
     if (job.kind === 'step') return started(await pipelines.step())(job, deps, signal);
+    if (job.kind === 'sandbox') return started(await pipelines.sandbox())(job);
     if (job.kind !== 'backup') return started(await pipelines.look())(job, deps, signal);
     return withHooks(job, deps, signal, onProgress, warnings, async () =>
       started(await pipelines.backup(job))(job, deps, signal, onProgress),

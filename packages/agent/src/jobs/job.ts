@@ -11,7 +11,9 @@ import type { Log } from '@holdfast/shared/runtime/log';
 import type { AgentIdentity } from '../link/identity.ts';
 import type { DatabasePoint, LogPosition, LogStream, RecoveryTarget } from '@holdfast/shared/format/log-point';
 import type { VaultClient } from '../link/vault-port.ts';
+import type { Account } from '../os/account.ts';
 import type { HostStep, StepReport } from '../recovery/contract.ts';
+import type { SandboxOrder } from '../recovery/sandbox/sandbox.ts';
 import type { BandwidthLimiter } from './bandwidth-limiter.ts';
 
 export type SourceSpec = FilesSpec | EngineSpec;
@@ -106,6 +108,43 @@ export interface RestoreJob {
   readonly limitBytesPerSecond: number;
   /** Of a snapshot that an engine made; absent: a file tree. */
   readonly engine?: EngineRestore;
+  /** A drill's: into this sandbox, at `target` inside it. */
+  readonly sandbox?: string;
+  readonly warm?: WarmOrder;
+  /** Of a plan, onto a host that stays who it is: what makes it that (recovery/warm/identity-paths.ts) is neither written nor removed. */
+  readonly keepsIdentity?: boolean;
+  /** Where a server that the restore starts runs; absent: here, in `target`. */
+  readonly serverPlace?: ServerPlace;
+  /** Paths of the manifest at and beneath which nothing is written or removed. */
+  readonly kept?: readonly ByteString[];
+}
+
+/** Another view of the file system, with processes of its own: a sandbox. */
+export interface ServerPlace {
+  /** The restore's target as the server sees it. */
+  readonly target: string;
+  /** As its processes number it, one that lives as long as this agent does. */
+  readonly agentPid: number;
+  /** The words that run `command` there, as `account`. */
+  wrap(command: readonly string[], account: Account): readonly string[];
+}
+
+/** What a standby keeps of a plan's source (recovery/warm). */
+export interface WarmOrder {
+  /** The plan's id. */
+  readonly application: string;
+  readonly sourceId: string;
+  readonly action: 'keep' | 'finish' | 'release';
+  /** What is at the target was the plan's own: it may be overwritten. */
+  readonly takeOver: boolean;
+}
+
+/** A drill's sandbox is opened or removed. */
+export interface SandboxJob {
+  readonly kind: 'sandbox';
+  readonly jobId: string;
+  readonly action: 'open' | 'close';
+  readonly order: SandboxOrder;
 }
 
 export interface VerifyJob {
@@ -156,7 +195,7 @@ export interface StepJob {
   readonly step: HostStep;
 }
 
-export type Job = BackupJob | RestoreJob | VerifyJob | CheckJob | DiscoverJob | StepJob;
+export type Job = BackupJob | RestoreJob | VerifyJob | CheckJob | DiscoverJob | StepJob | SandboxJob;
 
 export interface Finding {
   /** error: no backup can be made; warning: it can, with this risk; ok: looked at, and well. */
@@ -325,6 +364,8 @@ export type RunVerify = (
 /** A check or a discovery: it only looks. */
 export type RunLook = (job: CheckJob | DiscoverJob, deps: JobDeps, signal: AbortSignal) => Promise<JobReport>;
 
+export type RunSandbox = (job: SandboxJob) => Promise<JobReport>;
+
 export type RunStep = (job: StepJob, deps: JobDeps, signal: AbortSignal) => Promise<JobReport>;
 
 /**
@@ -337,4 +378,5 @@ export interface Pipelines {
   verify(job: VerifyJob): Promise<RunVerify>;
   look(): Promise<RunLook>;
   step(): Promise<RunStep>;
+  sandbox(): Promise<RunSandbox>;
 }

@@ -17,6 +17,7 @@ import type { LogStatus } from '@holdfast/shared/format/log-point';
 import { statusToWire } from '@holdfast/shared/rpc/log-wire';
 import type { Compression, Job, JobOutcome, JobProgress, RestorePlan, SourceSpec } from '../jobs/job.ts';
 import { engineOutcomeToWire, engineRestoreFromWire, engineSourceFromWire } from './engine-wire.ts';
+import { recoveryRestoreFromWire, sandboxFromWire } from './recovery-wire.ts';
 import { stepFromWire, stepOutcomeToWire } from './step-wire.ts';
 
 /** What the agent says of a source's standing protection. */
@@ -54,6 +55,7 @@ export function jobFromWire(wire: WireJob): Job {
       deleteExtra: value.deleteExtra,
       limitBytesPerSecond: size(value.limitBytesPerSecond),
       ...(value.engine === undefined ? {} : { engine: engineRestoreFromWire(value.engine) }),
+      ...recoveryRestoreFromWire(value),
     };
   }
   if (kind?.$case === 'verify') {
@@ -73,6 +75,7 @@ export function jobFromWire(wire: WireJob): Job {
   }
   if (kind?.$case === 'discover') return { kind: 'discover', jobId };
   if (kind?.$case === 'step') return { kind: 'step', jobId, step: stepFromWire(kind.value) };
+  if (kind?.$case === 'sandbox') return sandboxFromWire(jobId, kind.value);
   throw refused('a kind of job that this agent does not know; update the agent');
 }
 

@@ -74,7 +74,7 @@ export class RestoreRun {
   }
 
   async #leaf(view: LeafView): Promise<void> {
-    const { nodes, selection } = this.#deps;
+    const { nodes, selection, kept } = this.#deps;
     const leaf: LeafContext = {
       view,
       posted: { id: view.id, references: view.references, payload: view.payload },
@@ -91,7 +91,9 @@ export class RestoreRun {
       this.#validate(entry);
       this.#found.add(selection.everything ? '' : entry.path);
       const isDirectory = statType(entry.stat) === 'directory';
-      if (this.#deps.deleteExtra) this.#prune.add(entry.path, isDirectory, selected === 'inside');
+      const isKept = kept.covers(entry.path);
+      if (this.#deps.deleteExtra) this.#prune.add(entry.path, isDirectory, selected === 'inside' && !isKept);
+      if (isKept) continue;
       if (selected === 'inside' || isDirectory) entries.push({ index, entry });
     }
     await this.#plan(leaf, entries);
@@ -216,7 +218,7 @@ export class RestoreRun {
 
   /** Everything begun is done; then what had to wait for it: links, and after them deletions. */
   async #barrier(): Promise<void> {
-    const { work, pool, tally, mode } = this.#deps;
+    const { work, pool, tally, mode, kept } = this.#deps;
     await work.drain();
     const { links, failed } = this.#links.take();
     for (const { path, leader } of failed)
@@ -228,7 +230,7 @@ export class RestoreRun {
     if (mode === 'verify') return;
     for (const { directory, names } of this.#prune.take()) {
       await this.#deps.window.take(UNIT_COST_BYTES);
-      const task: RestoreTask = { kind: 'prune', directory, names };
+      const task: RestoreTask = { kind: 'prune', directory, names: kept.namesIn(directory, names) };
       const pruned = pool.run(pool.leastBusy(), task, UNIT_COST_BYTES).then((answer) => tally.add(answer));
       work.begin(pruned.finally(() => this.#deps.window.release(UNIT_COST_BYTES)));
     }

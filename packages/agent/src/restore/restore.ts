@@ -28,6 +28,7 @@ import type {
 import type { ReadSession } from '../link/vault-port.ts';
 import { ByteWindow } from './byte-window.ts';
 import { ChunkFetcher } from './chunk-fetcher.ts';
+import { KeptPaths } from './kept-paths.ts';
 import { KeyRing } from './key-ring.ts';
 import { requireNamedPath } from './named-paths.ts';
 import { NodeFetcher } from './node-fetcher.ts';
@@ -134,6 +135,7 @@ async function writeAll(
       mode,
       keepRoot: data.target?.keepRoot === true,
       deleteExtra: job.kind === 'restore' && job.deleteExtra && (mode === 'delta' || mode === 'dry-run'),
+      kept: new KeptPaths(job.kind === 'restore' ? (job.kept ?? []) : []),
       nodes: new NodeFetcher(session, keys, received),
       chunks: new ChunkFetcher(session, received),
       pool,

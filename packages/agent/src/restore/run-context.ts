@@ -10,6 +10,7 @@ import type { NodeFetcher } from './node-fetcher.ts';
 import type { OpenedSnapshot } from './open-snapshot.ts';
 import type { PostedLeaf, RestoreAnswer, RestoreMode, RestoreTask } from './restore-task.ts';
 import type { RestoreTally } from './restore-tally.ts';
+import type { KeptPaths } from './kept-paths.ts';
 import type { Selection } from './selection.ts';
 import type { WorkerPool } from './worker-pool.ts';
 import type { WorkInFlight } from './work-in-flight.ts';
@@ -24,6 +25,8 @@ export interface RunDeps {
   /** The target's own metadata stays as it is. */
   readonly keepRoot: boolean;
   readonly deleteExtra: boolean;
+  /** Neither written nor removed. */
+  readonly kept: KeptPaths;
   readonly nodes: NodeFetcher;
   readonly chunks: ChunkFetcher;
   readonly pool: WorkerPool<RestoreTask, RestoreAnswer>;

@@ -55,7 +55,7 @@ export function engineTypeOf(source: SourceSpec): string {
 }
 
 /** What works on jobs of sources: each by the engine of the source that it is about. */
-export function pipelinesOf(registry: EngineRegistry): Omit<Pipelines, 'step'> {
+export function pipelinesOf(registry: EngineRegistry): Omit<Pipelines, 'step' | 'sandbox'> {
   return {
     async backup({ source }) {
       const engine = await registry.engine(engineTypeOf(source));

@@ -121,7 +121,7 @@ export async function restoreCluster(
     }
     const startedAt = deps.clock.monotonicMs();
     const { source } = opened;
-    const feeder = (feeding = startFeeding(dataDir, source, account, deps.clock));
+    const feeder = (feeding = startFeeding(dataDir, source, account, deps.clock, job.serverPlace?.agentPid));
     giveTo(join(dataDir, 'holdfast_wal'), account);
     server = startServer({
       bin,
@@ -130,6 +130,7 @@ export async function restoreCluster(
       account,
       clock: deps.clock,
       user: facts.superuser,
+      ...(job.serverPlace === undefined ? {} : { place: job.serverPlace }),
     });
     await server.ready(signal, () => onProgress(replaying(files, feeder, source, facts)));
     const stream = log?.stream ?? { systemIdentifier: facts.systemIdentifier, timeline: facts.timeline };

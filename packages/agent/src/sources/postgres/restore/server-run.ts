@@ -10,7 +10,7 @@ import type { LogStream } from '@holdfast/shared/format/log-point';
 import type { Clock } from '@holdfast/shared/runtime/clock';
 import { sleep } from '@holdfast/shared/runtime/clock';
 import { Client } from 'pg';
-import type { ReachedPoint } from '../../../jobs/job.ts';
+import type { ReachedPoint, ServerPlace } from '../../../jobs/job.ts';
 import type { Account } from '../../../os/account.ts';
 import { parseLsn, positionOf } from '../log/lsn.ts';
 
@@ -43,18 +43,21 @@ export interface ServerOrder {
   readonly clock: Clock;
   /** The cluster's own superuser. */
   readonly user: string;
+  /** Absent: here. */
+  readonly place?: ServerPlace;
 }
 
 export function startServer(order: ServerOrder): RestoredServer {
-  const { bin, dataDir, port, account, clock } = order;
+  const { bin, dataDir, port, account, clock, place } = order;
+  const itsDir = place?.target ?? dataDir;
   const log = openSync(join(dataDir, LOG_FILE), 'a', 0o600);
   const settings = {
     listen_addresses: '',
-    unix_socket_directories: dataDir,
+    unix_socket_directories: itsDir,
     // A configuration that names its own directory would start the old server's, and a pid file elsewhere is the old server's.
-    data_directory: dataDir,
-    hba_file: join(dataDir, 'pg_hba.conf'),
-    ident_file: join(dataDir, 'pg_ident.conf'),
+    data_directory: itsDir,
+    hba_file: join(itsDir, 'pg_hba.conf'),
+    ident_file: join(itsDir, 'pg_ident.conf'),
     external_pid_file: '',
     // What only the old host has: its certificate, its log's directory, its memory to the last byte.
     ssl: 'off',
@@ -64,12 +67,14 @@ export function startServer(order: ServerOrder): RestoredServer {
     hot_standby: 'off',
   };
   const words = Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
-  const child = spawn(join(bin, 'postgres'), ['-D', dataDir, '-p', String(port), ...words], {
-    cwd: dataDir,
+  const server = [join(bin, 'postgres'), '-D', itsDir, '-p', String(port), ...words];
+  const [program = '', ...args] = place === undefined ? server : place.wrap(server, account);
+  const child = spawn(program, args, {
+    cwd: place === undefined ? dataDir : '/',
     detached: true,
     stdio: ['ignore', log, log],
     env: { PATH: '/usr/local/bin:/usr/bin:/bin', LC_ALL: 'C.UTF-8' },
-    ...(process.getuid?.() === 0 ? account : {}),
+    ...(place === undefined && process.getuid?.() === 0 ? account : {}),
   });
   closeSync(log);
   child.unref();
@@ -91,7 +96,7 @@ export function startServer(order: ServerOrder): RestoredServer {
     dataDir,
     user: order.user,
     port,
-    connect: `host=${dataDir} port=${port}`,
+    connect: `host=${itsDir} port=${port}`,
     query,
     async ready(signal, onLook) {
       for (;;) {
@@ -162,7 +167,8 @@ function endOf(child: ChildProcess): Promise<string> {
 
 function kill(child: ChildProcess, signal: NodeJS.Signals): void {
   try {
-    child.kill(signal);
+    // Its group: between it and us may be what brought it to another place.
+    if (child.pid !== undefined) process.kill(-child.pid, signal);
   } catch {
     // It has ended by itself.
   }

@@ -74,9 +74,18 @@ export interface Feeding {
   stop(): Promise<void>;
 }
 
-/** Feeds until it is stopped. */
-export function startFeeding(dataDir: string, source: WalSource, account: Account, clock: Clock): Feeding {
-  writeFileSync(join(dataDir, FEEDING_FILE), String(process.pid));
+/**
+ * Feeds until it is stopped.
+ * @param agentPid a process that lives as long as this one, as the server's own processes number it
+ */
+export function startFeeding(
+  dataDir: string,
+  source: WalSource,
+  account: Account,
+  clock: Clock,
+  agentPid = process.pid,
+): Feeding {
+  writeFileSync(join(dataDir, FEEDING_FILE), String(agentPid));
   const stopping = new AbortController();
   let damage: HoldfastError | undefined;
   let next = 0;

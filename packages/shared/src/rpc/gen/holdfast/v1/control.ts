@@ -131,6 +131,8 @@ export interface WarmCopy {
    * release: the target is the plan's no longer; its content stays.
    */
   action: string;
+  /** What is at the target was the plan's own, and a locked snapshot holds it: it may be overwritten. */
+  takeOver: boolean;
 }
 
 /** How far a standby's copy of a database is. */
@@ -179,7 +181,11 @@ export interface RestoreJob {
     | undefined;
   /** A drill's: the data go into this sandbox (SandboxJob) and are at `target` inside it. */
   sandbox: string;
-  warm: WarmCopy | undefined;
+  warm:
+    | WarmCopy
+    | undefined;
+  /** Of a plan: this host stays who it is. Its identity here, its machine id, its name and its network are neither written nor removed. */
+  keepIdentity: boolean;
 }
 
 /** Bringing a database (or what else an engine made) back to a point. */
@@ -1451,7 +1457,7 @@ export const SandboxJob: MessageFns<SandboxJob> = {
 };
 
 function createBaseWarmCopy(): WarmCopy {
-  return { application: "", sourceId: "", action: "" };
+  return { application: "", sourceId: "", action: "", takeOver: false };
 }
 
 export const WarmCopy: MessageFns<WarmCopy> = {
@@ -1464,6 +1470,9 @@ export const WarmCopy: MessageFns<WarmCopy> = {
     }
     if (message.action !== "") {
       writer.uint32(26).string(message.action);
+    }
+    if (message.takeOver !== false) {
+      writer.uint32(32).bool(message.takeOver);
     }
     return writer;
   },
@@ -1505,6 +1514,14 @@ export const WarmCopy: MessageFns<WarmCopy> = {
             message.action = reader.string();
             continue;
           }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.takeOver = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1525,6 +1542,7 @@ export const WarmCopy: MessageFns<WarmCopy> = {
     message.application = object.application ?? "";
     message.sourceId = object.sourceId ?? "";
     message.action = object.action ?? "";
+    message.takeOver = object.takeOver ?? false;
     return message;
   },
 };
@@ -1756,6 +1774,7 @@ function createBaseRestoreJob(): RestoreJob {
     engine: undefined,
     sandbox: "",
     warm: undefined,
+    keepIdentity: false,
   };
 }
 
@@ -1799,6 +1818,9 @@ export const RestoreJob: MessageFns<RestoreJob> = {
     }
     if (message.warm !== undefined) {
       WarmCopy.encode(message.warm, writer.uint32(98).fork()).join();
+    }
+    if (message.keepIdentity !== false) {
+      writer.uint32(104).bool(message.keepIdentity);
     }
     return writer;
   },
@@ -1912,6 +1934,14 @@ export const RestoreJob: MessageFns<RestoreJob> = {
             message.warm = WarmCopy.decode(reader, reader.uint32());
             continue;
           }
+          case 13: {
+            if (tag !== 104) {
+              break;
+            }
+
+            message.keepIdentity = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1945,6 +1975,7 @@ export const RestoreJob: MessageFns<RestoreJob> = {
       : undefined;
     message.sandbox = object.sandbox ?? "";
     message.warm = (object.warm !== undefined && object.warm !== null) ? WarmCopy.fromPartial(object.warm) : undefined;
+    message.keepIdentity = object.keepIdentity ?? false;
     return message;
   },
 };

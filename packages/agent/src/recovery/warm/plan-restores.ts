@@ -1,0 +1,111 @@
+// Restores that a plan asks for: into a drill's sandbox, into a warm copy, or onto a host that must stay itself. What is left of such a job
+// when its place is decided is an ordinary restore.
+
+import { fromText, toBytes, type ByteString } from '@holdfast/shared/base/byte-string';
+import { HoldfastError } from '@holdfast/shared/base/errors';
+import { readdirSync } from 'node:fs';
+import type { JobReport, Pipelines, RestoreJob, RunRestore } from '../../jobs/job.ts';
+import { EMPTY_SUMMARY } from '../../jobs/outcome.ts';
+import { isWithin } from '../sandbox/mount-plan.ts';
+import type { Sandbox, Sandboxes } from '../sandbox/sandbox.ts';
+import { keptIdentity } from './identity-paths.ts';
+import { Marks } from './marks.ts';
+
+export interface PlanRestoreDeps {
+  readonly stateDir: string;
+  readonly sandboxes: Pick<Sandboxes, 'get'>;
+  /** Of databases, whose copies replay a log. */
+  readonly database: RunRestore | undefined;
+}
+
+/** Wraps the pipeline of restores: a job that no plan asked for goes through as it is. */
+export function planRestores(base: Pipelines['restore'], deps: PlanRestoreDeps): Pipelines['restore'] {
+  return async (job) => {
+    if (job.sandbox === undefined && job.warm === undefined && job.keepsIdentity !== true) return base(job);
+    const marks = new Marks(deps.stateDir);
+    return async (asked, jobDeps, signal, onProgress) => {
+      const kept =
+        asked.keepsIdentity === true && asked.engine === undefined ? keptIdentity(asked.target, [deps.stateDir]) : [];
+      const own: RestoreJob = { ...asked, kept };
+      const run = async (placed: RestoreJob): Promise<JobReport> =>
+        (await base(placed))(placed, jobDeps, signal, onProgress);
+      if (own.sandbox !== undefined) return run(await intoSandbox(own, deps.sandboxes.get(own.sandbox), marks));
+      if (own.warm === undefined) return run(own);
+      const database = own.engine === undefined ? undefined : databaseOf(deps, own);
+      if (own.warm.action === 'release') {
+        await database?.(own, jobDeps, signal, onProgress);
+        marks.release(own.warm);
+        return { summary: EMPTY_SUMMARY, warnings: [], warningsTotal: 0 };
+      }
+      marks.claim(own.warm, placesOf(own));
+      if (database !== undefined) return database(own, jobDeps, signal, onProgress);
+      return run({ ...own, delta: true, deleteExtra: true, intoNonEmpty: true });
+    };
+  };
+}
+
+function databaseOf({ database }: PlanRestoreDeps, { engine }: RestoreJob): RunRestore {
+  if (database !== undefined && engine?.source.type === 'postgres') return database;
+  throw new HoldfastError('FAILED_PRECONDITION', `no warm copy of a ${engine?.source.type} source is kept`, {
+    hint: 'It is restored when the plan runs: PostgreSQL and file trees are kept warm.',
+  });
+}
+
+/**
+ * Where a restore writes: its target, or below / the paths that it names. Throws INVALID_ARGUMENT for one that would be all of this host.
+ */
+export function placesOf({ target, paths }: Pick<RestoreJob, 'target' | 'paths'>): ByteString[] {
+  const base = target.replace(/\/+$/, '');
+  if (base !== '') return [base];
+  const places = paths.map((path) => `/${path.replace(/^\/+|\/+$/g, '')}`);
+  if (places.length > 0 && !places.includes('/')) return places;
+  throw new HoldfastError('INVALID_ARGUMENT', 'a copy of a whole host onto a whole host is not kept', {
+    hint: 'Name the source’s paths, or give the restore step a target.',
+  });
+}
+
+/** The same restore, to where the sandbox has its target. The plan's warm copies are out of its sight: they change while it runs. */
+async function intoSandbox(job: RestoreJob, sandbox: Sandbox, marks: Marks): Promise<RestoreJob> {
+  const { sandbox: _sandbox, warm: _warm, ...plain } = job;
+  const text = toBytes(job.target).toString('utf8');
+  if (job.target.replace(/\/+$/, '') === '') {
+    const copies = marks.all().flatMap((mark) => mark.places);
+    for (const copy of copies) {
+      if (placesOf(job).some((place) => isWithin(copy, place))) await sandbox.place(toBytes(copy).toString('utf8'));
+    }
+    return { ...plain, target: fromText(sandbox.hostPath('/')), intoNonEmpty: true };
+  }
+  const own = await sandbox.place(text);
+  if (job.engine === undefined) {
+    // The step once more: what the first attempt wrote is made the same.
+    const again = readdirSync(own).length > 0;
+    return { ...plain, target: fromText(own), intoNonEmpty: again, delta: again, deleteExtra: false };
+  }
+  const { engine } = job;
+  if (engine.start && engine.source.type !== 'postgres') {
+    throw new HoldfastError(
+      'FAILED_PRECONDITION',
+      `a drill can't start a restored ${engine.source.type} server itself`,
+      {
+        hint: 'Give the restore step a unit: then the service starts in the sandbox on what was restored.',
+      },
+    );
+  }
+  const options = Object.fromEntries(
+    Object.entries(engine.options).filter(([name]) => !name.startsWith('tablespace.')),
+  );
+  return {
+    ...plain,
+    target: fromText(sandbox.hostPath(text)),
+    // The step once more: what the first attempt wrote is made the base's.
+    delta: readdirSync(own).length > 0,
+    intoNonEmpty: false,
+    engine: { ...engine, options },
+    serverPlace: {
+      target: text,
+      // The first process of the sandbox dies with this agent.
+      agentPid: 1,
+      wrap: (command, account) => sandbox.wrap(command, { account, directory: text }),
+    },
+  };
+}

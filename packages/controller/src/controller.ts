@@ -5,6 +5,7 @@
 //
 // Tested in api/controller.db.test.ts.
 
+import { randomUUID } from 'node:crypto';
 import { renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -28,6 +29,10 @@ import { openJobNewsDesk } from './fleet/job-news.ts';
 import { masterKeyFrom, readOrCreateMasterKey, type MasterKey } from './fleet/master-key.ts';
 import { describeSource } from './api/source-identity.ts';
 import { listDomains } from './fleet/domains.ts';
+import { peerAddressesOf } from './fleet/hosts.ts';
+import { failoverDesk, failoverLink } from './recovery/failover/failover-link.ts';
+import { openFailover } from './recovery/failover/failover.ts';
+import { appliedPlans } from './recovery/plans/plan-store.ts';
 import { parseEndpoint, quotaOf, type Settings } from './settings.ts';
 import type { Vault } from './vault/contract.ts';
 import { openLocalDirectory } from './vault/local-directory.ts';
@@ -86,6 +91,8 @@ export async function startController(options: ControllerOptions): Promise<Contr
   const { settings, log } = options;
   collectLessOften(ROOMY_PACE);
   rmSync(join(settings.data, FILES.ready), { force: true });
+  // This process, as rows name who drives them: a name that was used before would make its amnesia look like knowledge.
+  const replica = randomUUID();
   // In the order of starting; stopped from the end.
   const started: (() => Promise<void>)[] = [];
   let stopping: Promise<void> | undefined;
@@ -117,6 +124,19 @@ export async function startController(options: ControllerOptions): Promise<Contr
     });
     started.push(() => serving.stop());
     started.push(() => hub.stop());
+    const failover = await openFailover({
+      catalog: foundation.catalog,
+      events,
+      clock: systemClock,
+      replica,
+      link: failoverLink(hub),
+      plans: () => appliedPlans(foundation.catalog.pool, (plan, name) => log.error('plan.unreadable', { plan, name })),
+      peersOf: (hostId) => peerAddressesOf(foundation.catalog.pool, hostId),
+      tellHosts: (hostIds) => hub.tellApplications(hostIds),
+      log: (event, fields) => log.info(event, fields),
+    });
+    started.push(() => failover.stop());
+    hub.attach(failoverDesk(failover));
     const { port, connections } = serving;
 
     const registry = makeMetrics({

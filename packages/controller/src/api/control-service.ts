@@ -17,7 +17,9 @@ import {
   type DeepPartial,
   type SourceReport as WireReport,
 } from '@holdfast/shared/rpc/gen/holdfast/v1/control';
+import { ApplicationList, FailoverMessage } from '@holdfast/shared/rpc/gen/holdfast/v1/failover';
 import { LogStatus } from '@holdfast/shared/rpc/gen/holdfast/v1/log';
+import { failoverFromWire, peers } from '@holdfast/shared/rpc/failover-wire';
 import { statusFromWire, statusToWire } from '@holdfast/shared/rpc/log-wire';
 import { SourceSpec } from '@holdfast/shared/rpc/gen/holdfast/v1/source';
 
@@ -99,6 +101,7 @@ async function firstMessage(incoming: AsyncIterator<AgentMessage>): Promise<Hell
     agentVersion: kind.value.agentVersion,
     processId: kind.value.processId,
     runningJobs: kind.value.runningJobs.slice(0, 1000),
+    peerAddresses: peers(kind.value.peerAddresses),
   };
 }
 
@@ -130,6 +133,11 @@ async function listen(
       case 'source':
         await connection.sourceReport(sourceReportOf(kind.value));
         break;
+      case 'failover': {
+        const { application, message } = failoverFromWire(kind.value);
+        connection.failover(application, message);
+        break;
+      }
       case 'hello':
         throw new HoldfastError('PROTOCOL_VIOLATION', 'Hello came twice');
       case undefined:
@@ -182,6 +190,10 @@ function toWire(message: ToAgent): DeepPartial<ControllerMessage> {
       return { kind: { $case: 'sources', value: { sources: message.specs.map((spec) => SourceSpec.decode(spec)) } } };
     case 'job':
       return { kind: { $case: 'job', value: Job.decode(message.request) } };
+    case 'failover':
+      return { kind: { $case: 'failover', value: FailoverMessage.decode(message.message) } };
+    case 'applications':
+      return { kind: { $case: 'applications', value: ApplicationList.decode(message.list) } };
     case 'cancel':
       return { kind: { $case: 'cancel', value: { jobId: message.jobId } } };
     default:

@@ -13,6 +13,7 @@
 import { randomUUID } from 'node:crypto';
 
 import { HoldfastError } from '@holdfast/shared/base/errors';
+import type { FailoverMessage } from '@holdfast/shared/failover/messages';
 
 import type { Catalog } from '../catalog/catalog.ts';
 import type { FleetEvent, FleetEvents } from './fleet-events.ts';
@@ -49,7 +50,11 @@ export type ToAgent =
   /** Job of the wire. */
   | { readonly kind: 'job'; readonly request: Buffer }
   | { readonly kind: 'cancel'; readonly jobId: string }
-  | { readonly kind: 'received'; readonly jobId: string };
+  | { readonly kind: 'received'; readonly jobId: string }
+  /** FailoverMessage of the wire. */
+  | { readonly kind: 'failover'; readonly message: Buffer }
+  /** ApplicationList of the wire. */
+  | { readonly kind: 'applications'; readonly list: Buffer };
 
 export interface Hello {
   readonly protocolMin: number;
@@ -57,6 +62,15 @@ export interface Hello {
   readonly agentVersion: string;
   readonly processId: string;
   readonly runningJobs: readonly string[];
+  /** host:port where this host's agent answers peers. */
+  readonly peerAddresses: readonly string[];
+}
+
+/** Who serves, as the streams need it (recovery/failover/failover-link.ts). */
+export interface FailoverDesk {
+  /** ApplicationList of the wire. */
+  applications(hostId: string): Promise<Buffer>;
+  heard(hostId: string, application: string, message: FailoverMessage): void;
 }
 
 export interface ConnectedHost {
@@ -82,12 +96,20 @@ export interface ControlConnection {
   progress(jobId: string, progress: Uint8Array): Promise<void>;
   finished(jobId: string, result: Result): Promise<void>;
   sourceReport(report: SourceReport): Promise<void>;
+  /** What the host says about who serves. */
+  failover(application: string, message: FailoverMessage): void;
   close(): Promise<void>;
 }
 
 export interface ControlHub {
   /** Throws UNSUPPORTED_VERSION, FAILED_PRECONDITION (a clone). */
   connect(host: ConnectedHost, hello: Hello): Promise<ControlConnection>;
+  /** False when the host has no stream here. */
+  sendFailover(hostId: string, message: Buffer): boolean;
+  /** Each of these hosts that has a stream here gets its applications, if they are not what it got last. */
+  tellApplications(hostIds: readonly string[]): void;
+  /** From now on hosts are told their applications. */
+  attach(desk: FailoverDesk): void;
   /** Hosts connected to this replica. */
   count(): number;
   /** Ends every stream. */
@@ -111,12 +133,21 @@ interface Live {
   readonly since: Date;
   readonly acknowledged: Set<string>;
   readonly cancelled: Set<string>;
+  /** The list that it was told last. */
+  applications: Buffer;
   /** Dispatches run one after the other. */
   dispatching: Promise<void>;
 }
 
 export function openControlHub(deps: ControlHubDeps): ControlHub {
   const live = new Map<string, Live>();
+  let desk: FailoverDesk | undefined;
+  const tellApplications = async (connection: Live): Promise<void> => {
+    const list = await desk?.applications(connection.host.hostId);
+    if (list === undefined || list.equals(connection.applications)) return;
+    connection.applications = list;
+    connection.outbox.put({ kind: 'applications', list });
+  };
   const dispatchTo = (connection: Live, work: () => Promise<void>): void => {
     connection.dispatching = connection.dispatching.then(work).catch((error: unknown) => {
       deps.log('control.dispatch-failed', { host: connection.host.hostName, error: String(error) });
@@ -144,6 +175,7 @@ export function openControlHub(deps: ControlHubDeps): ControlHub {
       connection.outbox.put({ kind: 'welcome', protocol, heartbeatMs: HEARTBEAT_MS, renew });
       dispatchTo(connection, async () => {
         await sendSources(deps, connection);
+        await tellApplications(connection);
         await requeueUnheard(deps.catalog.pool, host.hostId, hello.runningJobs);
         await dispatch(deps, connection);
       });
@@ -163,9 +195,21 @@ export function openControlHub(deps: ControlHubDeps): ControlHub {
           await leavePlace(deps, connection);
         },
         dispatchTo,
+        (application, message) => desk?.heard(host.hostId, application, message),
       );
     },
     count: () => live.size,
+    sendFailover: (hostId, message) => live.get(hostId)?.outbox.put({ kind: 'failover', message }) === true,
+    tellApplications(hostIds) {
+      for (const hostId of new Set(hostIds)) {
+        const connection = live.get(hostId);
+        if (connection !== undefined) dispatchTo(connection, () => tellApplications(connection));
+      }
+    },
+    attach(attached) {
+      desk = attached;
+      for (const connection of live.values()) dispatchTo(connection, () => tellApplications(connection));
+    },
     async stop() {
       unsubscribe();
       clearInterval(sweep);
@@ -203,9 +247,16 @@ async function takePlace(deps: ControlHubDeps, host: ConnectedHost, hello: Hello
       return undefined;
     }
     await client.query(
-      `update host set connection_id = $2, last_seen_at = now(), agent_version = $3, address = $4, process_id = $5,
+      `update host set connection_id = $2, last_seen_at = now(), agent_version = $3, address = $4, process_id = $5, peer_addresses = $6,
          previous_process_id = case when process_id = $5 then previous_process_id else process_id end where id = $1`,
-      [host.hostId, connectionId, hello.agentVersion.slice(0, 100), host.address, hello.processId.slice(0, 100)],
+      [
+        host.hostId,
+        connectionId,
+        hello.agentVersion.slice(0, 100),
+        host.address,
+        hello.processId.slice(0, 100),
+        hello.peerAddresses,
+      ],
     );
     await deps.events.tell(client, { kind: 'connected', hostId: host.hostId, connectionId });
     return row.now;
@@ -224,6 +275,7 @@ async function takePlace(deps: ControlHubDeps, host: ConnectedHost, hello: Hello
     runningJobs: hello.runningJobs,
     acknowledged: new Set(),
     cancelled: new Set(),
+    applications: Buffer.alloc(0),
     dispatching: Promise.resolve(),
   };
 }
@@ -240,6 +292,7 @@ function openConnection(
   connection: Live,
   leave: () => Promise<void>,
   dispatchTo: (connection: Live, work: () => Promise<void>) => void,
+  heard: ControlConnection['failover'],
 ): ControlConnection {
   const { pool } = deps.catalog;
   const { hostId } = connection.host;
@@ -271,6 +324,7 @@ function openConnection(
       connection.outbox.put({ kind: 'received', jobId });
     },
     sourceReport: (report) => reportWatching(pool, { hostId, ...report }),
+    failover: heard,
     async close() {
       connection.outbox.end();
       await connection.dispatching;

@@ -22,6 +22,14 @@ export type FleetEvent =
   | { readonly kind: 'plans' }
   /** A recovery run, or a step of it, has changed; `version` counts. */
   | { readonly kind: 'run'; readonly runId: string; readonly planId: string; readonly version: number }
+  /** From, or to, a host whose stream is at one replica while another one needs to know: FailoverMessage, base64. */
+  | {
+      readonly kind: 'failover';
+      readonly replica: string;
+      readonly hostId: string;
+      readonly toHost: boolean;
+      readonly message: string;
+    }
   /** The newest progress of a job (JobProgress, base64), now and then, for watchers at other replicas. */
   | { readonly kind: 'progress'; readonly jobId: string; readonly progress: string };
 

@@ -73,6 +73,15 @@ export async function findHost(client: Queryable, domainId: string, name: string
 /** For a suggestion: not worth more. */
 export const NAMES_SEARCHED = 5_000;
 
+/** host:port where its agent answers peers, as it said last. */
+export async function peerAddressesOf(client: Queryable, hostId: string): Promise<readonly string[]> {
+  const { rows } = await client.query<{ addresses: string[] }>(
+    'select peer_addresses as addresses from host where id = $1',
+    [hostId],
+  );
+  return rows[0]?.addresses ?? [];
+}
+
 export async function listCertificates(client: Queryable, hostId: string): Promise<CertificateRow[]> {
   const { rows } = await client.query<CertificateRow>(
     `select fingerprint, not_before as "notBefore", not_after as "notAfter", revoked_at is not null as revoked

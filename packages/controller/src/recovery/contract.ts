@@ -5,7 +5,7 @@
 
 import type { LeaseRow } from '@holdfast/shared/failover/lease-row';
 import type { Verdict } from '@holdfast/shared/failover/detection';
-import type { ToController, ToHost, Probe } from '@holdfast/shared/failover/messages';
+import type { FailoverMessage } from '@holdfast/shared/failover/messages';
 import type { Plan } from '@holdfast/shared/recovery/plan';
 
 /** A plan that is applied. Its id is the application's, too. */
@@ -33,6 +33,8 @@ export interface ApplicationLook extends SignsOfDeath {
   readonly driving: boolean;
   /** Both hosts claim epochs that can't both be true. */
   readonly splitBrain: boolean;
+  /** Why a host, or the catalog, can't do its part in automatic mode, for people: then no promotion comes by itself. */
+  readonly troubles: readonly string[];
 }
 
 export type FailoverNews =
@@ -61,7 +63,7 @@ export interface Failover {
   /** Plans were applied or removed: looks at them again. */
   plansChanged(): Promise<void>;
   /** From a host's control stream. The host is who its certificate says; what it says of others is refused. */
-  heard(hostId: string, planId: string, message: ToController): void;
+  heard(hostId: string, planId: string, message: FailoverMessage): void;
   /** Undefined while nothing is known of it yet. */
   look(planId: string): ApplicationLook | undefined;
   /** An unverified plan never promotes by itself: its leases are disarmed. */
@@ -81,7 +83,7 @@ export interface Failover {
 /** The control streams, as failover needs them. */
 export interface FailoverLink {
   /** False when the host has no stream at this replica. Streams at other replicas are reached by the host's own renewals there. */
-  send(hostId: string, planId: string, message: ToHost | Probe): boolean;
+  send(hostId: string, planId: string, message: FailoverMessage): boolean;
 }
 
 /** notify/: tells people, and goes on trying. */

@@ -3,6 +3,8 @@ import { decideBoot } from './boot-gate.ts';
 import { refuseAutomatic, verifyCatalog } from './catalog-epoch.ts';
 import { adoptCatalog, newHostRecord, refuseCommand, reportOf } from './commands.ts';
 import { judge, type Signs } from './detection.ts';
+import type { LeaseRow } from './lease-row.ts';
+import { claimsCollide } from './split-brain.ts';
 import { FAILOVER_TIMING as timing } from './timing.ts';
 
 const failing = { answered: false, sawJustNow: false, outside: true };
@@ -73,5 +75,38 @@ describe('failover: what one look decides', () => {
     expect(verifyCatalog('b', ['web-1', 'web-2'], new Map([['web-1', first]]))).to.equal(undefined);
     expect(verifyCatalog('c', ['web-1', 'web-2'], both)).to.equal(undefined);
     expect(refuseAutomatic({ synchronous: false })).to.be.a('string');
+  });
+
+  it('two hosts that claim one epoch, or one that nobody ordered, are told; an order under way and an unverified catalog are not', () => {
+    const row: LeaseRow = {
+      identity: 'a',
+      phase: 'open',
+      primary: 'web-1',
+      standby: 'web-2',
+      epoch: 2,
+      nextEpoch: 3,
+      grantSeq: 0,
+      attempt: 0,
+      serial: 0,
+      disarmed: 0,
+      orderSerial: 0,
+      confirmed: false,
+      automatic: false,
+      driver: '',
+      term: 1,
+      beat: 0,
+    };
+    const claims = (first: number, second: number): Map<string, ReturnType<typeof reportOf>> =>
+      new Map([
+        ['web-1', reportOf({ ...newHostRecord('web-1', 'a'), servingEpoch: first })],
+        ['web-2', reportOf({ ...newHostRecord('web-2', 'a'), servingEpoch: second })],
+      ]);
+    expect(claimsCollide(row, 'a', claims(2, 1))).to.equal(false);
+    expect(claimsCollide(row, 'a', claims(0, 0))).to.equal(false);
+    expect(claimsCollide(row, 'a', claims(2, 2))).to.equal(true);
+    expect(claimsCollide(row, 'a', claims(2, 3))).to.equal(true);
+    expect(claimsCollide(row, 'b', claims(2, 3))).to.equal(false);
+    expect(claimsCollide({ ...row, phase: 'ordered' }, 'a', claims(2, 3))).to.equal(false);
+    expect(claimsCollide({ ...row, phase: 'ordered' }, 'a', claims(2, 4))).to.equal(true);
   });
 });

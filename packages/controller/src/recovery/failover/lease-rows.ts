@@ -60,9 +60,12 @@ async function selectRow(
   planId: string,
   lock: '' | 'for update',
 ): Promise<LeaseRow | undefined> {
-  const { rows } = await client.query<LeaseRow>(`select ${COLUMNS} from application where plan_id = $1 ${lock}`, [
-    planId,
-  ]);
+  // A removed plan's hosts were told to forget it: nothing is granted or ordered any more.
+  const { rows } = await client.query<LeaseRow>(
+    `select ${COLUMNS} from application a where plan_id = $1
+       and exists (select from plan p where p.id = a.plan_id and p.removed_at is null) ${lock}`,
+    [planId],
+  );
   return rows[0];
 }
 
@@ -91,6 +94,16 @@ async function updateRow(client: pg.ClientBase, planId: string, row: LeaseRow): 
       row.beat,
     ],
   );
+}
+
+/** Plans of this host that were removed, the latest ones. */
+export async function removedApplications(client: pg.ClientBase | pg.Pool, hostId: string): Promise<string[]> {
+  const { rows } = await client.query<{ id: string }>(
+    `select p.id from application a join plan p on p.id = a.plan_id
+     where p.removed_at is not null and $1 in (a.primary_host, a.standby_host) order by p.removed_at desc limit 200`,
+    [hostId],
+  );
+  return rows.map(({ id }) => id);
 }
 
 /**

@@ -100,7 +100,7 @@ async function storeRevision(
   return { planId: row.id, revision, changed: true };
 }
 
-/** PA2. */
+/** PA2. Disarmed: nobody promotes by himself before the primary has shaken hands. */
 async function placeApplication(
   client: pg.ClientBase,
   replica: string,
@@ -110,7 +110,7 @@ async function placeApplication(
   const { rowCount } = await client.query(
     `insert into application (plan_id, identity, phase, primary_host, standby_host, epoch, next_epoch, grant_seq, attempt, serial,
        disarmed, order_serial, confirmed, automatic, driver, term, beat)
-     values ($1, $2, 'open', $3, $4, 1, 2, 0, 0, 0, 0, 0, false, false, $5, 1, 0) on conflict (plan_id) do nothing`,
+     values ($1, $2, 'open', $3, $4, 1, 2, 0, 0, 1, 1, 0, false, false, $5, 1, 0) on conflict (plan_id) do nothing`,
     [planId, await catalogIdentity(client), hostIds[0], hostIds[1], replica],
   );
   if (rowCount === 1) return;

@@ -172,6 +172,8 @@ export interface FenceResult {
 /** The applications that a host is part of: the whole list after welcome and after every change. */
 export interface ApplicationList {
   applications: ApplicationSpec[];
+  /** Ids of plans that were removed: the host forgets them. One that is in neither list goes on as it was. */
+  removed: string[];
 }
 
 export interface ApplicationSpec {
@@ -2358,13 +2360,16 @@ export const FenceResult: MessageFns<FenceResult> = {
 };
 
 function createBaseApplicationList(): ApplicationList {
-  return { applications: [] };
+  return { applications: [], removed: [] };
 }
 
 export const ApplicationList: MessageFns<ApplicationList> = {
   encode(message: ApplicationList, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     for (const v of message.applications) {
       ApplicationSpec.encode(v!, writer.uint32(10).fork()).join();
+    }
+    for (const v of message.removed) {
+      writer.uint32(18).string(v!);
     }
     return writer;
   },
@@ -2390,6 +2395,14 @@ export const ApplicationList: MessageFns<ApplicationList> = {
             message.applications.push(ApplicationSpec.decode(reader, reader.uint32()));
             continue;
           }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.removed.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2408,6 +2421,7 @@ export const ApplicationList: MessageFns<ApplicationList> = {
   fromPartial(object: DeepPartial<ApplicationList>): ApplicationList {
     const message = createBaseApplicationList();
     message.applications = object.applications?.map((e) => ApplicationSpec.fromPartial(e)) || [];
+    message.removed = object.removed?.map((e) => e) || [];
     return message;
   },
 };

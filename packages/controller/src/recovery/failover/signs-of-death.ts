@@ -1,0 +1,33 @@
+// When the primary was last heard, suspected and declared dead, on this replica's wall clock: what a run's measured RTO begins with.
+//
+// Pure. Tested in failover.db.test.ts.
+
+import type { ControllerState } from '@holdfast/shared/failover/controller-state';
+
+import type { SignsOfDeath } from '../contract.ts';
+
+export const NO_SIGNS: SignsOfDeath = {
+  lastSignOfLifeAt: undefined,
+  suspectedAt: undefined,
+  declaredDeadAt: undefined,
+};
+
+/** @param wallMs the wall clock at `nowMs` of the monotonic one */
+export function followSigns(
+  signs: SignsOfDeath,
+  before: ControllerState,
+  after: ControllerState,
+  nowMs: number,
+  wallMs: number,
+): SignsOfDeath {
+  let { lastSignOfLifeAt, suspectedAt, declaredDeadAt } = signs;
+  if (after.primaryHeardMs !== before.primaryHeardMs && after.row !== undefined) {
+    lastSignOfLifeAt = new Date(wallMs - (nowMs - after.primaryHeardMs));
+  }
+  if (after.round === undefined) {
+    suspectedAt = undefined;
+    declaredDeadAt = undefined;
+  } else if (before.round === undefined) suspectedAt = new Date(wallMs);
+  if (after.verdict === 'dead' && before.verdict !== 'dead') declaredDeadAt = new Date(wallMs);
+  return { lastSignOfLifeAt, suspectedAt, declaredDeadAt };
+}

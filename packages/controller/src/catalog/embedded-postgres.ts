@@ -28,6 +28,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
+import { CATALOG_CLUSTER } from '@holdfast/shared/base/catalog-cluster';
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import pg from 'pg';
 
@@ -165,6 +166,7 @@ function launch(
   const { postgres } = findPostgresBinaries();
   const run = commandAs(user, postgres, [data]);
   const settings: Record<string, string> = {
+    cluster_name: CATALOG_CLUSTER,
     listen_addresses: '',
     unix_socket_directories: socket,
     unix_socket_permissions: '0700',

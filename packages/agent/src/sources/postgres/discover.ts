@@ -2,12 +2,14 @@
 // socket and the port are (https://www.postgresql.org/docs/current/storage-file-layout.html).
 
 import { dirname, join } from 'node:path';
+import { CATALOG_CLUSTER } from '@holdfast/shared/base/catalog-cluster';
 import type { DiscoveredSource } from '../../jobs/job.ts';
 import { hostFiles, type HostFiles } from '../blueprint/host-files.ts';
 import type { LookDeps } from '../engine.ts';
 
 const PROGRAM = /(^|\/)(postgres|postmaster)( \(deleted\))?$/;
 const PID_FILE_MAX = 4096;
+const OPTIONS_MAX = 64 * 1024;
 
 export async function discoverServers(_deps: LookDeps, files: HostFiles = hostFiles()): Promise<DiscoveredSource[]> {
   const found: DiscoveredSource[] = [];
@@ -17,6 +19,7 @@ export async function discoverServers(_deps: LookDeps, files: HostFiles = hostFi
     ).split('\n');
     // A server that was killed leaves its file behind.
     if (!/^\d+$/.test(pid) || !PROGRAM.test(files.link(`proc/${pid}/exe`) ?? '') || socket === '') continue;
+    if (isCatalog(files, directory)) continue;
     const version = files.text(join(directory, 'PG_VERSION'), PID_FILE_MAX)?.trim() ?? '?';
     const dsn = `host=${socket}${port === '5432' ? '' : ` port=${port}`} user=holdfast dbname=postgres`;
     const name = found.length === 0 ? 'db' : `db-${found.length + 1}`;
@@ -29,6 +32,13 @@ export async function discoverServers(_deps: LookDeps, files: HostFiles = hostFi
     });
   }
   return found;
+}
+
+/** A controller's own: it is rebuilt from the vault (docs/operations.md), and nobody else may log in. */
+function isCatalog(files: HostFiles, directory: string): boolean {
+  // The server's command line, as it writes it down itself.
+  const options = files.text(join(directory, 'postmaster.opts'), OPTIONS_MAX);
+  return options?.includes(`"cluster_name=${CATALOG_CLUSTER}"`) === true;
 }
 
 /** Of every process that is a postmaster: its working directory is its data directory. */

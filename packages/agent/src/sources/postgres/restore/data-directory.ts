@@ -16,6 +16,7 @@ import {
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { HoldfastError } from '@holdfast/shared/base/errors';
+import type { RestoreJob } from '../../../jobs/job.ts';
 import { accountNamed, type Account } from '../../../os/account.ts';
 import { recoverySettings, withoutRecoverySettings, type RecoveryOrder } from './recovery-settings.ts';
 
@@ -43,6 +44,18 @@ export function refuseRunningServer(dataDir: string): void {
   throw new HoldfastError('BUSY', `a PostgreSQL server (process ${Math.abs(pid)}) runs in ${dataDir}`, {
     hint: `Stop it first: pg_ctl stop -D ${dataDir}. A restore never overwrites a running server.`,
   });
+}
+
+/** Throws FAILED_PRECONDITION when there is something in it: files of two clusters in one directory are none. */
+export function refuseMerging(dataDir: string, { delta, intoNonEmpty }: RestoreJob): void {
+  if (delta || !intoNonEmpty || !existsSync(dataDir) || readdirSync(dataDir).length === 0) return;
+  throw new HoldfastError(
+    'FAILED_PRECONDITION',
+    `${dataDir} is not empty, and no cluster is merged with what is there`,
+    {
+      hint: 'Name a new or empty directory; or, where it holds an older state of this cluster, --delta.',
+    },
+  );
 }
 
 /** Throws FAILED_PRECONDITION when the server's account could not reach the directory. */

@@ -111,6 +111,10 @@ for (const [version, bin] of [
       while (existsSync(`/proc/${pid}`)) await wait(20);
       const full = await source.restore('delta', { kind: 'latest' }, { options }).catch((error: unknown) => error);
       expect(full).to.have.property('code', 'FAILED_PRECONDITION');
+      const merged = await source
+        .restore('delta', { kind: 'latest' }, { options }, { intoNonEmpty: true })
+        .catch((error: unknown) => error);
+      expect(merged).to.have.property('message').that.contains('no cluster is merged');
       writeFileSync(join(dataDir, 'base', 'stray'), 'stray');
       const again = await source.restore('delta', { kind: 'latest' }, { options }, { delta: true });
       expect(again.summary.bytesRead).to.be.lessThan(first.summary.bytesRead / 2);

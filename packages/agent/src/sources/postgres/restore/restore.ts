@@ -29,7 +29,14 @@ import { KeyRing } from '../../../restore/key-ring.ts';
 import { runRestore } from '../../../restore/restore.ts';
 import { DATA_PATH, decodeFacts, FACTS_PATH, majorOf, TABLESPACES_PATH, type BaseFacts } from '../base/base-facts.ts';
 import { parseLsn, positionOf } from '../log/lsn.ts';
-import { checkReachable, giveTo, prepareRecovery, refuseRunningServer, serverAccount } from './data-directory.ts';
+import {
+  checkReachable,
+  giveTo,
+  prepareRecovery,
+  refuseMerging,
+  refuseRunningServer,
+  serverAccount,
+} from './data-directory.ts';
 import { keepTablespaces, type SafeWalSource } from './log-tablespaces.ts';
 import { findPrograms } from './programs.ts';
 import { DEFAULT_PORT, reachedPoint, startServer, type RestoredServer } from './server-run.ts';
@@ -82,6 +89,7 @@ export async function restoreCluster(
   const options: Settings = { ...engine.source.settings, ...engine.options };
   const bin = engine.start ? findPrograms(majorOf(facts.serverVersionNumber), options['bindir']) : undefined;
   refuseRunningServer(dataDir);
+  refuseMerging(dataDir, job);
   const account = serverAccount(dataDir);
   if (bin !== undefined) checkReachable(dataDir, account);
   const places = tablespacesOf(facts, options, dataDir, engine.log !== undefined);
@@ -212,10 +220,19 @@ async function restoreFiles(
   signal: AbortSignal,
   onProgress: ProgressListener,
 ): Promise<JobReport> {
+  // They are no part of the data directory's own archive.
+  const inPlace = spaces.filter(({ path }) => path === undefined).map(({ oid }) => `${DATA_PATH}/pg_tblspc/${oid}`);
   const part = (root: string, target: string): Promise<JobReport> =>
     runRestore(
       // Of an older state nothing may stay: a file that the base does not have would be taken for one of the cluster's.
-      { ...job, root, paths: [root], target: fromText(target), deleteExtra: job.delta },
+      {
+        ...job,
+        root,
+        paths: [root],
+        target: fromText(target),
+        deleteExtra: job.delta,
+        kept: [...(job.kept ?? []), ...inPlace.map(fromText)],
+      },
       deps,
       signal,
       onProgress,

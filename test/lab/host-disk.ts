@@ -43,11 +43,16 @@ export function prepareDisk(layout: LabLayout, host: Machine, programs: Programs
   put('/etc/hosts', hostsFile());
   put('/etc/resolv.conf', `search ${ZONE}\nnameserver ${machine('mon-1').address}\noptions timeout:1 attempts:2\n`);
   const scripts = unitScripts(programs);
-  for (const unit of host.name.startsWith('web-') ? [...host.boot, ...PROTECTED_UNITS] : host.boot) {
+  for (const unit of [...host.boot, ...unitsByHand(host.name)]) {
     put(join(UNIT_DIR, unit), scripts.get(unit)!, 0o755);
   }
   writeFileSync(layout.initFile(host.name), initScript(host.name, disk, layout.project, host.boot), { mode: 0o755 });
   writeFileSync(join(disk, 'ready'), '');
+}
+
+/** What is there and not started at boot: by the agent, or by a test. */
+function unitsByHand(host: string): readonly string[] {
+  return host.startsWith('web-') ? PROTECTED_UNITS : host === 'controller' ? ['replica'] : [];
 }
 
 function hostsFile(): string {

@@ -54,6 +54,8 @@ chown postgres: /run/postgresql /var/log/postgresql /var/lib/postgresql /var/lib
 chown bind: /run/named
 echo "$(date -u +%FT%T.%3NZ) ${host} boots"
 set +e
+# Otherwise a boot would give the numbers of the last one again, and what a lock file names would seem to run.
+echo $((RANDOM % 30000 + 300)) 2>/dev/null >/proc/sys/kernel/ns_last_pid
 for unit in ${boot.join(' ')}; do
   /etc/lab/units/$unit start || echo "$unit did not start"
 done

@@ -19,7 +19,7 @@ const protectedHost = (name: string, address: string, boot: readonly string[] = 
 };
 
 export const MACHINES: readonly Machine[] = [
-  { name: 'controller', address: '10.77.0.2', boot: ['controller'], agent: false },
+  { name: 'controller', address: '10.77.0.2', boot: ['catalog', 'controller'], agent: false },
   protectedHost('web-1', '10.77.0.11'),
   protectedHost('web-2', '10.77.0.12'),
   protectedHost('mon-1', '10.77.0.21', ['named']),

@@ -11,6 +11,10 @@ export const PROTECTED_UNITS = ['postgres', 'shop', 'nginx'];
 export const CONTROLLER_DIR = '/var/lib/holdfast/controller';
 export const AGENT_DIR = '/var/lib/holdfast/agent';
 export const DATA_DIR = '/var/lib/postgresql/15/main';
+const CATALOG_DIR = '/var/lib/postgresql/15/catalog';
+const CATALOG_URL = 'postgres://postgres@/postgres?host=/run/postgresql';
+/** Where a second controller on the same catalog listens, when a test starts one. */
+export const REPLICA_PORT = 7402;
 export const POSTGRES_BIN = '/usr/lib/postgresql/15/bin';
 
 export interface Programs {
@@ -24,9 +28,18 @@ export interface Programs {
 /** Scripts by the unit's name. */
 export function unitScripts(programs: Programs): ReadonlyMap<string, string> {
   const { address } = machine('controller');
-  const serve = ['serve', '--data', CONTROLLER_DIR, '--listen', `${address}:${CONTROLLER_PORT}`];
+  const serve = (unit: string, port: number): string =>
+    daemon(
+      unit,
+      [programs.node, programs.controller, 'serve', '--data', CONTROLLER_DIR, '--listen', `${address}:${port}`],
+      {
+        before: `export DATABASE_URL='${CATALOG_URL}'`,
+      },
+    );
   return new Map([
-    ['controller', daemon('controller', [programs.node, programs.controller, ...serve])],
+    ['catalog', postgres(CATALOG_DIR, CATALOG)],
+    ['controller', serve('controller', CONTROLLER_PORT)],
+    ['replica', serve('replica', REPLICA_PORT)],
     [
       'agent',
       daemon('agent', [programs.node, ...programs.agentFlags, programs.agent, 'run'], {
@@ -47,7 +60,7 @@ export function unitScripts(programs: Programs): ReadonlyMap<string, string> {
         before: 'chown bind: /var/lib/bind',
       }),
     ],
-    ['postgres', POSTGRES],
+    ['postgres', postgres(DATA_DIR)],
   ]);
 }
 
@@ -79,13 +92,27 @@ exit 2
 `;
 }
 
-const POSTGRES = `#!/bin/sh
+/** @param first shell, run by `start` before the server's first start: makes the cluster */
+function postgres(dataDir: string, first = 'exit 1'): string {
+  return `#!/bin/sh
 as_postgres() { setpriv --reuid=postgres --regid=postgres --clear-groups --inh-caps=-all "$@"; }
-ctl() { as_postgres ${POSTGRES_BIN}/pg_ctl -D ${DATA_DIR} -s "$@"; }
+ctl() { as_postgres ${POSTGRES_BIN}/pg_ctl -D ${dataDir} -s "$@"; }
 case $1 in
-  start) ctl status >/dev/null && exit 0; ctl -w -t 60 -l /var/log/postgresql/main.log start ;;
+  start)
+    [ -e ${dataDir}/PG_VERSION ] || { ${first.trim()}; }
+    ctl status >/dev/null && exit 0
+    ctl -w -t 60 -l /var/log/postgresql/main.log start ;;
   stop) ctl status >/dev/null || exit 0; ctl -w -t 20 -m fast stop ;;
   status) ctl status >/dev/null ;;
   *) exit 2 ;;
 esac
+`;
+}
+
+/** Not embedded in the controller, because a replica shares it, and because it outlives both. */
+const CATALOG = `
+    as_postgres ${POSTGRES_BIN}/initdb -D ${CATALOG_DIR}.new -A trust -U postgres -k -E UTF8 --locale=C >/dev/null &&
+    printf '%s\\n' "listen_addresses = ''" "unix_socket_directories = '/run/postgresql'" 'shared_buffers = 32MB' 'max_connections = 80' \\
+      'jit = off' >>${CATALOG_DIR}.new/postgresql.conf &&
+    mv ${CATALOG_DIR}.new ${CATALOG_DIR} || exit 1
 `;

@@ -87,7 +87,7 @@ async function startFixture(connectionLimits: Partial<ConnectionLimits> = {}): P
   const channels: ReturnType<typeof openChannel>[] = [];
   const clientBy: Fixture['clientBy'] = async (issuer, now = new Date()) => {
     const { request, keyPem: clientKey } = await makeSigningRequest('host');
-    const { der } = await issuer.signHost(request, 'host', now);
+    const { der } = await issuer.signHost(request, { hostId: 'host', domainId: 'domain' }, now);
     const clientCertificate = { chainPem: pemOf(der), keyPem: clientKey };
     const channel = openChannel({
       address: `127.0.0.1:${port}`,
@@ -260,7 +260,7 @@ describe('transport', () => {
     this.timeout(60_000);
     const link = await openSlowLink(fixture.port, 25);
     const { request, keyPem } = await makeSigningRequest('host');
-    const { der } = await fixture.authority.signHost(request, 'host', new Date());
+    const { der } = await fixture.authority.signHost(request, { hostId: 'host', domainId: 'domain' }, new Date());
     const channel = openChannel({
       address: `127.0.0.1:${link.port}`,
       caCertificatePem: fixture.authority.certificatePem,
@@ -305,7 +305,7 @@ describe('transport', () => {
 
   it('CA1 a host’s certificate does not make a server', async () => {
     const { request, keyPem } = await makeSigningRequest('host');
-    const { der } = await fixture.authority.signHost(request, 'host', new Date());
+    const { der } = await fixture.authority.signHost(request, { hostId: 'host', domainId: 'domain' }, new Date());
     const rogue = createRpcServer({
       certificateChainPem: pemOf(der),
       privateKeyPem: keyPem,

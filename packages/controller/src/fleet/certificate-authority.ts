@@ -1,10 +1,10 @@
 // The controller's own certificate authority: server certificates for itself, client certificates for hosts.
 //
-// Hazards: a host's certificate that would also do for a server; a signing request that asks for more than it gets (all
+// Hazards: a host's certificate that would also do for the controller; a signing request that asks for more than it gets (all
 // names and extensions come from here, none from the request); a lost key (wrapped in the catalog, never on disk).
 //
 // Invariants (certificate-authority.test.ts):
-//   CA1 a host's certificate is for clients only and a server's for servers only;
+//   CA1 a host's certificate serves under no name but its own peer name (agents of its domain ask for it), and a server's is for servers only;
 //   CA2 only an ECDSA P-256 request whose signature proves the key is signed, and nothing of it but the key is taken;
 //   CA3 the authority's certificate has a path length of 0: nothing below it can sign.
 
@@ -13,6 +13,7 @@ import { isIP } from 'node:net';
 
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import { CONTROLLER_NAME } from '@holdfast/shared/rpc/channel';
+import { peerName } from '@holdfast/shared/rpc/peer-name';
 // oxlint-disable-next-line import/no-unassigned-import -- the certificate library's container asks for it
 import 'reflect-metadata';
 import * as x509 from '@peculiar/x509';
@@ -41,8 +42,8 @@ export interface CertificateAuthority {
   readonly certificatePem: string;
   /** SHA-256 of the certificate, hex. */
   readonly fingerprint: string;
-  /** Checks the request and signs a client certificate with CN = `hostId`. Throws INVALID_ARGUMENT. */
-  signHost(signingRequest: Uint8Array, hostId: string, now: Date): Promise<HostCertificate>;
+  /** Checks the request and signs a certificate with CN = `hostId` and the host's peer name. Throws INVALID_ARGUMENT. */
+  signHost(signingRequest: Uint8Array, host: { hostId: string; domainId: string }, now: Date): Promise<HostCertificate>;
   /** A new key and certificate for a server of these names and addresses; the chain ends with the authority. */
   issueServer(names: readonly string[], now: Date): Promise<{ chainPem: string; keyPem: string; notAfter: Date }>;
 }
@@ -76,7 +77,7 @@ export async function openAuthority(certificateDer: Uint8Array, keyDer: Uint8Arr
     certificateDer: Buffer.from(certificateDer),
     certificatePem: certificate.toString('pem'),
     fingerprint: sha256Hex(certificateDer),
-    signHost: (request, hostId, now) => signHost(issuer, request, hostId, now),
+    signHost: (request, host, now) => signHost(issuer, request, host, now),
     issueServer: (names, now) => issueServer(issuer, names, now),
   };
 }
@@ -86,7 +87,12 @@ interface Issuer {
   readonly key: webcrypto.CryptoKey;
 }
 
-async function signHost(issuer: Issuer, request: Uint8Array, hostId: string, now: Date): Promise<HostCertificate> {
+async function signHost(
+  issuer: Issuer,
+  request: Uint8Array,
+  { hostId, domainId }: { hostId: string; domainId: string },
+  now: Date,
+): Promise<HostCertificate> {
   const publicKey = await checkedRequestKey(request);
   const notAfter = new Date(now.getTime() + HOST_CERTIFICATE_DAYS * DAY_MS);
   const certificate = await sign(
@@ -95,8 +101,8 @@ async function signHost(issuer: Issuer, request: Uint8Array, hostId: string, now
     `CN=${hostId}`,
     now,
     notAfter,
-    x509.ExtendedKeyUsage.clientAuth,
-    [],
+    [x509.ExtendedKeyUsage.clientAuth, x509.ExtendedKeyUsage.serverAuth],
+    [new x509.SubjectAlternativeNameExtension([{ type: 'dns', value: peerName(hostId, domainId) }])],
   );
   const der = Buffer.from(certificate.rawData);
   return { der, fingerprint: sha256Hex(der), notBefore: certificate.notBefore, notAfter: certificate.notAfter };
@@ -137,7 +143,7 @@ async function issueServer(
     `CN=${CONTROLLER_NAME}`,
     now,
     notAfter,
-    x509.ExtendedKeyUsage.serverAuth,
+    [x509.ExtendedKeyUsage.serverAuth],
     [new x509.SubjectAlternativeNameExtension(alternatives)],
   );
   const keyDer = Buffer.from(await webcrypto.subtle.exportKey('pkcs8', keys.privateKey));
@@ -154,7 +160,7 @@ async function sign(
   subject: string,
   now: Date,
   notAfter: Date,
-  usage: string,
+  usages: string[],
   extensions: x509.Extension[],
 ): Promise<x509.X509Certificate> {
   return await x509.X509CertificateGenerator.create({
@@ -169,7 +175,7 @@ async function sign(
     extensions: [
       new x509.BasicConstraintsExtension(false, undefined, true),
       new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
-      new x509.ExtendedKeyUsageExtension([usage], true),
+      new x509.ExtendedKeyUsageExtension(usages, true),
       await x509.AuthorityKeyIdentifierExtension.create(issuer.certificate),
       ...extensions,
     ],

@@ -120,7 +120,11 @@ export async function enrol(deps: EnrolmentDeps, request: EnrolRequest): Promise
   }
   return await deps.catalog.transaction(async (client) => {
     const token = await takeToken(client, request.secret);
-    const certificate = await deps.authority.signHost(request.signingRequest, token.host_id, new Date());
+    const certificate = await deps.authority.signHost(
+      request.signingRequest,
+      { hostId: token.host_id, domainId: token.domain_id },
+      new Date(),
+    );
     const keyHash = keyHashOf(certificate);
     if (token.used_at !== null && token.used_key_hash?.equals(keyHash) !== true) throw badToken();
 
@@ -202,7 +206,7 @@ export async function renew(
   host: HostIdentity,
   signingRequest: Uint8Array,
 ): Promise<HostCertificate> {
-  const certificate = await deps.authority.signHost(signingRequest, host.hostId, new Date());
+  const certificate = await deps.authority.signHost(signingRequest, host, new Date());
   await deps.catalog.transaction(async (client) => {
     // A revocation that runs at the same time either sees the new certificate or is seen here.
     const { rows } = await client.query<{ state: string }>('select state from host where id = $1 for update', [

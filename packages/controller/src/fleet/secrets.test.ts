@@ -45,10 +45,13 @@ describe('certificate authority', () => {
     const made = await createAuthority(new Date());
     const authority = await openAuthority(made.certificateDer, made.keyDer);
     const { request } = await makeSigningRequest('i-want-to-be-root');
-    const host = new X509Certificate((await authority.signHost(request, 'host-id', new Date())).der);
+    const host = new X509Certificate(
+      (await authority.signHost(request, { hostId: 'host-id', domainId: 'd1' }, new Date())).der,
+    );
     expect(subjectOf(host.raw)).to.equal('host-id');
     expect(host.ca).to.equal(false);
-    expect(host.keyUsage).to.deep.equal(['1.3.6.1.5.5.7.3.2']);
+    expect(host.keyUsage).to.deep.equal(['1.3.6.1.5.5.7.3.2', '1.3.6.1.5.5.7.3.1']);
+    expect(host.subjectAltName).to.equal('DNS:host-id.d1.peer.holdfast.internal');
     const root = new X509Certificate(authority.certificateDer);
     expect(root.ca).to.equal(true);
     expect(host.verify(root.publicKey)).to.equal(true);

@@ -2,7 +2,7 @@
 //
 // Hazard: trusting the machine's list of authorities would let any of them pose as the controller. The only root here is
 // the controller's own authority. Its server certificates all carry one fixed name, so a host may know its controller by
-// whatever address gets through (NAT, a balancer); certificates of hosts are not valid for servers.
+// whatever address gets through (NAT, a balancer); certificates of hosts carry no name but that host's own for its peers.
 //
 // Tested in controller/src/api/transport.test.ts.
 
@@ -26,6 +26,8 @@ export interface ChannelTarget {
   /** host:port, IPv6 in brackets */
   readonly address: string;
   readonly caCertificatePem: string;
+  /** What the server's certificate must be for; the controller, unless another agent is meant (peer-name.ts). */
+  readonly serverName?: string;
   /** Agents: chain (leaf first) and private key, PEM. */
   readonly clientCertificate?: { readonly chainPem: string; readonly keyPem: string };
   /** How soon a peer that has vanished is noticed: a ping after `everyMs` of silence, answered within `timeoutMs`. */
@@ -48,8 +50,8 @@ export function openChannel(target: ChannelTarget): Channel {
     target.clientCertificate === undefined ? null : Buffer.from(target.clientCertificate.chainPem),
   );
   return createChannel(target.address, credentials, {
-    'grpc.ssl_target_name_override': CONTROLLER_NAME,
-    'grpc.default_authority': CONTROLLER_NAME,
+    'grpc.ssl_target_name_override': target.serverName ?? CONTROLLER_NAME,
+    'grpc.default_authority': target.serverName ?? CONTROLLER_NAME,
     'grpc.max_receive_message_length': MESSAGE_MAX_BYTES * 4,
     'grpc.max_send_message_length': MESSAGE_MAX_BYTES,
     'grpc.keepalive_time_ms': (target.keepalive ?? KEEPALIVE).everyMs,

@@ -65,6 +65,26 @@ describe('following a binary log of a real server', function () {
     expect(gtid).to.equal(`gtid=${server.sql('SELECT @@gtid_binlog_pos')}`);
   });
 
+  it('says a position and a lag of one moment, also when more was stored since', async () => {
+    fixture.start({ dsn: server.dsn });
+    await caughtUp();
+    const held = Promise.withResolvers<void>();
+    fixture.log.beforeStore = () => held.promise;
+    insert(500, 1000);
+    const end = position();
+    await untilHolds(() => expect(fixture.status?.lagBytes).to.be.greaterThan(500_000));
+    // It answers nothing any more, and what it had sent is stored.
+    process.kill(server.pid, 'SIGSTOP');
+    held.resolve();
+    await untilHolds(() => expect(fixture.log.segments.at(-1)?.range.end.order).to.equal(end.order));
+    await server.kill();
+    await untilHolds(() => expect(fixture.status?.state).to.equal('waiting'));
+    const { stored, lagBytes } = fixture.status!;
+    expect(stored!.order + BigInt(lagBytes)).to.equal(end.order);
+    await server.run();
+    await caughtUp();
+  });
+
   it('G1 goes on without a gap after broken connections, a killed server, and a restart of the agent', async () => {
     fixture.start({ dsn: server.dsn });
     await caughtUp();

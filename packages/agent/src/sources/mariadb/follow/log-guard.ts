@@ -45,6 +45,8 @@ const SILENT_MS = 30_000;
 const SAVE_MS = 1_000;
 const CATCHING_UP_BYTES = 8 * 1024 * 1024;
 
+type Measured = Pick<LogStatus, 'stored' | 'lagBytes' | 'lagMs' | 'completeToMs'>;
+
 export class LogGuard {
   readonly #source: EngineSpec;
   readonly #deps: LogGuardDeps;
@@ -54,8 +56,8 @@ export class LogGuard {
   #record: StreamRecord | undefined;
   #stored: LogPosition | undefined;
   #completeToMs = 0;
-  #lagBytes = 0;
-  #lagMs = 0;
+  /** Of one moment: a position and the lag of another would say that more was written than there is. */
+  #measured: Measured = { stored: undefined, lagBytes: 0, lagMs: 0, completeToMs: 0 };
   #note = '';
   #connected = false;
   #said = '';
@@ -177,7 +179,6 @@ export class LogGuard {
     const stored = plan.storedTo;
     this.#stored = toLogPosition(stored);
     noteStored(this.#source.sourceId, plan.record.stream, this.#stored);
-    this.#report();
   }
 
   /** Asks the server where it is, for as long as it is followed. */
@@ -186,27 +187,28 @@ export class LogGuard {
       const moment = await momentOf(asking);
       follower.noteMoment(moment);
       await this.#measure(asking, moment);
-      if (this.#lagBytes === 0) follower.noteQuiet(moment);
+      if (this.#measured.lagBytes === 0) follower.noteQuiet(moment);
       await sleep(this.#deps.clock, POLL_MS, signal);
       if (signal.aborted) throw new HoldfastError('CANCELLED', 'the guard stands down');
     }
   }
 
   async #measure(asking: ServerSession, { atMs, position }: ServerMoment): Promise<void> {
-    const stored = this.#stored === undefined ? undefined : fromLogPosition(this.#stored);
-    if (stored === undefined) return;
+    const now = this.#stored;
+    if (now === undefined) return;
+    const stored = fromLogPosition(now);
     if (comparePositions(stored, position) >= 0) {
-      this.#lagBytes = 0;
-      this.#lagMs = 0;
       this.#completeToMs = Math.max(this.#completeToMs, atMs);
+      this.#measured = { stored: now, lagBytes: 0, lagMs: 0, completeToMs: this.#completeToMs };
     } else {
-      this.#lagMs = Math.max(0, atMs - this.#completeToMs);
-      this.#lagBytes = position.offset - stored.offset;
+      const completeToMs = this.#completeToMs;
+      let lagBytes = position.offset - stored.offset;
       if (stored.file !== position.file) {
         const { files } = await serverLog(asking, await variablesOf(asking));
         const between = files.filter(({ name }) => name >= stored.file && name < position.file);
-        this.#lagBytes += between.reduce((sum, { bytes }) => sum + bytes, 0);
+        lagBytes += between.reduce((sum, { bytes }) => sum + bytes, 0);
       }
+      this.#measured = { stored: now, lagBytes, lagMs: Math.max(0, atMs - completeToMs), completeToMs };
     }
     this.#report();
   }
@@ -238,17 +240,14 @@ export class LogGuard {
     const note = [this.#note, this.#bases.note].filter((text) => text !== '').join('; ');
     const state = this.#state();
     const now = this.#deps.clock.monotonicMs();
-    const said = `${state} ${this.#lagBytes === 0} ${note}`;
+    const said = `${state} ${this.#measured.lagBytes === 0} ${note}`;
     if (said === this.#said && now - this.#saidAtMs < REPORT_MS) return;
     this.#said = said;
     this.#saidAtMs = now;
     const status: LogStatus = {
       state,
       stream: this.#record?.stream,
-      stored: this.#stored,
-      lagBytes: this.#lagBytes,
-      lagMs: this.#lagMs,
-      completeToMs: this.#completeToMs,
+      ...this.#measured,
       slot: undefined,
       note,
     };
@@ -257,7 +256,7 @@ export class LogGuard {
 
   #state(): LogStatus['state'] {
     if (!this.#connected) return 'waiting';
-    return this.#lagBytes > CATCHING_UP_BYTES ? 'catching-up' : 'following';
+    return this.#measured.lagBytes > CATCHING_UP_BYTES ? 'catching-up' : 'following';
   }
 }
 

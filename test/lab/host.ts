@@ -109,9 +109,9 @@ export class Host {
     return code === 0;
   }
 
-  /** SIGKILL to the unit's process alone: what it started lives on. */
-  async killUnit(name: string): Promise<void> {
-    await this.ok('sh', '-c', `kill -KILL "$(cat /run/${name}.pid)"`);
+  /** KILL, STOP or CONT to the unit's own process: what it started is not meant. */
+  async signalUnit(name: string, signal: 'KILL' | 'STOP' | 'CONT'): Promise<void> {
+    await this.ok('sh', '-c', `kill -${signal} "$(cat /run/${name}.pid)"`);
   }
 
   /** A program on the host with the caller's own input and output. Resolves with its exit code. */

@@ -12,6 +12,7 @@ import type { Verb } from './verb.ts';
 import { sourceTitle } from './words/sources.ts';
 
 const COMPLETION_MS = 1500;
+const RUNS_OFFERED = 20;
 
 export function define(program: Command, session: Session, verbs: readonly Verb[]): void {
   const completion = program
@@ -85,6 +86,9 @@ async function argumentValues(session: Session, command: Command): Promise<strin
   const first = command.registeredArguments[0]?.name();
   if (first === 'source' || first === 'snapshot' || first === 'from') return await names(session, 'sources');
   if (first === 'name' && command.parent?.name() === 'host') return await names(session, 'hosts');
+  if (first === 'plan') return await names(session, 'plans');
+  if (first === 'name' && command.parent?.name() === 'plan') return await names(session, 'plans');
+  if (first === 'id' && command.parent?.name() === 'run') return await names(session, 'runs');
   if (first === 'shell') return ['bash', 'zsh'];
   return [];
 }
@@ -94,16 +98,20 @@ async function optionValues(session: Session, long: string): Promise<string[]> {
   if (long === '--to') return (await names(session, 'hosts')).map((host) => `${host}:/`);
   if (long === '--type') return [...SOURCE_TYPES];
   if (long === '--compression') return ['zstd', 'lz4', 'none'];
+  if (long === '--mode') return ['drill', 'planned', 'unplanned'];
   if (long === '--role') return ['viewer', 'operator', 'approver', 'admin'];
   return [];
 }
 
-async function names(session: Session, kind: 'hosts' | 'sources'): Promise<string[]> {
+async function names(session: Session, kind: 'hosts' | 'sources' | 'plans' | 'runs'): Promise<string[]> {
   try {
-    const operator = await session.operator();
+    const [operator, recovery] = [await session.operator(), await session.recovery()];
     const domain = await session.domain();
     const options = { signal: AbortSignal.timeout(COMPLETION_MS) };
     if (kind === 'hosts') return (await operator.listHosts({ domain }, options)).hosts.map(({ name }) => name);
+    if (kind === 'plans') return (await recovery.listPlans({ domain }, options)).plans.map(({ name }) => name);
+    if (kind === 'runs')
+      return (await recovery.listRuns({ domain, limit: RUNS_OFFERED }, options)).runs.map(({ id }) => id);
     return (await operator.listSources({ domain }, options)).sources.map(sourceTitle);
   } catch {
     return [];

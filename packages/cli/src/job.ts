@@ -118,7 +118,7 @@ async function watch(session: Session, typed: string): Promise<void> {
   const outcome = await followJob(session, id, { interrupt: 'leave' });
   session.exitCode = exitCodeOf(outcome);
   if (session.json) await session.event(summaryEvent(subject, outcome));
-  if (!session.json) await session.write(endWords(subject, outcome));
+  if (!session.json) await session.write(endWords(subject, outcome, session.width));
   const error = outcomeError(outcome);
   if (error !== undefined) throw error;
 }

@@ -1,46 +1,235 @@
-// `holdfast plan`: recovery plans. `check` needs no controller: what a document says can be checked where it is written.
+// `holdfast plan`: recovery plans: how an application runs again on another host.
 
-import { readFileSync } from 'node:fs';
-import type { Command } from 'commander';
+import { Option, type Command } from 'commander';
 import { HoldfastError } from '@holdfast/shared/base/errors';
-import { checkPlan } from '@holdfast/shared/recovery/check-plan';
+import { graphLines, planNodes } from '@holdfast/shared/recovery/graph';
+import { runbookHtml } from '@holdfast/shared/recovery/runbook-html';
+import { runbookMarkdown } from '@holdfast/shared/recovery/runbook-markdown';
+import { makeRunbook } from '@holdfast/shared/recovery/runbook';
+import { MODES, type Mode } from '@holdfast/shared/recovery/step-types';
+import { factLines, findingFields } from './recovery/finding-words.ts';
+import { checkDocument } from './recovery/plan-check.ts';
+import { diffPlans } from './recovery/plan-diff.ts';
+import { hostsOf, namedPlan, readDocument } from './recovery/plan-document.ts';
+import { planDetails, planFields, planTable, planWords } from './recovery/plan-words.ts';
+import { followRun, judgeRun } from './recovery/follow-run.ts';
+import { eventFields, runFields, stepFields } from './recovery/run-words.ts';
+import { endWords } from './run.ts';
+import { readSecret } from './session/secret.ts';
 import type { Session } from './session/session.ts';
+import { parseTime } from './words/times.ts';
 
 export function define(program: Command, session: Session): void {
-  const plan = program.command('plan').description('recovery plans: how an application runs again on another host');
+  const plan = program
+    .command('plan')
+    .description('recovery plans: how an application runs again on another host')
+    .addHelpText('after', HELP);
+  defineDocuments(plan, session);
+  definePlans(plan, session);
+  defineSecrets(plan, session);
+  plan
+    .command('run')
+    .description('carry a plan out; Ctrl-C stops following it, and it goes on')
+    .argument('<name>', 'the plan')
+    .addOption(new Option('--mode <mode>', 'what for').choices(MODES).makeOptionMandatory())
+    .option('--at <time>', 'the point in time to recover to; without it as the plan says')
+    .addOption(new Option('--latest-clean', 'the newest point before a suspicion of damage').conflicts('at'))
+    .option('--fence-confirmed', 'unplanned: you vouch that the old primary is off')
+    .option('--detach', 'only start it')
+    .action(async (name: string, options: RunOptions) => await runPlan(session, name, options));
+}
+
+function defineDocuments(plan: Command, session: Session): void {
   plan
     .command('check')
-    .description('check a plan document: fields, order, variables, fencing; without a controller')
+    .description('check a plan document: fields, order, variables, fencing; logged in also its hosts and sources')
     .argument('<file>', 'the plan, YAML')
-    .action(async (file: string) => await check(session, file));
+    .option('--live', 'ask every host whether its steps could work now')
+    .action(
+      async (file: string, options: { live?: boolean }) => await checkDocument(session, file, options.live === true),
+    );
+  plan
+    .command('apply')
+    .description('make a document the plan from now on; it never moves who serves')
+    .argument('<file>', 'the plan, YAML')
+    .action(async (file: string) => await apply(session, file));
+  plan
+    .command('diff')
+    .description('what changed: between the last two revisions, two that are named, or a revision and a file')
+    .argument('<name>', 'the plan')
+    .argument('[from]', 'a revision; or a file, to compare the newest revision with')
+    .argument('[to]', 'a revision')
+    .action(async (name: string, from?: string, to?: string) => await diffPlans(session, name, from, to));
+  plan
+    .command('graph')
+    .description('the steps and what they wait for, in the terminal')
+    .argument('<plan>', 'its name, or a file')
+    .addOption(new Option('--mode <mode>', 'only this mode').choices(MODES))
+    .action(async (named: string, options: { mode?: Mode }) => await graph(session, named, options.mode));
+  plan
+    .command('runbook')
+    .description('the plan as instructions to follow by hand, without a controller')
+    .argument('<plan>', 'its name, or a file')
+    .addOption(new Option('--mode <mode>', 'only this mode').choices(MODES))
+    .option('--html', 'one page, to print')
+    .action(async (named: string, options: { mode?: Mode; html?: boolean }) => await runbook(session, named, options));
 }
 
-async function check(session: Session, file: string): Promise<void> {
-  const { plan, findings } = checkPlan(readPlan(session, file));
+function definePlans(plan: Command, session: Session): void {
+  plan
+    .command('ls')
+    .description('all plans: state, who serves, what a failover would take and lose')
+    .action(async () => {
+      const { plans } = await (await session.recovery()).listPlans({ domain: await session.domain() });
+      if (session.json) return await session.document({ plans: plans.map(planFields) });
+      await session.write(planTable(plans, session.environment.now(), session.width));
+    });
+  plan
+    .command('show')
+    .description('a plan: is it ready, what would it take, its revisions and runs')
+    .argument('<name>', 'the plan')
+    .option('--revision <number>', 'its document as of this revision')
+    .option('--document', 'print the document alone')
+    .action(
+      async (name: string, options: { revision?: string; document?: boolean }) => await show(session, name, options),
+    );
+  plan
+    .command('rm')
+    .description('remove a plan; its runs and reports stay')
+    .argument('<name>', 'the plan')
+    .action(async (name: string) => {
+      await (await session.recovery()).removePlan({ domain: await session.domain(), plan: name });
+      await (session.json ? session.document({ removed: name }) : session.write(`Removed plan ${name}.\n`));
+    });
+}
+
+function defineSecrets(plan: Command, session: Session): void {
+  const secret = plan.command('secret').description('secrets that plans name: never in a document, never shown again');
+  secret
+    .command('set')
+    .description('set a secret: asked for, or from standard input')
+    .argument('<name>', 'as plans name it')
+    .option('--file <file>', 'read it from this file')
+    .action(async (name: string, options: { file?: string }) => {
+      const value = await readSecret(session.environment, { prompt: `Value of ${name}: `, file: options.file });
+      await setSecret(session, name, Buffer.from(value));
+    });
+  secret
+    .command('rm')
+    .description('forget a secret')
+    .argument('<name>', 'as plans name it')
+    .action(async (name: string) => await setSecret(session, name, Buffer.alloc(0)));
+}
+
+async function setSecret(session: Session, name: string, value: Buffer): Promise<void> {
+  await (await session.recovery()).setPlanSecret({ domain: await session.domain(), name, value });
+  const word = value.length === 0 ? 'removed' : 'set';
+  await (session.json
+    ? session.document({ secret: name, [word]: true })
+    : session.write(`Secret ${name} is ${word}.\n`));
+}
+
+async function apply(session: Session, file: string): Promise<void> {
+  const document = readDocument(session, file);
+  const { plan, changed, findings } = await (
+    await session.recovery()
+  ).applyPlan({ domain: await session.domain(), document });
   if (session.json) {
-    await session.document({ plan: plan?.metadata.name ?? null, steps: plan?.steps.length ?? 0, findings });
-  } else {
-    const lines = findings.map(
-      ({ line, column, field, message }) =>
-        `${file}:${line}:${column}: ${field === '' ? '' : `${field}: `}${message}\n`,
-    );
-    await session.write(
-      lines.join('') ||
-        `${file}: plan ${plan?.metadata.name}, ${plan?.steps.length} steps: nothing is wrong with the document.\n`,
-    );
+    return await session.document({ plan: plan && planFields(plan), changed, findings: findings.map(findingFields) });
   }
-  if (findings.length > 0) {
-    throw new HoldfastError(
-      'INVALID_ARGUMENT',
-      `${file} has ${findings.length} ${findings.length === 1 ? 'fault' : 'faults'}`,
-    );
-  }
+  const what = changed ? 'is applied' : 'is what is applied already';
+  await session.write(`Plan ${plan?.name}, revision ${plan?.revision}, ${what}.\n${factLines(findings, false)}`);
 }
 
-function readPlan(session: Session, file: string): string {
-  try {
-    return readFileSync(session.environment.resolvePath(file), 'utf8');
-  } catch (cause) {
-    throw new HoldfastError('USAGE', `${file} can't be read`, { cause });
-  }
+async function show(session: Session, name: string, options: { revision?: string; document?: boolean }): Promise<void> {
+  const revision = options.revision === undefined ? 0 : revisionOf(options.revision);
+  const answer = await (await session.recovery()).getPlan({ domain: await session.domain(), plan: name, revision });
+  if (options.document === true && !session.json) return await session.write(answer.document);
+  if (session.json) return await session.document(planDetails(answer));
+  await session.write(planWords(answer, session.environment.now(), session.width));
 }
+
+/** Throws USAGE. */
+function revisionOf(text: string): number {
+  if (/^[1-9]\d{0,8}$/.test(text)) return Number(text);
+  throw new HoldfastError('USAGE', `"${text}" is no revision`, {
+    hint: 'Revisions are numbers from 1 on: holdfast plan show NAME --json',
+  });
+}
+
+const GRAPH_COLUMNS = 80;
+
+async function graph(session: Session, named: string, mode: Mode | undefined): Promise<void> {
+  const found = await namedPlan(session, named);
+  const modes = mode === undefined ? MODES.toReversed() : [mode];
+  const drawn = modes.map((each) => ({ mode: each, nodes: planNodes(found.plan, each, hostsOf(found)) }));
+  if (session.json) return await session.document({ plan: found.plan.metadata.name, modes: drawn });
+  const width = session.width ?? GRAPH_COLUMNS;
+  const parts = drawn.map((each) => `${each.mode}\n${graphLines(each.nodes, width).join('\n')}\n`);
+  await session.write(parts.join('\n'));
+}
+
+async function runbook(session: Session, named: string, options: { mode?: Mode; html?: boolean }): Promise<void> {
+  const found = await namedPlan(session, named);
+  const book = makeRunbook(found.plan, {
+    ...hostsOf(found),
+    revision: found.info?.revision ?? 0,
+    madeAtMs: session.environment.now(),
+    modes: options.mode === undefined ? ['unplanned', 'planned'] : [options.mode],
+    addresses: found.info === undefined ? new Map() : await addressesOf(session),
+  });
+  if (session.json) return await session.document(book);
+  await session.write(options.html === true ? runbookHtml(book) : runbookMarkdown(book));
+}
+
+async function addressesOf(session: Session): Promise<Map<string, string>> {
+  const { hosts } = await (await session.operator()).listHosts({ domain: await session.domain() });
+  return new Map(hosts.flatMap(({ name, address }) => (address === '' ? [] : [[name, address] as const])));
+}
+
+interface RunOptions {
+  readonly mode: Mode;
+  readonly at?: string;
+  readonly latestClean?: boolean;
+  readonly fenceConfirmed?: boolean;
+  readonly detach?: boolean;
+}
+
+async function runPlan(session: Session, name: string, options: RunOptions): Promise<void> {
+  if (options.fenceConfirmed === true && options.mode !== 'unplanned') {
+    throw new HoldfastError('USAGE', '--fence-confirmed goes with --mode unplanned');
+  }
+  const { run: id } = await (
+    await session.recovery()
+  ).startRun({
+    domain: await session.domain(),
+    plan: name,
+    mode: options.mode,
+    atMs: options.at === undefined ? 0n : BigInt(parseTime(options.at)),
+    latestClean: options.latestClean === true,
+    fenceConfirmed: options.fenceConfirmed === true,
+  });
+  if (options.detach === true) {
+    return await (session.json ? session.document({ id }) : session.write(`${id}\n`));
+  }
+  session.remark(`Run ${id}`);
+  const unattended = session.json || !session.environment.stderrIsTerminal;
+  const { run, steps, events } = await followRun(session, id, { until: 'served', unattended, events: false });
+  if (run === undefined) return;
+  if (session.json) {
+    const told = { steps: [...steps.values()].map(stepFields), events: events.map(eventFields) };
+    await session.document({ ...runFields(run), ...told });
+  } else await session.write(endWords(session, run, [...steps.values()]));
+  const error = judgeRun(session, run);
+  if (error !== undefined) throw error;
+}
+
+const HELP = `
+Examples:
+  holdfast plan check shop.yaml --live
+  holdfast plan apply shop.yaml
+  holdfast plan graph shop --mode unplanned
+  holdfast plan run shop --mode drill
+  holdfast plan run shop --mode unplanned --latest-clean
+  holdfast plan runbook shop --html > shop.html
+`;

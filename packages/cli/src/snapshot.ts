@@ -109,7 +109,7 @@ async function show(session: Session, argument: string, options: SelectionOption
       ['Note', snapshotNote(snapshot)],
     ]),
   );
-  await session.write(warningWords(warnings, Number(snapshot.warnings)));
+  await session.write(warningWords(warnings, Number(snapshot.warnings), session.width));
 }
 
 async function entries(session: Session, argument: string, typed: string, options: ShowOptions): Promise<void> {

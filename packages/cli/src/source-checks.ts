@@ -32,7 +32,7 @@ export async function checkBefore(
   const { findings } = await look(session, async () => (await session.operator()).checkSource(request));
   if (!hasErrors(findings)) return findings;
   if (session.json) await session.document({ findings: findings.map(findingFields) });
-  else await session.write(findingWords(findings));
+  else await session.write(findingWords(findings, session.width));
   throw new HoldfastError('FAILED_PRECONDITION', 'it was not added: it could not be backed up as it is', {
     hint: 'Mend what is marked ✘ and add it again, or add it as it is with --no-check.',
   });
@@ -48,7 +48,7 @@ async function checkAgain(session: Session, name: string): Promise<void> {
   if (hasErrors(findings)) session.exitCode = 1;
   else if (findings.some(({ level }) => level === 'warning')) session.exitCode = EXIT_WARNINGS;
   if (session.json) return await session.document({ source: name, findings: findings.map(findingFields) });
-  await session.write(`${name}:\n${findingWords(findings)}`);
+  await session.write(`${name}:\n${findingWords(findings, session.width)}`);
 }
 
 async function discover(session: Session, host: string): Promise<void> {
@@ -64,7 +64,9 @@ async function discover(session: Session, host: string): Promise<void> {
       warnings: warnings.map(warningFields),
     });
   }
-  await session.write(discoveredWords(discovered, host) + warningWords(warnings, Number(warningsTotal)));
+  await session.write(
+    discoveredWords(discovered, host, session.width) + warningWords(warnings, Number(warningsTotal), session.width),
+  );
 }
 
 async function look(session: Session, start: () => Promise<StartJobResponse>): Promise<JobOutcome> {

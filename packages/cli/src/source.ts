@@ -47,7 +47,7 @@ export function define(program: Command, session: Session): void {
         return await session.document({ source: sourceFields(added), findings: findings.map(findingFields) });
       }
       await session.write(
-        `${findingWords(findings)}Added ${sourceTitle(added)}. Back it up now with: holdfast backup ${sourceTitle(added)}\n`,
+        `${findingWords(findings, session.width)}Added ${sourceTitle(added)}. Back it up now with: holdfast backup ${sourceTitle(added)}\n`,
       );
     });
   const set = source
@@ -108,7 +108,7 @@ export function define(program: Command, session: Session): void {
 async function show(session: Session, name: string): Promise<void> {
   const { source } = await (await session.operator()).getSource({ domain: await session.domain(), source: name });
   if (source === undefined) throw new HoldfastError('NOT_FOUND', `there is no source ${name}`);
-  if (!session.json) return await session.write(sourceWords(source, session.environment.now()));
+  if (!session.json) return await session.write(sourceWords(source, session.environment.now(), session.width));
   const fields = sourceFields(source);
   const { state, recoverable, log, slot, rpoSeconds } = fields;
   // What is asked for most stands at the top as well.

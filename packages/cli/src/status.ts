@@ -1,10 +1,13 @@
 // `holdfast status`: what is protected, and what needs attention. Exits with 3 when something does.
 
 import type { Command } from 'commander';
+import { toHoldfastError } from '@holdfast/shared/base/errors';
 import type { GetStatusResponse } from '@holdfast/shared/rpc/gen/holdfast/v1/operator';
+import type { PlanInfo } from '@holdfast/shared/rpc/gen/holdfast/v1/recovery';
 import { hostFields, hostTable } from './host.ts';
 import { jobFields } from './job.ts';
 import { EXIT_WARNINGS } from './jobs/summary.ts';
+import { planFields, planTable, planWorries } from './recovery/plan-words.ts';
 import type { Session } from './session/session.ts';
 import { sourceFields, sourceTable } from './words/sources.ts';
 import { formatCount, formatSize } from './words/sizes.ts';
@@ -15,11 +18,24 @@ export function define(program: Command, session: Session): void {
     .description('what is protected, and what needs attention')
     .addHelpText('after', HELP)
     .action(async () => {
-      const status = await (await session.operator()).getStatus({ domain: await session.domain() });
+      const domain = await session.domain();
+      const [answer, plans] = await Promise.all([(await session.operator()).getStatus({ domain }), plansOf(session)]);
+      const nowMs = session.environment.now();
+      const status = { ...answer, attention: [...answer.attention, ...planWorries(plans, nowMs)] };
       if (status.attention.length > 0) session.exitCode = EXIT_WARNINGS;
-      if (session.json) return await session.document(statusFields(status));
-      await session.write(statusWords(status, session.environment.now(), session.width));
+      if (session.json) return await session.document({ ...statusFields(status), plans: plans.map(planFields) });
+      await session.write(statusWords(status, plans, nowMs, session.width));
     });
+}
+
+/** None of a controller that knows no plans. */
+async function plansOf(session: Session): Promise<PlanInfo[]> {
+  try {
+    return (await (await session.recovery()).listPlans({ domain: await session.domain() })).plans;
+  } catch (thrown) {
+    if (toHoldfastError(thrown).code === 'UNSUPPORTED_VERSION') return [];
+    throw thrown;
+  }
 }
 
 function statusFields(status: GetStatusResponse) {
@@ -43,12 +59,18 @@ function statusFields(status: GetStatusResponse) {
   };
 }
 
-function statusWords(status: GetStatusResponse, nowMs: number, width: number | undefined): string {
+function statusWords(
+  status: GetStatusResponse,
+  plans: readonly PlanInfo[],
+  nowMs: number,
+  width: number | undefined,
+): string {
   const sections: string[] = [];
   const attention = status.attention.map(({ level, subject, message, hint }) =>
     [`${level === 'critical' ? '!!' : ' !'} ${subject}: ${message}`, ...(hint === '' ? [] : [`   ${hint}`])].join('\n'),
   );
   sections.push(attention.length === 0 ? 'Nothing needs attention.\n' : `${attention.join('\n')}\n`);
+  if (plans.length > 0) sections.push(planTable(plans, nowMs, width));
   if (status.hosts.length > 0) sections.push(hostTable(status.hosts, nowMs, width));
   if (status.sources.length > 0) sections.push(sourceTable(status.sources, nowMs, width));
   if (status.running.length > 0) {

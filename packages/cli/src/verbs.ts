@@ -22,7 +22,8 @@ export const verbs: readonly Verb[] = [
     summary: 'what a server is, and what changed about it',
     load: () => import('./blueprint.ts'),
   },
-  { name: 'plan', summary: 'check recovery plans', load: () => import('./plan.ts') },
+  { name: 'plan', summary: 'recovery plans: check, apply, show and carry out', load: () => import('./plan.ts') },
+  { name: 'run', summary: 'runs of recovery plans: watch, decide, prove', load: () => import('./run.ts') },
   {
     name: 'job',
     summary: 'list, watch and cancel backups, restores and verifications',

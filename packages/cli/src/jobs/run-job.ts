@@ -33,7 +33,7 @@ export async function runJob(session: Session, run: JobRun): Promise<void> {
     session.exitCode = exitCodeOf(outcome);
     if (session.json) await session.event(summaryEvent(subject, outcome));
     const error = outcomeError(outcome);
-    if (!session.json) await session.write(endWords(subject, outcome));
+    if (!session.json) await session.write(endWords(subject, outcome, session.width));
     if (error !== undefined) throw new ReportedError(error);
   } catch (thrown) {
     if (thrown instanceof ReportedError) throw thrown.error;
@@ -44,9 +44,9 @@ export async function runJob(session: Session, run: JobRun): Promise<void> {
 }
 
 /** What people read at the end. A failed job's error is said elsewhere; what it found, the damaged files above all, is here. */
-export function endWords(subject: JobSubject, outcome: JobOutcome): string {
-  if (outcomeError(outcome) === undefined) return summaryWords(subject, outcome);
-  return verifiedWords(outcome.snapshots) + warningWords(outcome.warnings, Number(outcome.warningsTotal));
+export function endWords(subject: JobSubject, outcome: JobOutcome, width?: number): string {
+  if (outcomeError(outcome) === undefined) return summaryWords(subject, outcome, width);
+  return verifiedWords(outcome.snapshots) + warningWords(outcome.warnings, Number(outcome.warningsTotal), width);
 }
 
 /** An outcome's error, which has had its summary already. */

@@ -7,6 +7,7 @@ import { HoldfastError, isErrorCode, meaningOf } from '@holdfast/shared/base/err
 import type { JobOutcome, JobSummary, JobWarning, ReachedPoint } from '@holdfast/shared/rpc/gen/holdfast/v1/control';
 import { planFields, planLines, type PlanFields } from './plan.ts';
 import { verifiedFields, verifiedWords, type VerifiedFields } from './verified.ts';
+import { wrapped } from '../words/lines.ts';
 import { idText, pathFields, pathText, shortId, type PathFields } from '../words/names.ts';
 import { counted, formatCount, formatSize } from '../words/sizes.ts';
 import { formatDuration, formatTime, isoTime } from '../words/times.ts';
@@ -159,14 +160,14 @@ function reachedFields(reached: ReachedPoint): ReachedFields {
 }
 
 /** Where the restored database stands, and how to reach it. */
-function reachedLines({ position, lastCommitAtMs, running, connect, facts }: ReachedPoint): string[] {
+function reachedLines({ position, lastCommitAtMs, running, connect, facts }: ReachedPoint, width?: number): string[] {
   const commit =
     lastCommitAtMs === 0n ? 'nothing committed since' : `last commit ${formatTime(Number(lastCommitAtMs))}`;
   const said = facts.filter(({ value }) => value !== '');
   return [
     `reached ${position?.text ?? '?'}, ${commit}`,
     ...(running ? [`running: ${connect}`] : []),
-    ...(said.length === 0 ? [] : [said.map(({ name, value }) => `${name}: ${value}`).join(', ')]),
+    ...(said.length === 0 ? [] : [wrapped(said.map(({ name, value }) => `${name}: ${value}`).join(', '), 2, width)]),
   ];
 }
 
@@ -193,8 +194,8 @@ export function exitCodeOf(outcome: JobOutcome): number {
   return clean ? 0 : EXIT_WARNINGS;
 }
 
-/** The summary for people, several lines. */
-export function summaryWords(subject: JobSubject, outcome: JobOutcome): string {
+/** The summary for people, several lines. @param width of the terminal; without one, as wide as it gets */
+export function summaryWords(subject: JobSubject, outcome: JobOutcome, width?: number): string {
   const { summary } = outcome;
   if (summary === undefined) return `${subject.source}: ${outcome.result}\n`;
   const id = snapshotText(summary.snapshotId, subject.snapshotId);
@@ -204,13 +205,13 @@ export function summaryWords(subject: JobSubject, outcome: JobOutcome): string {
     `${subject.source}:${snapshot}${summary.partial ? ' (partial)' : ''}, ${size}`,
     workWords(subject, outcome, summary),
     ...(outcome.planned === undefined ? [] : planLines(outcome.planned)),
-    ...(outcome.reached === undefined ? [] : reachedLines(outcome.reached)),
+    ...(outcome.reached === undefined ? [] : reachedLines(outcome.reached, width)),
   ];
   return (
     verifiedWords(outcome.snapshots) +
     lines.join('\n  ') +
     '\n' +
-    warningWords(outcome.warnings, Number(outcome.warningsTotal))
+    warningWords(outcome.warnings, Number(outcome.warningsTotal), width)
   );
 }
 
@@ -229,12 +230,12 @@ function workWords(subject: JobSubject, { planned }: JobOutcome, summary: JobSum
 const SHOWN_WARNINGS = 20;
 
 /** The first warnings by name, and how many more there are; empty for none. */
-export function warningWords(warnings: readonly JobWarning[], total: number): string {
+export function warningWords(warnings: readonly JobWarning[], total: number, width?: number): string {
   if (total === 0 && warnings.length === 0) return '';
   const lines = warnings.slice(0, SHOWN_WARNINGS).map(({ code, path, message }) => {
     const what = message === '' ? code : `${message} (${code})`;
     // A hook is about the whole source; its path would show as the root's ".".
-    return code === 'hook' ? `    ${what}` : `    ${pathText(path)}: ${what}`;
+    return `    ${wrapped(code === 'hook' ? what : `${pathText(path)}: ${what}`, 6, width)}`;
   });
   const more = Math.max(total, warnings.length) - lines.length;
   if (more > 0) lines.push(`    … and ${formatCount(more)} more`);

@@ -6,12 +6,14 @@ import { readFileSync } from 'node:fs';
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import { createRpcClient, openChannel } from '@holdfast/shared/rpc/channel';
 import { OperatorDefinition, type OperatorClient } from '@holdfast/shared/rpc/gen/holdfast/v1/operator';
+import { RecoveryDefinition, type RecoveryClient } from '@holdfast/shared/rpc/gen/holdfast/v1/recovery';
 import { readContextFile, unknownContext, type Context } from './context-file.ts';
 import type { Environment } from './environment.ts';
 import type { GlobalOptions } from './global-options.ts';
 
 export interface Connection {
   readonly operator: OperatorClient;
+  readonly recovery: RecoveryClient;
   readonly address: string;
   /** Empty: the caller's only one. */
   readonly domain: string;
@@ -22,6 +24,8 @@ export type ConnectionTarget = Pick<Context, 'address' | 'ca' | 'token' | 'domai
 
 /** A black hole on the way must not hold a script for ever. */
 const CALL_TIMEOUT_MS = 30_000;
+/** A live check of a plan asks every host; a connection that is gone is found out by pings long before. */
+const RECOVERY_TIMEOUT_MS = 180_000;
 
 export function openConnection(environment: Environment, options: GlobalOptions): Connection {
   return connectTo(connectionTarget(environment, options));
@@ -61,9 +65,8 @@ function chosenContext(environment: Environment, name: string | undefined): Cont
 export function connectTo(target: ConnectionTarget): Connection {
   const { address, ca, token, domain } = target;
   const channel = openChannel({ address, caCertificatePem: ca });
-  const operator = createRpcClient(OperatorDefinition, channel, {
-    unaryTimeoutMs: CALL_TIMEOUT_MS,
-    ...(token !== '' && { bearerToken: token }),
-  });
-  return { operator, address, domain, close: () => channel.close() };
+  const bearer = token === '' ? {} : { bearerToken: token };
+  const operator = createRpcClient(OperatorDefinition, channel, { unaryTimeoutMs: CALL_TIMEOUT_MS, ...bearer });
+  const recovery = createRpcClient(RecoveryDefinition, channel, { unaryTimeoutMs: RECOVERY_TIMEOUT_MS, ...bearer });
+  return { operator, recovery, address, domain, close: () => channel.close() };
 }

@@ -3,6 +3,7 @@
 
 import { once } from 'node:events';
 import type { OperatorClient } from '@holdfast/shared/rpc/gen/holdfast/v1/operator';
+import type { RecoveryClient } from '@holdfast/shared/rpc/gen/holdfast/v1/recovery';
 import type { Connection } from './connection.ts';
 import type { Environment } from './environment.ts';
 import type { GlobalOptions } from './global-options.ts';
@@ -41,6 +42,10 @@ export class Session {
 
   async operator(): Promise<OperatorClient> {
     return (await this.connect()).operator;
+  }
+
+  async recovery(): Promise<RecoveryClient> {
+    return (await this.connect()).recovery;
   }
 
   /** The domain to name in requests; empty lets the controller take the caller's only one. */

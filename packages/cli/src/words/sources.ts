@@ -91,31 +91,34 @@ function settingsOf({ spec }: SourceInfo): Readonly<Record<string, string>> {
   return Object.fromEntries(spec.type.value.settings.map(({ name, value }) => [name, value]));
 }
 
-/** Everything about one source, for people. */
-export function sourceWords(source: SourceInfo, nowMs: number): string {
+/** Everything about one source, for people. @param width of the terminal; without one, as wide as it gets */
+export function sourceWords(source: SourceInfo, nowMs: number, width?: number): string {
   const files = filesOf(source);
   const limit = Number(source.spec?.limitBytesPerSecond ?? 0);
   const { latest, lastJob } = source;
   const hooks = source.spec?.hooks;
-  return formatFields([
-    ['Source', sourceTitle(source)],
-    ['Type', source.type],
-    ['Paths', files?.paths.join(', ')],
-    ['Excludes', files?.excludes.join(', ')],
-    ['Includes', files?.includes.join(', ')],
-    ...Object.entries(settingsOf(source)).map(([name, value]) => [name, value] as const),
-    ['Before', hookWords(hooks?.before, hooks?.requireBefore === true ? ' (must succeed)' : '')],
-    ['After', hookWords(hooks?.after)],
-    ['Limit', limit === 0 ? '' : `${formatSize(limit)}/s`],
-    ['Watching', source.watchingNote === '' ? source.watching : `${source.watching}: ${source.watchingNote}`],
-    ['Snapshots', formatCount(Number(source.snapshots))],
+  return formatFields(
     [
-      'Newest',
-      latest === undefined ? 'none yet' : `${shortId(latest.id)} of ${formatTime(Number(latest.committedAtMs))}`,
+      ['Source', sourceTitle(source)],
+      ['Type', source.type],
+      ['Paths', files?.paths.join(', ')],
+      ['Excludes', files?.excludes.join(', ')],
+      ['Includes', files?.includes.join(', ')],
+      ...Object.entries(settingsOf(source)).map(([name, value]) => [name, value] as const),
+      ['Before', hookWords(hooks?.before, hooks?.requireBefore === true ? ' (must succeed)' : '')],
+      ['After', hookWords(hooks?.after)],
+      ['Limit', limit === 0 ? '' : `${formatSize(limit)}/s`],
+      ['Watching', source.watchingNote === '' ? source.watching : `${source.watching}: ${source.watchingNote}`],
+      ['Snapshots', formatCount(Number(source.snapshots))],
+      [
+        'Newest',
+        latest === undefined ? 'none yet' : `${shortId(latest.id)} of ${formatTime(Number(latest.committedAtMs))}`,
+      ],
+      ...logLines(source, nowMs),
+      ['Last job', lastJob === undefined ? '' : `${lastJob.kind} ${lastJob.state} (${lastJob.id})`],
     ],
-    ...logLines(source, nowMs),
-    ['Last job', lastJob === undefined ? '' : `${lastJob.kind} ${lastJob.state} (${lastJob.id})`],
-  ]);
+    width,
+  );
 }
 
 /** A hook is started without a shell, so its words are shown apart where they hold blanks. */

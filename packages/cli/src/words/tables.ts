@@ -6,6 +6,8 @@
 //
 // Pure. Tested in words.test.ts.
 
+import { wrapped } from './lines.ts';
+
 export interface Column {
   readonly title: string;
   readonly align?: 'left' | 'right';
@@ -95,11 +97,15 @@ function widthOf({ column, cells }: Stripe): number {
   return cells.reduce((widest, cell) => Math.max(widest, cell.length), column.title.length);
 }
 
-/** "Label:  value" lines, values aligned; entries without a value are left out. */
-export function formatFields(fields: readonly (readonly [label: string, value: string | undefined])[]): string {
-  const shown = fields.filter(([, value]) => value !== undefined && value !== '');
-  const width = Math.max(0, ...shown.map(([label]) => label.length));
-  return shown.map(([label, value]) => `${`${label}:`.padEnd(width + 1)}  ${value}\n`).join('');
+/** "Label:  value" lines, values aligned, and broken up where they are wider; entries without a value are left out. */
+export function formatFields(
+  fields: readonly (readonly [label: string, value: string | undefined])[],
+  width = Number.POSITIVE_INFINITY,
+): string {
+  const shown = fields.flatMap(([label, value = '']) => (value === '' ? [] : [[label, value] as const]));
+  const longest = Math.max(0, ...shown.map(([label]) => label.length));
+  const valueAt = longest + 3;
+  return shown.map(([label, value]) => `${`${label}:`.padEnd(valueAt)}${wrapped(value, valueAt, width)}\n`).join('');
 }
 
 function pad(cell: string, width: number, align: 'left' | 'right'): string {

@@ -130,6 +130,75 @@ describe('words for people', () => {
     ]);
   });
 
+  it('sentences are broken between words and lined up, and words that are longer stand alone', () => {
+    fc.assert(
+      fc.property(fc.string({ maxLength: 300 }), fc.nat(30), fc.integer({ min: 30, max: 100 }), (text, indent, width) => {
+        const words = (said: string): string[] => said.split(/[ \n]+/).filter((word) => word !== '');
+        const lines = wrapped(text, indent, width).split('\n');
+        expect(words(lines.join(' '))).to.deep.equal(words(text));
+        for (const [at, line] of lines.entries()) {
+          const own = at === 0 ? line : line.slice(indent);
+          if (own.trimEnd().length > Math.max(20, width - indent)) expect(own.trim()).not.to.contain(' ');
+        }
+      }),
+    );
+    expect(wrapped('a b '.repeat(60), 4)).to.equal('a b '.repeat(60));
+  });
+
+  it('what is said of a database fits into 80 columns, and is one line each where nobody looks at columns', () => {
+    const position = (text: string) => ({ order: '1', text });
+    const source = SourceInfo.fromPartial({
+      host: 'web-1',
+      name: 'shop',
+      type: 'postgres',
+      state: 'gap',
+      watching: 'continuous',
+      watchingNote: 'the log is not followed: PostgreSQL at /run/postgresql cannot be reached: connect ENOENT',
+      recoverable: {
+        fromMs: 1_790_000_000_000n,
+        toMs: 1_790_000_900_000n,
+        gaps: [
+          {
+            stream: { systemIdentifier: '1', timeline: 1 },
+            start: position('0/3000028'),
+            end: position('0/9000028'),
+            fromMs: 1_790_000_100_000n,
+            toMs: 1_790_000_200_000n,
+            reason: 'the slot kept more than 16 GiB while the vault could not be reached, and was dropped',
+          },
+        ],
+      },
+      log: {
+        state: 'following',
+        stored: position('0/9000028'),
+        lagBytes: 123_456n,
+        lagMs: 700n,
+        slot: {
+          name: 'holdfast_0123456789abcdef',
+          state: 'active',
+          retainedBytes: 16_777_216n,
+          keepBytes: 17_179_869_184n,
+        },
+        note: 'a part of the log is missing, and a new base is taken',
+      },
+      rpoMs: 1000n,
+    });
+    const shown = sourceWords(source, 1_790_001_000_000, 80).trimEnd().split('\n');
+    expect(shown.filter((line) => line.length > 80)).to.deep.equal([]);
+    const slot = /^Slot: +(.*)$/m.exec(sourceWords(source, 1_790_001_000_000))?.[1];
+    expect(slot?.length).to.be.greaterThan(80);
+    expect(shown.map((line) => line.slice(14)).join(' ')).to.contain(slot);
+
+    const finding = { level: 'warning', subject: 'max_slot_wal_keep_size', message: 'no bound. '.repeat(20), remedy: 'x'.repeat(100) };
+    const lines = findingWords([finding], 80).trimEnd().split('\n');
+    expect(lines.filter((line) => line.length > 80)).to.deep.equal([`      ${finding.remedy}`]);
+
+    const facts = ['manifest', 'amcheck', 'query', 'restore', 'total'].map((name) => ({ name, value: 'as it should be' }));
+    const outcome = JobOutcome.fromPartial({ result: 'done', summary: {}, reached: { position: position('0/1'), facts } });
+    const said = summaryWords({ kind: 'verify', source: 'web-1/shop', job: null }, outcome, 80);
+    expect(said.split('\n').filter((line) => line.length > 80)).to.deep.equal([]);
+  });
+
   it('the list of snapshots fits into 80 columns, with large numbers and every note', () => {
     const stats = {
       entries: 0n,

@@ -1,29 +1,21 @@
 import { spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, realpathSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'chai';
 import { ok } from './command.ts';
 import { eventually } from './eventually.ts';
-import { needsLab } from './testing.ts';
+import { labFor } from './testing.ts';
 import { Lab } from './lab.ts';
 
 const PING = ['ping', '-n', '-c', '3', '-i', '0.2', '-W', '1'];
 
 describe('the lab', function labs() {
   this.timeout(120_000);
-  needsLab(this);
-  let dir: string;
+  const bare = labFor(this, async (dir) => await Lab.boot(dir));
   let lab: Lab;
-
-  before(async () => {
-    dir = mkdtempSync(join(realpathSync(tmpdir()), 'holdfast-namespaces-'));
-    lab = await Lab.boot(join(dir, 'one'));
-  });
-  after(async () => {
-    await lab?.down();
-    rmSync(dir, { recursive: true, force: true });
+  before(() => {
+    lab = bare();
   });
 
   /** Whether one host hears another's answer. */
@@ -180,7 +172,7 @@ describe('the lab', function labs() {
   });
 
   it('L3 two labs stand side by side, and down leaves nothing of one, also when its maker was killed halfway', async () => {
-    const two = join(dir, 'two');
+    const two = join(lab.dir, '..', 'two');
     const module = new URL('lab.ts', import.meta.url).href;
     const script = `const { Lab } = await import(${JSON.stringify(module)}); await Lab.boot(${JSON.stringify(two)});`;
     const maker = spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: 'ignore' });

@@ -1,15 +1,52 @@
-// How tests say that there can be no lab here.
+// A lab for a suite of tests: made before them, gone after them, and where there can be none the suite says so.
 
+import { existsSync, mkdtempSync, readFileSync, realpathSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import type { Suite } from 'mocha';
+import type { Lab } from './lab.ts';
 import { mustHaveLab, whyNoLab } from './requirements.ts';
+import { labUp } from './shop-lab.ts';
 
-/** Skips the suite, and says why; in continuous integration that is a failure. */
-export function needsLab(suite: Suite): void {
-  suite.beforeAll('the machine can carry a lab', function look() {
+const LOGS = ['/var/log/controller.log', '/var/log/agent.log', '/var/log/shop.log'];
+const TAIL_LINES = 12;
+
+/**
+ * The suite's lab, from its first test on. Without root, programs or namespaces the suite is skipped and says why; in continuous
+ * integration that is a failure. A test that fails tells what the hosts logged last.
+ * @param make brings the lab up in a directory that is not there yet
+ */
+export function labFor(suite: Suite, make: (dir: string) => Promise<Lab> = labUp): () => Lab {
+  let dir: string | undefined;
+  let lab: Lab | undefined;
+  suite.beforeAll('a lab', async function bringUp() {
     const why = whyNoLab();
-    if (why === undefined) return;
+    if (why === undefined) {
+      dir = mkdtempSync(join(realpathSync(tmpdir()), 'holdfast-lab-'));
+      lab = await make(join(dir, 'lab'));
+      return;
+    }
     if (mustHaveLab()) throw new Error(why);
     process.stderr.write(`Skipped: ${why}\n`);
     this.skip();
   });
+  suite.afterEach(function tellLogs() {
+    if (this.currentTest?.state === 'failed' && lab !== undefined) process.stderr.write(logTails(lab));
+  });
+  suite.afterAll(async () => {
+    await lab?.down();
+    if (dir !== undefined) rmSync(dir, { recursive: true, force: true });
+  });
+  return () => {
+    if (lab === undefined) throw new Error('the lab comes with the first test');
+    return lab;
+  };
+}
+
+function logTails(lab: Lab): string {
+  return lab.hosts
+    .flatMap((host) => LOGS.map((path) => ({ title: `${host.name} ${path}`, file: host.file(path) })))
+    .filter(({ file }) => existsSync(file))
+    .map(({ title, file }) => `--- ${title}\n${readFileSync(file, 'utf8').split('\n').slice(-TAIL_LINES).join('\n')}`)
+    .join('\n');
 }

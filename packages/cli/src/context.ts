@@ -65,14 +65,17 @@ async function show(session: Session): Promise<void> {
     return await session.document({ ...fields, expiresAt: isoTime(expiresAtMs), file: environment.contextFile });
   }
   await session.write(
-    formatFields([
-      ['Context', fields.name],
-      ['Controller', fields.address],
-      ['Operator', fields.operator],
-      ['Domain', fields.domain],
-      ['Login ends', expiresAtMs === 0 ? '' : formatTime(expiresAtMs)],
-      ['File', environment.contextFile],
-    ]),
+    formatFields(
+      [
+        ['Context', fields.name],
+        ['Controller', fields.address],
+        ['Operator', fields.operator],
+        ['Domain', fields.domain],
+        ['Login ends', expiresAtMs === 0 ? '' : formatTime(expiresAtMs)],
+        ['File', environment.contextFile],
+      ],
+      session.width,
+    ),
   );
 }
 

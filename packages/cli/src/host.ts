@@ -119,16 +119,19 @@ async function show(session: Session, name: string): Promise<void> {
   }
   const seenMs = Number(host.lastSeenMs);
   await session.write(
-    formatFields([
-      ['Host', host.name],
-      ['State', host.state],
-      ['Seen', `${formatTime(seenMs)} (${formatAge(seenMs, session.environment.now())})`],
-      ['Enrolled', formatTime(Number(host.enrolledAtMs))],
-      ['Agent', host.agentVersion],
-      ['System', host.os],
-      ['Address', host.address],
-      ['Domain', host.domain],
-    ]),
+    formatFields(
+      [
+        ['Host', host.name],
+        ['State', host.state],
+        ['Seen', `${formatTime(seenMs)} (${formatAge(seenMs, session.environment.now())})`],
+        ['Enrolled', formatTime(Number(host.enrolledAtMs))],
+        ['Agent', host.agentVersion],
+        ['System', host.os],
+        ['Address', host.address],
+        ['Domain', host.domain],
+      ],
+      session.width,
+    ),
   );
   const rows = answer.certificates.map((certificate) => [
     certificate.fingerprint.slice(0, 16),

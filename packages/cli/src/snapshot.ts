@@ -93,21 +93,24 @@ async function show(session: Session, argument: string, options: SelectionOption
   }
   const { stats } = snapshot;
   await session.write(
-    formatFields([
-      ['Snapshot', idText(snapshot.id)],
-      ['Source', `${snapshot.source}, number ${snapshot.sequence}`],
-      ['Committed', formatTime(Number(snapshot.committedAtMs))],
-      ['Started', formatTime(Number(snapshot.startedAtMs))],
+    formatFields(
       [
-        'Holds',
-        `${formatCount(Number(stats?.entries ?? 0))} entries, ${formatCount(Number(stats?.files ?? 0))} files, ${formatSize(Number(stats?.bytesTotal ?? 0))}`,
+        ['Snapshot', idText(snapshot.id)],
+        ['Source', `${snapshot.source}, number ${snapshot.sequence}`],
+        ['Committed', formatTime(Number(snapshot.committedAtMs))],
+        ['Started', formatTime(Number(snapshot.startedAtMs))],
+        [
+          'Holds',
+          `${formatCount(Number(stats?.entries ?? 0))} entries, ${formatCount(Number(stats?.files ?? 0))} files, ${formatSize(Number(stats?.bytesTotal ?? 0))}`,
+        ],
+        [
+          'Cost',
+          `read ${formatSize(Number(stats?.bytesRead ?? 0))}, new ${formatSize(Number(stats?.bytesNew ?? 0))}, stored ${formatSize(Number(stats?.bytesStored ?? 0))}, in ${formatDuration(Number(stats?.durationMs ?? 0))}`,
+        ],
+        ['Note', snapshotNote(snapshot)],
       ],
-      [
-        'Cost',
-        `read ${formatSize(Number(stats?.bytesRead ?? 0))}, new ${formatSize(Number(stats?.bytesNew ?? 0))}, stored ${formatSize(Number(stats?.bytesStored ?? 0))}, in ${formatDuration(Number(stats?.durationMs ?? 0))}`,
-      ],
-      ['Note', snapshotNote(snapshot)],
-    ]),
+      session.width,
+    ),
   );
   await session.write(warningWords(warnings, Number(snapshot.warnings), session.width));
 }

@@ -9,6 +9,7 @@ import { jobFields } from './job.ts';
 import { EXIT_WARNINGS } from './jobs/summary.ts';
 import { planFields, planTable, planWorries } from './recovery/plan-words.ts';
 import type { Session } from './session/session.ts';
+import { wrapped } from './words/lines.ts';
 import { sourceFields, sourceTable } from './words/sources.ts';
 import { formatCount, formatSize } from './words/sizes.ts';
 
@@ -67,7 +68,10 @@ function statusWords(
 ): string {
   const sections: string[] = [];
   const attention = status.attention.map(({ level, subject, message, hint }) =>
-    [`${level === 'critical' ? '!!' : ' !'} ${subject}: ${message}`, ...(hint === '' ? [] : [`   ${hint}`])].join('\n'),
+    [
+      wrapped(`${level === 'critical' ? '!!' : ' !'} ${subject}: ${message}`, 3, width),
+      ...(hint === '' ? [] : [`   ${wrapped(hint, 3, width)}`]),
+    ].join('\n'),
   );
   sections.push(attention.length === 0 ? 'Nothing needs attention.\n' : `${attention.join('\n')}\n`);
   if (plans.length > 0) sections.push(planTable(plans, nowMs, width));
@@ -80,8 +84,12 @@ function statusWords(
     const { snapshots, storedBytes, packs, freeBytes, quotaBytes } = status.vault;
     const quota = quotaBytes === 0n ? '' : ` of ${formatSize(Number(quotaBytes))}`;
     sections.push(
-      `Vault: ${formatCount(Number(snapshots))} snapshots in ${formatSize(Number(storedBytes))}${quota} (${formatCount(Number(packs))} packs), ` +
-        `${formatSize(Number(freeBytes))} free. Controller ${status.controllerVersion}.\n`,
+      wrapped(
+        `Vault: ${formatCount(Number(snapshots))} snapshots in ${formatSize(Number(storedBytes))}${quota} (${formatCount(Number(packs))} packs), ` +
+          `${formatSize(Number(freeBytes))} free. Controller ${status.controllerVersion}.`,
+        0,
+        width,
+      ) + '\n',
     );
   }
   return sections.join('\n');

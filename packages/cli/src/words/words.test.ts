@@ -1,11 +1,17 @@
 import { expect } from 'chai';
-import { SnapshotInfo } from '@holdfast/shared/rpc/gen/holdfast/v1/operator';
+import fc from 'fast-check';
+import { JobOutcome } from '@holdfast/shared/rpc/gen/holdfast/v1/control';
+import { SnapshotInfo, SourceInfo } from '@holdfast/shared/rpc/gen/holdfast/v1/operator';
+import { summaryWords } from '../jobs/summary.ts';
 import { RateMeter, progressText } from '../jobs/progress-line.ts';
+import { findingWords } from './findings.ts';
+import { wrapped } from './lines.ts';
 import { idPrefixBytes, isIdPrefix, pathFields, pathText, typedPath } from './names.ts';
 import { formatCount, formatSize, parseRate } from './sizes.ts';
 import { formatFields, formatTable } from './tables.ts';
 import { formatAge, formatDuration, formatTime, isoTime, parseTime, withoutSeconds } from './times.ts';
 import { modeLetters, snapshotTable } from './snapshots.ts';
+import { sourceWords } from './sources.ts';
 
 describe('words for people', () => {
   it('sizes have binary units and three figures at the most', () => {
@@ -132,21 +138,26 @@ describe('words for people', () => {
 
   it('sentences are broken between words and lined up, and words that are longer stand alone', () => {
     fc.assert(
-      fc.property(fc.string({ maxLength: 300 }), fc.nat(30), fc.integer({ min: 30, max: 100 }), (text, indent, width) => {
-        const words = (said: string): string[] => said.split(/[ \n]+/).filter((word) => word !== '');
-        const lines = wrapped(text, indent, width).split('\n');
-        expect(words(lines.join(' '))).to.deep.equal(words(text));
-        for (const [at, line] of lines.entries()) {
-          const own = at === 0 ? line : line.slice(indent);
-          if (own.trimEnd().length > Math.max(20, width - indent)) expect(own.trim()).not.to.contain(' ');
-        }
-      }),
+      fc.property(
+        fc.string({ maxLength: 300 }),
+        fc.nat(30),
+        fc.integer({ min: 30, max: 100 }),
+        (text, indent, width) => {
+          const words = (said: string): string[] => said.split(/[ \n]+/).filter((word) => word !== '');
+          const lines = wrapped(text, indent, width).split('\n');
+          expect(words(lines.join(' '))).to.deep.equal(words(text));
+          for (const [at, line] of lines.entries()) {
+            const own = at === 0 ? line : line.slice(indent);
+            if (own.trimEnd().length > Math.max(20, width - indent)) expect(own.trim()).not.to.contain(' ');
+          }
+        },
+      ),
     );
     expect(wrapped('a b '.repeat(60), 4)).to.equal('a b '.repeat(60));
   });
 
   it('what is said of a database fits into 80 columns, and is one line each where nobody looks at columns', () => {
-    const position = (text: string) => ({ order: '1', text });
+    const position = (text: string) => ({ order: 1n, text });
     const source = SourceInfo.fromPartial({
       host: 'web-1',
       name: 'shop',
@@ -187,14 +198,26 @@ describe('words for people', () => {
     expect(shown.filter((line) => line.length > 80)).to.deep.equal([]);
     const slot = /^Slot: +(.*)$/m.exec(sourceWords(source, 1_790_001_000_000))?.[1];
     expect(slot?.length).to.be.greaterThan(80);
-    expect(shown.map((line) => line.slice(14)).join(' ')).to.contain(slot);
+    expect(shown.map((line) => line.slice('Would be lost:  '.length)).join(' ')).to.contain(slot);
 
-    const finding = { level: 'warning', subject: 'max_slot_wal_keep_size', message: 'no bound. '.repeat(20), remedy: 'x'.repeat(100) };
+    const finding = {
+      level: 'warning',
+      subject: 'max_slot_wal_keep_size',
+      message: 'no bound. '.repeat(20),
+      remedy: 'x'.repeat(100),
+    };
     const lines = findingWords([finding], 80).trimEnd().split('\n');
     expect(lines.filter((line) => line.length > 80)).to.deep.equal([`      ${finding.remedy}`]);
 
-    const facts = ['manifest', 'amcheck', 'query', 'restore', 'total'].map((name) => ({ name, value: 'as it should be' }));
-    const outcome = JobOutcome.fromPartial({ result: 'done', summary: {}, reached: { position: position('0/1'), facts } });
+    const facts = ['manifest', 'amcheck', 'query', 'restore', 'total'].map((name) => ({
+      name,
+      value: 'as it should be',
+    }));
+    const outcome = JobOutcome.fromPartial({
+      result: 'done',
+      summary: {},
+      reached: { position: position('0/1'), facts },
+    });
     const said = summaryWords({ kind: 'verify', source: 'web-1/shop', job: null }, outcome, 80);
     expect(said.split('\n').filter((line) => line.length > 80)).to.deep.equal([]);
   });

@@ -3,6 +3,7 @@
 // Pure. Tested in runbook.test.ts.
 
 import { escapeHtml, STYLE } from './report-html.ts';
+import { placeText } from './runbook-steps.ts';
 import type { Chapter, Runbook, RunbookStep } from './runbook.ts';
 
 export function runbookHtml({ title, facts, chapters }: Runbook): string {
@@ -32,7 +33,8 @@ function chapterHtml({ title, lead, steps }: Chapter): string {
 
 function stepHtml({ title, host, text, blocks, check, onFailure }: RunbookStep): string {
   const typed = blocks.map(
-    ({ where, lines }) => `<p class="where">On ${escapeHtml(where)}</p><pre>${escapeHtml(lines.join('\n'))}</pre>`,
+    ({ where, lines }) =>
+      `<p class="where">${escapeHtml(placeText(where))}</p><pre>${escapeHtml(lines.join('\n'))}</pre>`,
   );
   return `<li><h3><span class="tick"></span>${escapeHtml(title)}${host === '' ? '' : ` <small>${escapeHtml(host)}</small>`}<span class="clock">at</span></h3>
 <p>${escapeHtml(text)}</p>${typed.join('')}${aside('Worked?', check)}${aside('If not:', onFailure)}</li>`;

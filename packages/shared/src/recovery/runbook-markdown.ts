@@ -1,5 +1,6 @@
 // A runbook as Markdown: for a terminal, a wiki, or paper. Pure. Tested in runbook.test.ts.
 
+import { placeText } from './runbook-steps.ts';
 import type { Runbook, RunbookStep } from './runbook.ts';
 
 export function runbookMarkdown({ title, facts, chapters }: Runbook): string {
@@ -15,7 +16,7 @@ function stepText(step: RunbookStep, number: number): string {
   return [
     `### ☐ ${number}. ${step.title}${where}`,
     step.text,
-    ...step.blocks.map((block) => `On ${block.where}:\n\n${fenced(block.lines.join('\n'))}`),
+    ...step.blocks.map((block) => `${placeText(block.where)}:\n\n${fenced(block.lines.join('\n'))}`),
     ...(step.check === '' ? [] : [`Worked? ${step.check}`]),
     ...(step.onFailure === '' ? [] : [`If not: ${step.onFailure}`]),
   ].join('\n\n');

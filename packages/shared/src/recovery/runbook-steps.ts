@@ -18,7 +18,7 @@ export interface RunbookHosts {
 export interface Instruction {
   /** What is done, in a sentence or two. */
   readonly text: string;
-  /** What to type, and where. */
+  /** What to type, and where: a host's name, or a phrase that begins with a capital. */
   readonly blocks: readonly { readonly where: string; readonly lines: readonly string[] }[];
   /** How to see that it worked; empty: by itself. */
   readonly check: string;
@@ -26,7 +26,12 @@ export interface Instruction {
 }
 
 /** Where the command line is logged in to a controller. */
-const DESK = 'where you are logged in with holdfast';
+export const DESK = 'Where you are logged in with holdfast';
+/** "On web-1"; a phrase as it is. */
+export function placeText(where: string): string {
+  return /^[A-Z]/.test(where) ? where : `On ${where}`;
+}
+
 /** Stands for a time that only the day knows. */
 export const POINT = 'RECOVERY_POINT';
 
@@ -116,7 +121,7 @@ const instructions: { readonly [T in Step['type']]: Draw<T> } = {
     text: `It answers${step.contains === undefined ? '' : `, and the answer has ${JSON.stringify(step.contains)} in it`}${lasting(step.for)}.`,
     blocks: [
       {
-        where: step.from === 'witnesses' ? listed(plan.detect.witnesses?.hosts ?? ['a machine elsewhere']) : host,
+        where: step.from === 'witnesses' ? listed(plan.detect.witnesses?.hosts ?? ['A machine elsewhere']) : host,
         lines: [
           `curl -fsS --max-time 10 ${quote(step.url)}${step.contains === undefined ? '' : ` | grep -F ${quote(step.contains)}`}`,
         ],
@@ -142,7 +147,7 @@ const instructions: { readonly [T in Step['type']]: Draw<T> } = {
   traffic: trafficInstruction,
   notify: (step, { plan }) => ({
     text: `Tell ${listed(step.to)}: ${plan.metadata.name}, ${step.template}.`,
-    blocks: [{ where: 'by telephone or mail', lines: step.to.flatMap((name) => contactLines(plan, name)) }],
+    blocks: [{ where: 'By telephone or mail', lines: step.to.flatMap((name) => contactLines(plan, name)) }],
     onFailure: 'Tell them another way.',
   }),
 };
@@ -214,11 +219,11 @@ function trafficInstruction(
       };
     }
     if ('webhook' in via)
-      return { where: 'any machine', lines: [command('curl', '-fsS', '-X', 'POST', via.webhook.url)] };
+      return { where: 'Any machine', lines: [command('curl', '-fsS', '-X', 'POST', via.webhook.url)] };
     const { name, ttl, value, server, zone, key } = via.dns;
     const type = (value ?? '').includes(':') ? 'AAAA' : 'A';
     return {
-      where: 'any machine with nsupdate',
+      where: 'Any machine with nsupdate',
       lines: [
         `nsupdate${key === undefined ? '' : ` -k KEYFILE   # the secret ${key}`} <<END`,
         ...(server === undefined ? [] : [`server ${server.replace(/:(\d+)$/, ' $1')}`]),

@@ -8,7 +8,7 @@
 
 import { inOrder, hostOf } from './graph.ts';
 import type { Plan } from './plan.ts';
-import { instructionOf, listed, POINT, quote, type Instruction, type RunbookHosts } from './runbook-steps.ts';
+import { DESK, instructionOf, listed, POINT, quote, type Instruction, type RunbookHosts } from './runbook-steps.ts';
 import { durationText, type Mode, type Step } from './step-types.ts';
 
 export interface RunbookFacts extends RunbookHosts {
@@ -86,20 +86,16 @@ function people(plan: Plan): string {
     .join('; ');
 }
 
-function manual(
-  title: string,
-  text: string,
-  lines: readonly (readonly [where: string, line: string])[] = [],
-  onFailure = '',
-): RunbookStep {
-  return {
-    title,
-    host: '',
-    text,
-    blocks: lines.map(([where, line]) => ({ where, lines: [line] })),
-    check: '',
-    onFailure,
-  };
+type Typed = readonly (readonly [where: string, line: string])[];
+
+function manual(title: string, text: string, typed: Typed = []): RunbookStep {
+  const blocks: { where: string; lines: string[] }[] = [];
+  for (const [where, line] of typed) {
+    const last = blocks.at(-1);
+    if (last?.where === where) last.lines.push(line);
+    else blocks.push({ where, lines: [line] });
+  }
+  return { title, host: '', text, blocks, check: '', onFailure: '' };
 }
 
 function beforeChapter(plan: Plan, { primary, standby }: RunbookFacts): Chapter {
@@ -113,13 +109,13 @@ function beforeChapter(plan: Plan, { primary, standby }: RunbookFacts): Chapter 
         'Is there a controller?',
         'If it answers, let it do the work: it is faster, and keeps two hosts from serving at once.',
         [
-          ['where you are logged in with holdfast', `holdfast plan show ${name}`],
-          ['the same', `holdfast plan run ${name} --mode unplanned`],
+          [DESK, `holdfast plan show ${name}`],
+          [DESK, `holdfast plan run ${name} --mode unplanned`],
         ],
       ),
       manual(
         `Is ${primary} really dead?`,
-        `Look from at least two places. That you can't reach it proves nothing: you may be the one who is cut off.`,
+        `Look from at least two places. That you can't reach it proves nothing: you may be the one who is cut off. If it answers to anybody, stop: then this is not an unplanned failover.`,
         probe === undefined
           ? []
           : [
@@ -128,7 +124,6 @@ function beforeChapter(plan: Plan, { primary, standby }: RunbookFacts): Chapter 
                 `curl -fsS --max-time 10 ${quote(withVars(plan, probe, primary, primary))}`,
               ],
             ],
-        `If it answers to anybody, stop: this is not an unplanned failover.`,
       ),
       manual(
         'Who decides?',
@@ -137,9 +132,7 @@ function beforeChapter(plan: Plan, { primary, standby }: RunbookFacts): Chapter 
       manual(
         'Which point in time?',
         `Choose the time to recover to, and write it in quotes wherever this runbook says ${POINT}: '2026-11-22 10:00'. After encryption or damage, take one from before it began.`,
-        plan.sources.map(
-          (source) => ['where you are logged in with holdfast', `holdfast source show ${primary}/${source}`] as const,
-        ),
+        plan.sources.map((source) => [DESK, `holdfast source show ${primary}/${source}`] as const),
       ),
       ...(plan.detect.mode === 'automatic'
         ? [
@@ -155,7 +148,7 @@ function beforeChapter(plan: Plan, { primary, standby }: RunbookFacts): Chapter 
 }
 
 function controllerChapter(): Chapter {
-  const box = 'a new machine that reaches the packs';
+  const box = 'A new machine that reaches the packs';
   return {
     title: 'If there is no controller any more',
     lead: [
@@ -239,7 +232,7 @@ function afterChapter(plan: Plan, { primary, standby }: RunbookFacts): Chapter {
         plan.sources.map(
           (source) =>
             [
-              'where you are logged in with holdfast',
+              DESK,
               `holdfast backup ${standby}/${source}   # or: holdfast source add ${source} --host ${standby} …`,
             ] as const,
         ),

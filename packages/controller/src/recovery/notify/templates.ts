@@ -3,7 +3,7 @@
 // Hazard: it is read at three in the morning on a telephone. So the subject says what happened to which plan, the first line what it
 // means, and the last one what to do. A fact that is missing leaves its words out; one that no template knows is shown all the same.
 //
-// Facts that templates use: plan, run, mode, from, to, step, reason, remedy, rto, rpo, promised-rto, promised-rpo, subject, address,
+// An empty fact counts as missing. Facts that templates use: plan, run, mode, from, to, step, reason, remedy, rto, rpo, promised-rto, promised-rpo, subject, address,
 // drill-due. All are text for people.
 //
 // Pure. Tested in templates.test.ts.
@@ -52,7 +52,10 @@ const templates = {
   paused: (facts) => ({
     what: `paused${facts['step'] === undefined ? '' : ` at ${facts['step']}`}`,
     meaning: 'A run has stopped, and waits for a decision.',
-    next: `Mend what is wrong, then: ${command(facts, facts['step'] === undefined ? 'resume' : 'retry', facts['step'])}`,
+    next:
+      facts['step'] === undefined
+        ? `What it waits for: ${command(facts, 'show')}; then retry, skip, resume or abort it`
+        : `Mend what is wrong, then: ${command(facts, 'retry', facts['step'])}`,
   }),
   failed: (facts) => ({
     what: 'a run failed',
@@ -90,7 +93,8 @@ const SUBJECT_MAX = 150;
 const FACT_MAX = 2000;
 
 /** A template that nobody knows (a plan's own word) shows its facts. */
-export function wordsOf({ template, facts }: Pick<Notification, 'template' | 'facts'>): Words {
+export function wordsOf({ template, facts: given }: Pick<Notification, 'template' | 'facts'>): Words {
+  const facts = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== ''));
   const known: Record<string, Template> = templates;
   const own = Object.hasOwn(known, template) ? known[template] : undefined;
   const told = own?.(facts) ?? { what: template, meaning: '', next: '' };

@@ -13,14 +13,14 @@ import type { DeepPartial } from '@holdfast/shared/rpc/gen/holdfast/v1/operator'
 import { SourceSpec, type EngineSource, type Setting } from '@holdfast/shared/rpc/gen/holdfast/v1/source';
 import { pointToWire, targetFromWire, targetToWire } from '@holdfast/shared/rpc/log-wire';
 
+import type { Catalog } from '../catalog/catalog.ts';
 import { chooseSnapshot, snapshotsById, type Snapshot } from '../browse/snapshots.ts';
 import { isGtid } from '../fleet/gtid.ts';
 import { loadStoredLog } from '../fleet/log-summary.ts';
 import { choosePoint, type ChosenPoint } from '../fleet/recovery-point.ts';
 import type { Source } from '../fleet/sources.ts';
-import type { Caller, LogBound } from '../vault/contract.ts';
+import type { Caller, LogBound, Vault } from '../vault/contract.ts';
 import { loadBases } from '../vault/log-bases.ts';
-import type { OperatorDeps } from './operator-deps.ts';
 import { logStatusOf } from './source-facts.ts';
 import { checkSettings } from './source-spec.ts';
 
@@ -33,6 +33,11 @@ export interface EngineRequest {
   readonly start: boolean;
   readonly port: number;
   readonly options: readonly Setting[];
+}
+
+export interface EngineRestoreDeps {
+  readonly catalog: Catalog;
+  readonly vault: Pick<Vault, 'grantLog'>;
 }
 
 export interface PlannedEngineRestore {
@@ -48,7 +53,7 @@ export function engineOf(source: Source): EngineSource | undefined {
 
 /** Throws INVALID_ARGUMENT, and what choosePoint refuses. */
 export async function planEngineRestore(
-  deps: OperatorDeps,
+  deps: EngineRestoreDeps,
   source: Source,
   engine: EngineSource,
   request: EngineRequest,
@@ -104,7 +109,7 @@ function targetOf({ point, snapshotId, atMs }: EngineRequest): RecoveryTarget {
 
 /** An engine whose snapshots stand in no log: chosen as a file tree's are, by the time of the commit. */
 function choosePlain(
-  { catalog }: OperatorDeps,
+  { catalog }: EngineRestoreDeps,
   source: Source,
   request: EngineRequest,
   target: RecoveryTarget,
@@ -123,7 +128,7 @@ function choosePlain(
 }
 
 function logFields(
-  { vault }: OperatorDeps,
+  { vault }: EngineRestoreDeps,
   source: Source,
   { log }: ChosenPoint,
   to: Caller,

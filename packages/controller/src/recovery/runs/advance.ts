@@ -45,6 +45,15 @@ export function advance(view: RunView, decisions: readonly Decision[]): Advanced
 
 const OUTPUT_MAX = 64 * 1024;
 const WORDS_MAX = 8 * 1024;
+/** Where nothing is the matter any more. */
+const UNTROUBLED: ReadonlySet<RunState> = new Set([
+  'awaiting-approval',
+  'running',
+  'verifying',
+  'awaiting-commit',
+  'committed',
+  'done',
+]);
 /** For the host to say that nothing is left of a drill. */
 const CLEANING_MS = 120_000;
 
@@ -95,7 +104,7 @@ class Draft {
 
   result(): Advanced {
     const steps = [...this.#steps.values()];
-    const run = { ...this.#run, times: { ...this.#run.times, ...timesOf(steps) } };
+    const run = { ...this.#run, times: { ...this.#run.times, ...timesOf(steps, this.#run) } };
     return { run, steps, events: this.#events, orders: this.#orders, cancelled: this.#cancelled };
   }
 
@@ -106,22 +115,22 @@ class Draft {
     if (state === undefined) {
       throw new HoldfastError('FAILED_PRECONDITION', `a run that is ${before.state} can't ${event}`);
     }
-    const reason = decision.reason ?? (state === 'running' || isEnd(state) ? '' : before.reason);
-    // Why a drill is over stays to be seen when its sandbox is gone.
-    const kept = before.state === 'cleaning' && reason === '' ? before.reason : reason;
+    // Why something is undone, or removed, stays to be seen when it is.
+    const kept = (decision.reason ?? '') !== '' ? decision.reason : UNTROUBLED.has(state) ? '' : before.reason;
+    const reason = (kept ?? '').slice(0, WORDS_MAX);
     const approved = before.state === 'awaiting-approval' && state === 'running';
     this.#run = {
       ...before,
       state,
       pause: state === 'paused' ? (decision.pause ?? 'operator') : '',
-      reason: kept.slice(0, WORDS_MAX),
+      reason,
       // A drill's end stays; everything else waits anew in each state.
       dueAt: this.#runDueAt(state, dueInMs),
       finishedAt: isEnd(state) ? this.#now : null,
       approvedAt: approved ? this.#now : before.approvedAt,
       times: approved ? { ...before.times, approved: this.#now.getTime() } : before.times,
     };
-    const why = kept === '' ? '' : `: ${kept}`;
+    const why = reason === '' ? '' : `: ${reason}`;
     this.#events.push({ step: '', kind: 'state', message: `${before.state} → ${state}${why}`.slice(0, WORDS_MAX) });
   }
 
@@ -199,10 +208,17 @@ function withReport(step: StepRow, report: NonNullable<Extract<Decision, { kind:
 }
 
 /** When each part of the run was over: of all steps that make it up. */
-function timesOf(steps: readonly StepRow[]): RunTimes {
+function timesOf(steps: readonly StepRow[], run: RunRow): RunTimes {
+  // Planned, the last sign of life is the moment from which the old primary is asked to stop.
+  const stops =
+    run.mode !== 'planned' ? [] : steps.filter(({ spec }) => spec.type === 'service.stop' || spec.type === 'fence');
+  const stopped = stops.flatMap(({ startedAt, hostId }) =>
+    startedAt === null || hostId !== run.fromHost ? [] : startedAt.getTime(),
+  );
   const at = (which: (step: StepRow) => boolean): number | undefined => allDone(steps, which)?.getTime();
   const outside = (step: StepRow): boolean => step.spec.type === 'check.http' && step.spec.from !== undefined;
   const times = {
+    lastSignOfLife: stopped.length === 0 ? undefined : Math.min(...stopped),
     fenced: at(({ spec }) => spec.type === 'fence'),
     restored: at(({ spec }) => isRestore(spec.type)),
     started: at(({ spec }) => spec.type === 'service.start'),

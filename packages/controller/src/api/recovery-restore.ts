@@ -1,0 +1,135 @@
+// A restore step as a job: from the run's pinned point, onto the host of the step, by the same planning as an operator's restore.
+//
+// Hazard: `delete extra` at the root of a file system. A source of several directories is restored below `/`, and there nothing is removed
+// that the snapshot does not have.
+//
+// Tested in recovery/runs/engine.db.test.ts.
+
+import { HoldfastError } from '@holdfast/shared/base/errors';
+import { Job as WireJob, type RestoreJob } from '@holdfast/shared/rpc/gen/holdfast/v1/control';
+import type { DeepPartial } from '@holdfast/shared/rpc/gen/holdfast/v1/operator';
+import { SourceSpec } from '@holdfast/shared/rpc/gen/holdfast/v1/source';
+
+import { snapshotsById } from '../browse/snapshots.ts';
+import type { Catalog } from '../catalog/catalog.ts';
+import type { NewJob } from '../fleet/jobs.ts';
+import { sourcesById, type Source } from '../fleet/sources.ts';
+import type { PinnedSource } from '../recovery/runs/recovery-choice.ts';
+import type { RunView, StepRow } from '../recovery/runs/run-view.ts';
+import { substituteStep, variablesFor } from '../recovery/runs/substitute.ts';
+import type { Vault } from '../vault/contract.ts';
+import { engineOf, planEngineRestore } from './engine-restore.ts';
+import { checkPath } from './source-spec.ts';
+
+export interface RestoreDeps {
+  readonly catalog: Catalog;
+  readonly vault: Pick<Vault, 'grant' | 'grantLog'>;
+}
+
+const GRANT_TTL_MS = 7 * 86_400_000;
+
+/** Throws NOT_FOUND when there is nothing to restore, FAILED_PRECONDITION when nobody said where to. */
+export async function restoreJob(deps: RestoreDeps, view: RunView, step: StepRow): Promise<NewJob> {
+  const { run, plan } = view;
+  const { pool } = deps.catalog;
+  const variables = variablesFor(
+    plan,
+    { host: step.hostName, primary: run.fromName, standby: run.toName },
+    run.point.atMs,
+  );
+  const spec = substituteStep(step.spec, variables);
+  if (!('target' in spec || 'options' in spec) || step.hostId === null) {
+    throw new HoldfastError('INTERNAL', 'not a restore');
+  }
+  const pinned = run.point.sources.find((one) => one.source === spec.source);
+  if (pinned === undefined) {
+    throw new HoldfastError('NOT_FOUND', `the run’s recovery point has nothing of ${spec.source}`, {
+      hint: 'Back it up, abort this run, and start another.',
+    });
+  }
+  const source = (await sourcesById(pool, [pinned.sourceId])).get(pinned.sourceId);
+  if (source === undefined) throw new HoldfastError('NOT_FOUND', `there is no source ${spec.source} any more`);
+  const to = { hostId: step.hostId, domainId: run.domainId };
+  const { snapshotId, engine } = await choose(deps, source, pinned, spec, to);
+  const place = placeOf(source, spec.target);
+  const warm = plan.placement.mode === 'warm' && run.mode !== 'drill' && isWarm(pinned, source);
+  const value: DeepPartial<RestoreJob> = {
+    grant: await deps.vault.grant(to, snapshotId, GRANT_TTL_MS),
+    target: place.target,
+    delta: engine === undefined,
+    intoNonEmpty: true,
+    setuid: true,
+    deleteExtra: engine === undefined && place.whole,
+    sandbox: run.mode === 'drill' ? run.id : '',
+    ...(engine === undefined ? {} : { engine }),
+    ...(warm ? { warm: { application: run.planId, sourceId: source.id, action: 'finish' } } : {}),
+  };
+  return {
+    domainId: run.domainId,
+    hostId: step.hostId,
+    sourceId: source.id,
+    kind: 'restore',
+    snapshotId,
+    requestedBy: `run ${run.id}`,
+    request: (jobId) => WireJob.encode(WireJob.fromPartial({ jobId, kind: { $case: 'restore', value } })).finish(),
+  };
+}
+
+/** A standby that replays stands at the newest state, and can't go back. */
+function isWarm(pinned: PinnedSource, source: Source): boolean {
+  return pinned.target?.kind === 'latest' && engineOf(source)?.type === 'postgres';
+}
+
+interface RestoreSpec {
+  readonly unit?: string | undefined;
+  readonly port?: number | undefined;
+  readonly options: Readonly<Record<string, string>>;
+}
+
+async function choose(
+  deps: RestoreDeps,
+  source: Source,
+  pinned: PinnedSource,
+  spec: RestoreSpec,
+  to: { readonly hostId: string; readonly domainId: string },
+): Promise<{ snapshotId: Buffer; engine: DeepPartial<RestoreJob['engine']> }> {
+  const engine = engineOf(source);
+  const id = Buffer.from(pinned.snapshotId, 'hex');
+  if (engine === undefined) {
+    const [there] = await snapshotsById(deps.catalog.pool, source.domainId, [id]);
+    if (there === undefined)
+      throw new HoldfastError('NOT_FOUND', `the snapshot of ${source.name} was deleted meanwhile`);
+    return { snapshotId: id, engine: undefined };
+  }
+  const request = {
+    snapshotId: pinned.target === null ? id : Buffer.alloc(0),
+    atMs: pinned.target?.kind === 'time' ? BigInt(Math.round(pinned.target.atMs)) : 0n,
+    point: undefined,
+    start: spec.unit === undefined,
+    port: spec.port ?? 0,
+    options: Object.entries(spec.options).map(([name, value]) => ({ name, value })),
+  };
+  const planned = await planEngineRestore(deps, source, engine, request, to, GRANT_TTL_MS);
+  return { snapshotId: planned.snapshot.id, engine: planned.engine };
+}
+
+/** Where it goes. `whole`: the target holds nothing but the source. */
+function placeOf(source: Source, asked: string | undefined): { target: string; whole: boolean } {
+  const { type } = SourceSpec.decode(source.spec);
+  if (type?.$case === 'files') {
+    const [only, second] = type.value.paths;
+    if (only !== undefined && second === undefined) {
+      const target = asked ?? only;
+      checkPath(target, 'target');
+      return { target, whole: target !== '/' };
+    }
+    return { target: asked ?? '/', whole: false };
+  }
+  if (asked === undefined) {
+    throw new HoldfastError('FAILED_PRECONDITION', `the plan does not say where ${source.name} is restored to`, {
+      hint: 'Give the restore step a target: the data directory on the standby.',
+    });
+  }
+  checkPath(asked, 'target');
+  return { target: asked, whole: true };
+}

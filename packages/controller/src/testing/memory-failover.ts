@@ -1,0 +1,91 @@
+// Who serves, for tests of runs: the port of recovery/contract.ts over the real rows of applications, without leases or hosts. What the real one
+// takes seconds and several machines for is done at once, when the test says so.
+
+import { HoldfastError } from '@holdfast/shared/base/errors';
+import type { LeaseRow } from '@holdfast/shared/failover/lease-row';
+
+import type { Catalog } from '../catalog/catalog.ts';
+import type { ApplicationLook, Failover, FailoverNews, FenceProof } from '../recovery/contract.ts';
+
+export class MemoryFailover implements Failover {
+  readonly #catalog: Catalog;
+  readonly #replica: string;
+  readonly #heard = new Set<(news: FailoverNews) => void>();
+  readonly #looks = new Map<string, ApplicationLook>();
+  /** What the primary's agent says to an order to stop. */
+  primaryAnswers = true;
+  readonly proofs: FenceProof[] = [];
+
+  constructor(catalog: Catalog, replica: string) {
+    this.#catalog = catalog;
+    this.#replica = replica;
+  }
+
+  async plansChanged(): Promise<void> {}
+  heard(): void {}
+  setReady(): void {}
+
+  look(planId: string): ApplicationLook | undefined {
+    return this.#looks.get(planId);
+  }
+
+  /** Takes the application over. */
+  async drive(planId: string): Promise<number> {
+    const { rows } = await this.#catalog.pool.query<{ term: number }>(
+      'update application set driver = $2, term = term + 1 where plan_id = $1 returning term',
+      [planId, this.#replica],
+    );
+    const term = rows[0]?.term ?? 0;
+    const row = (await this.#catalog.pool.query<LeaseRow>('select * from application where plan_id = $1', [planId]))
+      .rows[0];
+    if (row === undefined) throw new HoldfastError('NOT_FOUND', 'no application');
+    this.#looks.set(planId, {
+      row,
+      verdict: 'alive',
+      driving: true,
+      splitBrain: false,
+      troubles: [],
+      lastSignOfLifeAt: undefined,
+      suspectedAt: undefined,
+      declaredDeadAt: undefined,
+    });
+    this.tell({ kind: 'driving', planId, term });
+    return term;
+  }
+
+  async stopPrimary(): Promise<boolean> {
+    return this.primaryAnswers;
+  }
+
+  async promote(planId: string, proof: FenceProof): Promise<void> {
+    this.proofs.push(proof);
+    await this.promoteNow(planId, false);
+  }
+
+  /** The standby is the primary from now on. */
+  async promoteNow(planId: string, automatic: boolean): Promise<number> {
+    const { rows } = await this.#catalog.pool.query<{ epoch: number }>(
+      `update application set primary_host = standby_host, standby_host = primary_host, epoch = next_epoch,
+         next_epoch = next_epoch + 1, automatic = $2 where plan_id = $1 returning epoch`,
+      [planId, automatic],
+    );
+    const epoch = rows[0]?.epoch ?? 0;
+    const now = new Date();
+    const signs = { lastSignOfLifeAt: new Date(now.getTime() - 12_000), suspectedAt: now, declaredDeadAt: now };
+    this.tell({ kind: 'promoted', planId, epoch, automatic, signs });
+    return epoch;
+  }
+
+  tell(news: FailoverNews): void {
+    for (const heard of this.#heard) heard(news);
+  }
+
+  subscribe(heard: (news: FailoverNews) => void): () => void {
+    this.#heard.add(heard);
+    return () => this.#heard.delete(heard);
+  }
+
+  async stop(): Promise<void> {
+    this.#heard.clear();
+  }
+}

@@ -79,6 +79,7 @@ describe('a look at a plan', () => {
         ...deps,
         driven: () => Promise.resolve([{ applied, serving, running }]),
         notifier: { notify: (message) => Promise.resolve(void told.push(message)) },
+        evidence: { sealEnded: () => Promise.resolve() },
         controllerContacts: [],
         clock: systemClock,
         heard: (_, health) => void heard.push(health),

@@ -1,4 +1,5 @@
-// Looks at the plans that this replica drives, again and again, and tells people what they should know.
+// Looks at the plans that this replica drives, again and again, and tells people what they should know; and sees to it that a run that has
+// ended has its report.
 //
 // Hazards: a message for every hiccup (what is wrong must be wrong for several looks in a row); a look that fails, and with it the watch
 // (it is logged, and the next plan is looked at).
@@ -9,6 +10,7 @@ import { sleep, type Clock } from '@holdfast/shared/runtime/clock';
 import type { LogFields } from '@holdfast/shared/runtime/log';
 
 import type { AppliedPlan, Notifier } from '../contract.ts';
+import type { Evidence } from '../evidence/evidence.ts';
 import { lookAtPlan, type LookDeps, type Serving } from './look-at-plan.ts';
 import { alertContacts, alertsOf, healthOf, type PlanHealth } from './plan-health.ts';
 
@@ -16,6 +18,8 @@ export interface PlanWatchDeps extends LookDeps {
   /** The plans that this replica drives now, and who is which. */
   readonly driven: () => Promise<readonly DrivenPlan[]>;
   readonly notifier: Notifier;
+  /** Of runs that have ended, whoever drove them. */
+  readonly evidence: Pick<Evidence, 'sealEnded'>;
   /** Names of the contacts in the controller's settings. */
   readonly controllerContacts: readonly string[];
   readonly clock: Clock;
@@ -64,6 +68,7 @@ async function watch(deps: PlanWatchDeps, signal: AbortSignal): Promise<void> {
         for (const key of await lookAndTell(deps, driven, seen)) wrong.set(key, (seen.get(key) ?? 0) + 1);
       }
       seen = wrong;
+      await deps.evidence.sealEnded();
     } catch (error) {
       deps.log('plan-watch.catalog-away', { error });
     }

@@ -7,7 +7,7 @@
 //
 // Hazard: a password in a file that is passed around. So secrets stand in files of their own, which are read when they are needed.
 //
-// Tested in ../../settings.test.ts.
+// Tested in notify-settings.test.ts.
 
 import { z } from 'zod';
 

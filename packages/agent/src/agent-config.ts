@@ -6,6 +6,7 @@ import { name, serviceCommands, type ServiceCommands } from '@holdfast/shared/re
 import { readConfig } from '@holdfast/shared/runtime/config';
 import { makeDirectory } from '@holdfast/shared/runtime/make-directory';
 import { z } from 'zod';
+import { DEFAULT_PEER_LISTEN, type PeerSettings } from './recovery/failover/peer-addresses.ts';
 import { DEFAULT_WATCHES } from './sources/files/watch-budget.ts';
 
 export const DEFAULT_CONFIG_FILE = '/etc/holdfast/agent.yaml';
@@ -23,6 +24,15 @@ const schema = z.strictObject({
   /** Directories watched at most, all sources together. */
   watch_budget: z.int().min(0).max(1_000_000).default(DEFAULT_WATCHES),
   /** How services are started, stopped and asked where systemd does not know them. */
+  /** Where other hosts' agents get an answer, once an application needs it; off: nowhere. */
+  peer: z
+    .union([z.literal('off'), z.string().regex(/^(\[[^\]]+\]|[^:\s]+):\d{1,5}$/, 'expected host:port or off')])
+    .default(DEFAULT_PEER_LISTEN),
+  /** host:port by which other hosts reach it, when it is not what it listens on. */
+  peer_advertise: z
+    .string()
+    .regex(/^(\[[^\]]+\]|[^:\s]+):\d{1,5}$/, 'expected host:port')
+    .optional(),
   services: z.record(name, serviceCommands).default({}),
 });
 
@@ -32,6 +42,7 @@ export interface AgentConfig {
   readonly logLevel: 'error' | 'warn' | 'info' | 'debug';
   readonly logFile: string | undefined;
   readonly watchBudget: number;
+  readonly peers: PeerSettings;
   readonly services: Readonly<Record<string, ServiceCommands>>;
 }
 
@@ -57,6 +68,7 @@ export function loadAgentConfig(places: ConfigPlaces): AgentConfig {
     logLevel: settings.log_level,
     logFile: settings.log_file,
     watchBudget: settings.watch_budget,
+    peers: { listen: settings.peer === 'off' ? undefined : settings.peer, advertise: settings.peer_advertise },
     services: settings.services,
   };
 }

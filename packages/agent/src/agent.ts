@@ -24,6 +24,8 @@ import { newVaultClient } from './link/vault-client.ts';
 import type { VaultClient } from './link/vault-port.ts';
 import { lockFile } from './os/file-lock.ts';
 import { giveBackMemory, limitArenas } from './os/memory.ts';
+import { lazyServing, type LazyServing } from './recovery/failover/lazy-serving.ts';
+import type { PeerSettings } from './recovery/failover/peer-addresses.ts';
 import type { Sandboxes } from './recovery/sandbox/sandbox.ts';
 import { lazySandboxes, sandboxPipeline } from './recovery/sandbox/sandbox-jobs.ts';
 import { stepPipeline } from './recovery/steps/step-jobs.ts';
@@ -46,6 +48,8 @@ export interface AgentOptions {
   readonly keepalive?: NonNullable<ChannelTarget['keepalive']>;
   /** How this host's services are started, by name; systemd knows others. */
   readonly services?: Readonly<Record<string, ServiceCommands>>;
+  /** Where other hosts' agents reach this one; absent: nowhere. */
+  readonly peers?: PeerSettings;
 }
 
 export interface Agent {
@@ -93,6 +97,7 @@ class RunningAgent {
   readonly #jobs: JobRunner;
   readonly #link: ControlLink;
   readonly #certificate: CertificateKeeper;
+  readonly #serving: LazyServing;
   readonly #sandboxes: Sandboxes;
   #identity: AgentIdentity;
   #protection: SourceProtection | undefined;
@@ -106,6 +111,21 @@ class RunningAgent {
     const vault = newVaultClient({ openChannel: () => this.#openChannel(WORK_KEEPALIVE), clock, random });
     const sandboxes = (this.#sandboxes = lazySandboxes({ clock, log, stateDir }));
     const pipelines = pipelinesOf(engines);
+    const bootId = readBootId();
+    this.#serving = lazyServing(
+      {
+        stateDir,
+        bootId,
+        clock,
+        log,
+        identity: () => this.#identity,
+        peerListen: options.peers?.listen,
+        toController: (application, message) => this.#link.failover(application, message),
+        services,
+        renewCertificate: () => this.#certificate.renewNow(),
+      },
+      options.peers,
+    );
     this.#jobs = newJobRunner(
       {
         identity,
@@ -116,7 +136,7 @@ class RunningAgent {
         pipelines: {
           ...pipelines,
           restore: planRestores(pipelines.restore, { stateDir, sandboxes, database: undefined }),
-          step: stepPipeline({ clock, log, stateDir, serving: undefined, services, sandboxes }),
+          step: stepPipeline({ clock, log, stateDir, serving: this.#serving, services, sandboxes }),
           sandbox: sandboxPipeline(sandboxes),
         },
         results,
@@ -128,7 +148,6 @@ class RunningAgent {
       },
     );
     const processId = randomUUID();
-    const bootId = readBootId();
     this.#certificate = keepCertificateFresh({
       stateDir,
       clock,
@@ -138,6 +157,7 @@ class RunningAgent {
       identity: () => this.#identity,
       renewed: (fresh) => {
         this.#identity = fresh;
+        this.#serving.certificateRenewed();
         this.#link.reconnect();
       },
     });
@@ -147,7 +167,13 @@ class RunningAgent {
         clock,
         random,
         log,
-        hello: () => ({ agentVersion: AGENT_VERSION, bootId, processId, runningJobs: this.#jobs.running() }),
+        hello: () => ({
+          agentVersion: AGENT_VERSION,
+          bootId,
+          processId,
+          runningJobs: this.#jobs.running(),
+          peerAddresses: this.#serving.addresses(),
+        }),
         memoryBytes: () => process.memoryUsage.rss(),
         pendingResults: () => results.pending(),
       },
@@ -162,6 +188,8 @@ class RunningAgent {
         onJob: (job) => this.#jobs.take(job),
         onCancel: (jobId) => this.#jobs.cancel(jobId),
         onReceived: (jobId) => results.received(jobId),
+        onFailover: (application, message) => this.#serving.heard(application, message),
+        onApplications: (specs, removed) => this.#serving.update(specs, removed),
         onUnintelligible: (jobId, error) => this.#link.finished(jobId, outcomeOfError(error, false, 0, [])),
       },
     );
@@ -174,7 +202,7 @@ class RunningAgent {
 
   async stop(): Promise<void> {
     this.#certificate.stop();
-    await Promise.all([this.#jobs.stop(), this.#protection?.stop(), this.#sandboxes.stop()]);
+    await Promise.all([this.#jobs.stop(), this.#protection?.stop(), this.#serving.stop(), this.#sandboxes.stop()]);
     await this.#link.stop(FAREWELL_MS);
   }
 

@@ -13,6 +13,7 @@ import { AGENT_VERSION } from './version.ts';
 const USAGE = `Usage:
   holdfast-agent enrol [TOKEN] [--token-file FILE] [--state DIR] [--config FILE] [--domain-secret-file FILE] [--replace]
   holdfast-agent run [--state DIR] [--config FILE]
+  holdfast-agent serve --force APPLICATION [--state DIR] [--config FILE]
   holdfast-agent secret new FILE | set FILE | show   [--state DIR] [--config FILE]
   holdfast-agent --version
 
@@ -20,6 +21,8 @@ enrol  makes this host known to a controller. The token comes from \`holdfast ho
        time, so it may stand in the command line. Where even that is too much, give --token-file, or - to read it from
        standard input. A sealed domain's secret (64 hex digits) is read from --domain-secret-file.
 run    connects to the controller and does what it asks for, until SIGTERM.
+serve --force  makes this host serve an application, whatever the controller and the other host say. Only when it is certain
+       that no other host serves it: two that do destroy data. It is noted, and the controller will page about it.
 secret is for hosts of a sealed domain, of which the controller has no key: new makes one for a new domain, set gives it to
        this host (\`-\`: from standard input; the agent must be stopped), show prints this host's. Keep a copy: without
        it nobody can open the backups.
@@ -32,6 +35,7 @@ async function main(argv: readonly string[]): Promise<number> {
   if (values.help === true) return say(USAGE.trimEnd());
   if (verb === 'enrol' && rest.length <= 1) return await enrolHost(rest[0], values);
   if (verb === 'run' && rest.length === 0) return await runAgent(values);
+  if (verb === 'serve' && rest.length === 1 && values.force === true) return await forceHost(rest[0] ?? '', values);
   if (verb === 'secret' && rest.length <= 2) return await secretOfDomain(rest[0], rest[1], values);
   throw new HoldfastError('USAGE', USAGE.trimEnd());
 }
@@ -53,6 +57,12 @@ async function secretOfDomain(what: string | undefined, file: string | undefined
   throw new HoldfastError('USAGE', USAGE.trimEnd());
 }
 
+async function forceHost(application: string, flags: Flags): Promise<number> {
+  const { forceServing } = await import('./recovery/failover/force-serving.ts');
+  forceServing(loadAgentConfig({ config: flags.config, state: flags.state }).stateDir, application, Date.now());
+  return say(`The agent of this host makes it serve ${application} now, or when it is started. It is in its log.`);
+}
+
 function readArguments(argv: readonly string[]) {
   try {
     return parseArgs({
@@ -64,6 +74,7 @@ function readArguments(argv: readonly string[]) {
         'token-file': { type: 'string' },
         'domain-secret-file': { type: 'string' },
         replace: { type: 'boolean' },
+        force: { type: 'boolean' },
         version: { type: 'boolean' },
         help: { type: 'boolean', short: 'h' },
       },
@@ -166,6 +177,7 @@ async function runAgent(flags: Flags): Promise<number> {
     controllerAddress: config.controllerAddress,
     engines: engineRegistry(config.watchBudget),
     services: config.services,
+    peers: config.peers,
     clock: systemClock,
     random: Math.random,
     log,

@@ -4,6 +4,7 @@
 // connection that broke half-way takes effect with the next one.
 
 import type { HoldfastError } from '@holdfast/shared/base/errors';
+import type { FailoverMessage } from '@holdfast/shared/failover/messages';
 import type { Channel } from '@holdfast/shared/rpc/calls';
 import { sleep } from '@holdfast/shared/runtime/clock';
 import type { JobOutcome, JobProgress } from '../jobs/job.ts';
@@ -26,6 +27,8 @@ export interface ControlLink {
   finished(jobId: string, outcome: JobOutcome): void;
   /** Kept, and said again on every new stream. */
   report(report: SourceReport): void;
+  /** Lost when there is no stream. */
+  failover(application: string, message: FailoverMessage): void;
   forgetReport(sourceId: string): void;
   /** Opens a new stream now, with a new connection. */
   reconnect(): void;
@@ -94,6 +97,7 @@ export function startControlLink(deps: ControlLinkDeps, listener: ControlListene
       reports.set(report.sourceId, report);
       current?.report(report);
     },
+    failover: (application, message) => current?.failover(application, message),
     forgetReport: (sourceId) => void reports.delete(sourceId),
     reconnect() {
       if (current === undefined) return;

@@ -11,6 +11,13 @@
 // When a new stream is opened is decided in reconnect.ts and done in control-link.ts.
 
 import { HoldfastError, toHoldfastError } from '@holdfast/shared/base/errors';
+import type { FailoverMessage } from '@holdfast/shared/failover/messages';
+import {
+  applicationFromWire,
+  failoverFromWire,
+  failoverToWire,
+  type ApplicationSpec,
+} from '@holdfast/shared/rpc/failover-wire';
 import { openDuplex, type Channel, type Duplex } from '@holdfast/shared/rpc/calls';
 import {
   ControlDefinition,
@@ -18,6 +25,7 @@ import {
   type ControllerMessage,
   type Welcome,
 } from '@holdfast/shared/rpc/gen/holdfast/v1/control';
+import type { ApplicationList } from '@holdfast/shared/rpc/gen/holdfast/v1/failover';
 import type { Clock, Timer } from '@holdfast/shared/runtime/clock';
 import type { Log } from '@holdfast/shared/runtime/log';
 import type { Job, JobOutcome, JobProgress, SourceSpec } from '../jobs/job.ts';
@@ -50,6 +58,8 @@ export interface ControlListener {
   onJob(job: Job): void;
   onCancel(jobId: string): void;
   onReceived(jobId: string): void;
+  onFailover(application: string, message: FailoverMessage): void;
+  onApplications(applications: readonly ApplicationSpec[], removed: readonly string[]): void;
   /** A job that this agent cannot do; the answer goes out like any other. */
   onUnintelligible(jobId: string, error: HoldfastError): void;
 }
@@ -60,6 +70,8 @@ export interface ControlStream {
   progress(jobId: string, progress: JobProgress): void;
   finished(jobId: string, outcome: JobOutcome): void;
   report(report: SourceReport): void;
+  /** May be lost: it is said again. */
+  failover(application: string, message: FailoverMessage): void;
   /** Ends it in good order; after `withinMs` abruptly. */
   close(withinMs: number): void;
 }
@@ -134,6 +146,11 @@ class LinkedControlStream implements ControlStream {
     if (!this.#over && this.#welcomedAtMs !== undefined) this.#send(sourceReportMessage(report));
   }
 
+  failover(application: string, message: FailoverMessage): void {
+    if (this.#over || this.#welcomedAtMs === undefined || this.#unsent >= MAX_UNSENT) return;
+    this.#send({ kind: { $case: 'failover', value: failoverToWire(application, message) } });
+  }
+
   close(withinMs: number): void {
     if (this.#over) return;
     this.#stream.end();
@@ -164,9 +181,31 @@ class LinkedControlStream implements ControlStream {
       this.#listener.onCancel(kind.value.jobId);
     } else if (kind?.$case === 'received') {
       this.#listener.onReceived(kind.value.jobId);
+    } else if (kind?.$case === 'failover') {
+      this.#understood(() => {
+        const { application, message: word } = failoverFromWire(kind.value);
+        this.#listener.onFailover(application, word);
+      });
+    } else if (kind?.$case === 'applications') {
+      this.#applications(kind.value);
     } else {
       this.#deps.log.warn('control.message-not-understood', { kind: kind?.$case ?? 'none' });
     }
+  }
+
+  /** C4. */
+  #understood(work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      this.#deps.log.warn('control.failover-not-understood', { error: toHoldfastError(error).message });
+    }
+  }
+
+  #applications({ applications, removed }: ApplicationList): void {
+    const specs: ApplicationSpec[] = [];
+    for (const wire of applications) this.#understood(() => void specs.push(applicationFromWire(wire)));
+    this.#listener.onApplications(specs, removed);
   }
 
   #sources(wire: Parameters<typeof sourceFromWire>[0][]): void {

@@ -142,6 +142,8 @@ export interface Hello {
   readonly bootId: string;
   readonly processId: string;
   readonly runningJobs: readonly string[];
+  /** host:port where this agent answers other hosts' agents. */
+  readonly peerAddresses: readonly string[];
 }
 
 export const PROTOCOL_VERSION = 1;
@@ -157,7 +159,7 @@ export function helloMessage(hello: Hello): AgentMessage {
         bootId: hello.bootId,
         processId: hello.processId,
         runningJobs: [...hello.runningJobs],
-        peerAddresses: [],
+        peerAddresses: [...hello.peerAddresses],
       },
     },
   };

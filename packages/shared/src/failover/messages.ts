@@ -140,6 +140,8 @@ export interface ProbeAnswer {
 export interface ProbeOrder extends Probe {
   readonly url: string;
   readonly peerAddresses: readonly string[];
+  /** What comes later is no answer. */
+  readonly withinMs: number;
 }
 
 /** After a boot, in the modes without leases: may this host serve? To the controller and to the other host. */

@@ -26,7 +26,14 @@ const messages: FailoverMessage[] = [
   { kind: 'promote', ...numbers, standing: 8, fenceConfirmed: true },
   { kind: 'promoted', host: 'h2', epoch: 3 },
   { kind: 'refused', attempt: 6 },
-  { kind: 'probe', round: 1001, host: 'h1', url: 'http://10.0.0.1/', peerAddresses: ['10.0.0.1:7402', '[fe80::1]:1'] },
+  {
+    kind: 'probe',
+    round: 1001,
+    host: 'h1',
+    url: 'http://10.0.0.1/',
+    peerAddresses: ['10.0.0.1:7402', '[fe80::1]:1'],
+    withinMs: 1500,
+  },
   { kind: 'probe-answer', witness: 'h3', round: 1001, answered: false, sawJustNow: true },
   { kind: 'boot', host: 'h1' },
   { kind: 'boot-answer', highestEpoch: 3 },
@@ -85,7 +92,10 @@ describe('failover on the wire', () => {
         application: 'app',
         kind: { $case: 'status', value: { report: undefined, seesPrimary: true, withdrawn: false } },
       },
-      { application: 'app', kind: { $case: 'probe', value: { round: 1n, host: 'h', url: '', peerAddresses: ['x'] } } },
+      {
+        application: 'app',
+        kind: { $case: 'probe', value: { round: 1n, host: 'h', url: '', peerAddresses: ['x'], withinMs: 1n } },
+      },
     ];
     for (const message of bad)
       expect(() => failoverFromWire(message))

@@ -133,8 +133,8 @@ type Question = Extract<Kind, { $case: 'probe' | 'probeAnswer' | 'boot' | 'bootA
 function questionFromWire(kind: Question): FailoverMessage {
   switch (kind.$case) {
     case 'probe': {
-      const { round, host, url, peerAddresses } = kind.value;
-      const where = { url: bounded(url, 4096), peerAddresses: peers(peerAddresses) };
+      const { round, host, url, peerAddresses, withinMs } = kind.value;
+      const where = { url: bounded(url, 4096), peerAddresses: peers(peerAddresses), withinMs: duration(withinMs) };
       return { kind: 'probe', round: exact(round), host: id(host), ...where };
     }
     case 'probeAnswer': {
@@ -216,8 +216,9 @@ type QuestionMessage = Extract<
 function questionToWire(message: QuestionMessage): Kind {
   switch (message.kind) {
     case 'probe': {
-      const { round, host, url, peerAddresses } = message;
-      return { $case: 'probe', value: { round: n(round), host, url, peerAddresses: [...peerAddresses] } };
+      const { round, host, url, peerAddresses, withinMs } = message;
+      const value = { round: n(round), host, url, peerAddresses: [...peerAddresses], withinMs: n(withinMs) };
+      return { $case: 'probe', value };
     }
     case 'probe-answer': {
       const { witness, round, answered, sawJustNow } = message;

@@ -56,6 +56,7 @@ export class ApplicationReplica {
   #operations = 0;
   #reading = false;
   #collisions = 0;
+  #fenceAgainMs = 0;
   #ended = false;
 
   constructor(planId: string, settings: ControllerSettings, deps: ReplicaDeps) {
@@ -92,6 +93,7 @@ export class ApplicationReplica {
     this.#state = step.state;
     this.#tell(before, nowMs);
     for (const effect of step.effects) this.#carryOut(effect);
+    if (event.kind === 'tick') this.#fenceAgain(nowMs);
   }
 
   look(troubles: readonly string[]): ApplicationLook | undefined {
@@ -153,19 +155,29 @@ export class ApplicationReplica {
     }
   }
 
+  /** The order to the standby may have been lost; it runs the script once for an attempt, and says again what became of it. */
+  #fenceAgain(nowMs: number): void {
+    const { row, scriptedAttempt, fencedAttempt } = this.#state;
+    if (row?.phase !== 'withdrawn' || scriptedAttempt !== row.attempt || fencedAttempt === row.attempt) return;
+    if (nowMs < this.#fenceAgainMs) return;
+    this.#fenceAgainMs = nowMs + this.#settings.timing.renewMs;
+    this.#deps.runFenceScript(this.planId, row, row.attempt);
+  }
+
   #drives(row: LeaseRow): boolean {
     return row.driver === this.#settings.replica;
   }
 
   #carryOut(effect: ControllerEffect): void {
-    const { send, askWitness, runFenceScript } = this.#deps;
+    const { send, askWitness } = this.#deps;
     switch (effect.kind) {
       case 'read-row':
         return this.#read();
       case 'write-row':
         return this.#write(effect);
       case 'run-fence-script':
-        return this.#state.row === undefined ? undefined : runFenceScript(this.planId, this.#state.row, effect.attempt);
+        // On this tick and again, below.
+        return;
       default:
         if (effect.message.kind !== 'probe') return send(effect.to, this.planId, effect.message);
         return askWitness(effect.to, this.planId, effect.message.host, effect.message.round);
@@ -175,17 +187,19 @@ export class ApplicationReplica {
   #read(): void {
     if (this.#reading) return;
     this.#reading = true;
-    this.#answered(readLease(this.#deps.catalog, this.planId)).then(
-      (look) => {
-        this.#reading = false;
-        if (look !== undefined) this.take({ kind: 'row', ...look });
-        this.#lookForCollisions();
-      },
-      (error: unknown) => {
-        this.#reading = false;
-        this.#deps.log('failover.catalog-silent', { plan: this.planId, error: String(error) });
-      },
-    );
+    void this.#readNow();
+  }
+
+  async #readNow(): Promise<void> {
+    try {
+      const look = await this.#answered(readLease(this.#deps.catalog, this.planId));
+      if (look !== undefined) this.take({ kind: 'row', ...look });
+      this.#lookForCollisions();
+    } catch (error) {
+      this.#deps.log('failover.catalog-silent', { plan: this.planId, error: String(error) });
+    } finally {
+      this.#reading = false;
+    }
   }
 
   #write({ id, identity, operation }: Extract<ControllerEffect, { kind: 'write-row' }>): void {

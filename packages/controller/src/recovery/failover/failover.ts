@@ -50,6 +50,8 @@ export interface HostApplications {
 
 const TICK_MS = 250;
 const CHECK_CATALOG_MS = 30_000;
+/** Of a round: the rest is for the way there and back. */
+const WITNESS_SHARE = 0.75;
 const STOP_WITHIN_RENEWALS = 1.5;
 const RELAYED: ReadonlySet<FailoverMessage['kind']> = new Set([
   'status',
@@ -248,7 +250,8 @@ class RunningFailover implements HostFailover {
   async #askWitness(witness: string, planId: string, host: string, round: number): Promise<void> {
     const { applied } = this.#of(planId);
     const peerAddresses = await this.#deps.peersOf(host).catch(() => []);
-    this.#send(witness, planId, { kind: 'probe', round, host, url: probeUrl(applied, host), peerAddresses });
+    const withinMs = Math.round(this.#timing.witnessMs * WITNESS_SHARE);
+    this.#send(witness, planId, { kind: 'probe', round, host, url: probeUrl(applied, host), peerAddresses, withinMs });
   }
 
   #relay(hostId: string, planId: string, message: FailoverMessage, toHost: boolean): void {

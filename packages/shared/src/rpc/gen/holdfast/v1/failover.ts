@@ -139,6 +139,8 @@ export interface WitnessProbe {
   url: string;
   /** of the primary's agent */
   peerAddresses: string[];
+  /** an answer after this is none */
+  withinMs: bigint;
 }
 
 export interface WitnessAnswer {
@@ -1917,7 +1919,7 @@ export const OrderRefused: MessageFns<OrderRefused> = {
 };
 
 function createBaseWitnessProbe(): WitnessProbe {
-  return { round: 0n, host: "", url: "", peerAddresses: [] };
+  return { round: 0n, host: "", url: "", peerAddresses: [], withinMs: 0n };
 }
 
 export const WitnessProbe: MessageFns<WitnessProbe> = {
@@ -1936,6 +1938,12 @@ export const WitnessProbe: MessageFns<WitnessProbe> = {
     }
     for (const v of message.peerAddresses) {
       writer.uint32(34).string(v!);
+    }
+    if (message.withinMs !== 0n) {
+      if (BigInt.asUintN(64, message.withinMs) !== message.withinMs) {
+        throw new globalThis.Error("value provided for field message.withinMs of type uint64 too large");
+      }
+      writer.uint32(40).uint64(message.withinMs);
     }
     return writer;
   },
@@ -1985,6 +1993,14 @@ export const WitnessProbe: MessageFns<WitnessProbe> = {
             message.peerAddresses.push(reader.string());
             continue;
           }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.withinMs = reader.uint64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2006,6 +2022,7 @@ export const WitnessProbe: MessageFns<WitnessProbe> = {
     message.host = object.host ?? "";
     message.url = object.url ?? "";
     message.peerAddresses = object.peerAddresses?.map((e) => e) || [];
+    message.withinMs = (object.withinMs !== undefined && object.withinMs !== null) ? BigInt(object.withinMs) : 0n;
     return message;
   },
 };

@@ -5,6 +5,7 @@
 
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import type { PlacedChunk, PlacedEntry, Segment } from '@holdfast/shared/format/manifest/entry';
+import { crc32cAfterZeros, crc32cRegister } from '@holdfast/shared/format/crc32c';
 import { decodeXattrs } from '@holdfast/shared/format/manifest/xattrs';
 import { statSize } from '@holdfast/shared/format/manifest/stat-record';
 import type { OpenedChunks } from './opened-chunks.ts';
@@ -101,6 +102,18 @@ export function checkPieces(pieces: readonly Piece[], chunks: OpenedChunks, tagO
     }
   }
   return bytes;
+}
+
+/** Register over pieces that follow each other, begun with 0 (format/crc32c.ts). */
+export function checksumOf(pieces: readonly Piece[], chunks: OpenedChunks): number {
+  let register = 0;
+  for (const { segment } of pieces) {
+    register =
+      segment.kind === 'data'
+        ? crc32cRegister(register, chunks.bytesOf(segment))
+        : crc32cAfterZeros(register, segment.length);
+  }
+  return register;
 }
 
 /** A file that is there already, read and compared by tags. */

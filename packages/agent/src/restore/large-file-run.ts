@@ -9,6 +9,7 @@
 import type { TransferListItem } from 'node:worker_threads';
 import { toHoldfastError } from '@holdfast/shared/base/errors';
 import type { PlacedChunk, PlacedEntry } from '@holdfast/shared/format/manifest/entry';
+import { crc32cAfterZeros, crc32cOf } from '@holdfast/shared/format/crc32c';
 import { streamAsync } from '@holdfast/shared/format/manifest/node-store';
 import { readSegments } from '@holdfast/shared/format/manifest/segment-tree';
 import { statSize } from '@holdfast/shared/format/manifest/stat-record';
@@ -37,6 +38,8 @@ interface LargeFile {
   readonly entry: PlacedEntry;
   /** Parts on their way; its first error is the file's. */
   readonly parts: WorkInFlight;
+  /** verify: of the parts so far, each moved on by what follows it. */
+  checksum: number;
 }
 
 /** What is to become of the path. `same`: for each part, 1 for each piece that is there already. */
@@ -64,6 +67,7 @@ export class LargeFileRun {
       index,
       entry,
       parts: new WorkInFlight(() => undefined),
+      checksum: 0,
     };
     let keep: Plan['keep'] = 'none';
     try {
@@ -120,7 +124,7 @@ export class LargeFileRun {
             nodes.handleOf(node),
             wanted.map((chunk) => ({ chunk, shared: usedOf(chunk, part) < chunk.plainLength })),
           );
-    await this.#run(
+    const { checksums } = await this.#run(
       file,
       {
         kind: 'file-part',
@@ -132,6 +136,7 @@ export class LargeFileRun {
       fetched.transfer,
     );
     tally.bytes += part.pieces.reduce((sum, piece) => sum + piece.segment.length, 0);
+    for (const [, register] of checksums) file.checksum ^= crc32cAfterZeros(register, bytesBehind(file, part));
     tally.currentPath = file.entry.path;
     onAnswer();
   }
@@ -145,6 +150,8 @@ export class LargeFileRun {
       if (mode === 'verify' || mode === 'dry-run') {
         tally.files++;
         tally.entries++;
+        const size = statSize(file.entry.stat);
+        this.#deps.content?.file(file.entry.path, size, crc32cOf(file.checksum, size));
       }
       const xattrs = file.entry.xattrs.kind === 'chunk' && keep !== 'none' ? [file.entry.xattrs.segment.chunk] : [];
       const fetched = await this.#deps.chunks.fetch(
@@ -186,6 +193,11 @@ export class LargeFileRun {
     }
     yield* partsOf(window);
   }
+}
+
+function bytesBehind({ entry }: LargeFile, { pieces }: Part): number {
+  const { position, segment } = pieces.at(-1)!;
+  return statSize(entry.stat) - position - segment.length;
 }
 
 /** Distinct chunks of the pieces that are not there already. */

@@ -11,6 +11,7 @@
 //   R2 no more than WINDOW_BYTES of chunks are on their way or in the threads' hands.
 
 import { comparePaths, displayPath, type ByteString } from '@holdfast/shared/base/byte-string';
+import { crc32cOf } from '@holdfast/shared/format/crc32c';
 import { newEntry, type DataSegment, type PlacedChunk, type PlacedEntry } from '@holdfast/shared/format/manifest/entry';
 import type { LeafView } from '@holdfast/shared/format/manifest/leaf-view';
 import { encodeStat, S_IFDIR, statNlink, statSize, statType } from '@holdfast/shared/format/manifest/stat-record';
@@ -186,7 +187,15 @@ export class RestoreRun {
     const task: RestoreTask = { kind: 'entries', leaf: leaf.posted, entries, chunks: fetched.chunks, looks };
     const answer = await pool.run(thread ?? pool.leastBusy(), task, weight, fetched.transfer);
     tally.currentPath = leaf.view.path(unit.entries.at(-1)!);
+    this.#checked(leaf, answer);
     this.#answered(leaf, answer);
+  }
+
+  #checked({ view }: LeafContext, { checksums }: RestoreAnswer): void {
+    for (const [index, register] of checksums) {
+      const size = statSize(view.stat(index));
+      this.#deps.content?.file(view.path(index), size, crc32cOf(register, size));
+    }
   }
 
   #examined(leaf: LeafContext, unit: PlannedUnit, examined: RestoreAnswer, wanted: readonly PlannedChunk[]): void {

@@ -22,6 +22,8 @@ export interface RestoreThreadData {
   /** 32 bytes. */
   readonly domainSecret: Uint8Array;
   readonly mode: RestoreMode;
+  /** verify: the checksum of each file is answered. */
+  readonly checksums?: boolean;
   /** Absent in `verify`, and in a dry run whose target does not exist. */
   readonly target:
     | {
@@ -153,6 +155,8 @@ export interface RestoreAnswer {
   readonly looks: Uint8Array | undefined;
   /** examine: reference indexes of the chunks that must be fetched. file-compare: 1 for each piece that is there. */
   readonly marks: Uint32Array | undefined;
+  /** verify: registers of files by index, begun with 0 (format/crc32c.ts); of a part of a large one under index 0. */
+  readonly checksums: readonly (readonly [index: number, register: number])[];
   readonly removed: readonly ByteString[];
   readonly removedTotal: number;
   readonly warnings: readonly JobWarning[];
@@ -169,6 +173,7 @@ export const EMPTY_ANSWER: RestoreAnswer = {
   xattrs: [],
   looks: undefined,
   marks: undefined,
+  checksums: [],
   removed: [],
   removedTotal: 0,
   warnings: [],

@@ -12,7 +12,7 @@ import { ObjectKind } from '@holdfast/shared/format/envelope';
 import { LeafView } from '@holdfast/shared/format/manifest/leaf-view';
 import { statSize, statType } from '@holdfast/shared/format/manifest/stat-record';
 import { tagOf } from '@holdfast/shared/format/tag';
-import { checkPieces, metadataOf, piecesOf } from './entry-content.ts';
+import { checkPieces, checksumOf, metadataOf, pieceOf, piecesOf } from './entry-content.ts';
 import { endsWhole } from './error-reach.ts';
 import { writeEntry, type WriterDeps } from './entry-writer.ts';
 import { lookAt } from './existing-look.ts';
@@ -89,7 +89,7 @@ export class RestoreThread {
         );
       case 'file-part':
         return this.#data.mode === 'verify'
-          ? this.#large.check(task.pieces, { chunks: this.#chunks, tagOf: this.#tagOf })
+          ? this.#checkPart(task)
           : this.#large.write(task.file, task.pieces, this.#writer());
       case 'file-end':
         if (this.#target !== undefined) this.#large.end(task.file, task.keep, this.#writer(), this.#result);
@@ -138,12 +138,19 @@ export class RestoreThread {
         const entry = leaf.entry(index);
         metadataOf(entry, this.#chunks);
         if (statType(entry.stat) === 'file') {
-          this.#result.bytes += checkPieces(piecesOf(entry), this.#chunks, this.#tagOf);
+          const pieces = piecesOf(entry);
+          this.#result.bytes += checkPieces(pieces, this.#chunks, this.#tagOf);
+          if (this.#data.checksums === true) this.#result.checksum(index, checksumOf(pieces, this.#chunks));
           this.#result.files++;
         }
         this.#result.entries++;
       });
     }
+  }
+
+  #checkPart({ pieces }: Task<'file-part'>): void {
+    this.#large.check(pieces, { chunks: this.#chunks, tagOf: this.#tagOf });
+    if (this.#data.checksums === true) this.#result.checksum(0, checksumOf(pieces.map(pieceOf), this.#chunks));
   }
 
   #examine(task: Task<'examine'>): void {

@@ -22,11 +22,11 @@ import type {
   ProgressListener,
   RestoreJob,
   RunRestore,
-  RunVerify,
   VerifyJob,
 } from '../jobs/job.ts';
 import type { ReadSession } from '../link/vault-port.ts';
 import { ByteWindow } from './byte-window.ts';
+import type { ContentCheck, ContentCheckOf } from './content-check.ts';
 import { ChunkFetcher } from './chunk-fetcher.ts';
 import { KeptPaths } from './kept-paths.ts';
 import { KeyRing } from './key-ring.ts';
@@ -56,9 +56,16 @@ export const runRestore = (async (job, deps, signal, onProgress) => {
   return runPipeline(job, mode, deps, signal, onProgress);
 }) satisfies RunRestore;
 
-/** Reads and checks everything that a restore would read, and writes nothing. */
-export const runVerify = (async (job, deps, signal, onProgress) =>
-  runPipeline(job, 'verify', deps, signal, onProgress)) satisfies RunVerify;
+/** Reads and checks everything that a restore would read, and writes nothing. @param contentCheckOf what else to hold against it */
+export async function runVerify(
+  job: VerifyJob,
+  deps: JobDeps,
+  signal: AbortSignal,
+  onProgress: ProgressListener,
+  contentCheckOf?: ContentCheckOf,
+): Promise<JobReport> {
+  return runPipeline(job, 'verify', deps, signal, onProgress, contentCheckOf);
+}
 
 interface Context {
   readonly job: RestoreJob | VerifyJob;
@@ -76,6 +83,7 @@ async function runPipeline(
   deps: JobDeps,
   signal: AbortSignal,
   onProgress: ProgressListener,
+  contentCheckOf?: ContentCheckOf,
 ): Promise<JobReport> {
   const startedMs = deps.clock.monotonicMs();
   const { domainId, domainSecret } = deps.identity;
@@ -85,14 +93,21 @@ async function runPipeline(
     });
   }
   const tally = new RestoreTally();
-  const context: Context = { job, mode, deps, signal, onProgress, selection: new Selection(job.paths), tally };
+  const selection = new Selection(job.paths);
+  const context: Context = { job, mode, deps, signal, onProgress, selection, tally };
   const session = await deps.vault.openRead(job.grant, { signal });
   try {
     const keys = new KeyRing(domainSecret, domainId);
     const snapshot = await openSnapshot(session, keys, deps.identity);
     await requireNamedPath(new NodeFetcher(session, keys, () => Promise.resolve()), snapshot.root, context.selection);
     const target = job.kind === 'restore' ? prepareTarget(job) : undefined;
-    await writeAll(context, session, snapshot, keys, { domainId, domainSecret, mode, target });
+    const content = selection.everything ? await contentCheckOf?.(snapshot.record.sourceType) : undefined;
+    const data = { domainId, domainSecret, mode, checksums: content !== undefined, target };
+    await writeAll(context, session, snapshot, keys, data, content);
+    const named = new Set(tally.warnings.kept.map(({ path }) => path));
+    for (const { path, message } of (await content?.end()) ?? []) {
+      if (!named.has(path)) tally.warn('damaged', path, message);
+    }
     return report(context, snapshot, deps.clock.monotonicMs() - startedMs);
   } catch (thrown) {
     throw endOf(context, toHoldfastError(thrown));
@@ -107,6 +122,7 @@ async function writeAll(
   snapshot: OpenedSnapshot,
   keys: KeyRing,
   data: RestoreThreadData,
+  content: ContentCheck | undefined,
 ): Promise<void> {
   const { job, mode, deps, signal, tally, selection, onProgress } = context;
   const window = new ByteWindow(WINDOW_BYTES);
@@ -142,6 +158,7 @@ async function writeAll(
       window,
       work,
       tally,
+      ...(content === undefined ? {} : { content }),
       onAnswer: () => {
         writeBack?.wrote(tally.bytes);
         onProgress(tally.progress(phase, filesTotal, bytesTotal));

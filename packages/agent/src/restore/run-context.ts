@@ -4,6 +4,7 @@ import type { PlacedEntry } from '@holdfast/shared/format/manifest/entry';
 import type { LeafView } from '@holdfast/shared/format/manifest/leaf-view';
 import type { ObjectHandle } from '../link/vault-port.ts';
 import type { ByteWindow } from './byte-window.ts';
+import type { ContentCheck } from './content-check.ts';
 import type { ChunkFetcher } from './chunk-fetcher.ts';
 import type { LinkGroup } from './hard-links.ts';
 import type { NodeFetcher } from './node-fetcher.ts';
@@ -34,6 +35,8 @@ export interface RunDeps {
   readonly work: WorkInFlight;
   readonly tally: RestoreTally;
   readonly onAnswer: () => void;
+  /** verify: told of each file. */
+  readonly content?: ContentCheck;
 }
 
 /** A leaf whose units are on their way. */

@@ -20,6 +20,7 @@ export class TaskResult {
   readonly #failed: number[] = [];
   readonly #inodes: (readonly [number, bigint])[] = [];
   readonly #xattrs: (readonly [number, readonly Xattr[]])[] = [];
+  readonly #checksums: (readonly [number, number])[] = [];
   readonly #removed: ByteString[] = [];
   #removedTotal = 0;
   readonly #warnings = new Warnings<WarningCode>();
@@ -42,6 +43,10 @@ export class TaskResult {
     this.#inodes.push([index, inode]);
   }
 
+  checksum(index: number, register: number): void {
+    this.#checksums.push([index, register]);
+  }
+
   directoryXattrs(index: number, list: readonly Xattr[]): void {
     this.#xattrs.push([index, list]);
   }
@@ -62,6 +67,7 @@ export class TaskResult {
       xattrs: this.#xattrs,
       looks: this.looks,
       marks: this.marks,
+      checksums: this.#checksums,
       removed: this.#removed,
       removedTotal: this.#removedTotal,
       warnings: this.#warnings.kept,

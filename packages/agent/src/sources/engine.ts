@@ -19,6 +19,7 @@ import type {
   SourceSpec,
   VerifyJob,
 } from '../jobs/job.ts';
+import type { ContentCheck } from '../restore/content-check.ts';
 import type { SourceReport } from '../link/control-wire.ts';
 import type { Clock } from '@holdfast/shared/runtime/clock';
 import type { Log } from '@holdfast/shared/runtime/log';
@@ -61,6 +62,8 @@ export interface SourceEngine<S extends SourceSpec = SourceSpec> {
   };
   /** Brings a snapshot back to `job.target`, and to `job.engine.target` with the log. */
   restore(job: RestoreJob, deps: JobDeps, signal: AbortSignal, onProgress: ProgressListener): Promise<JobReport>;
+  /** What a verification that restores nothing holds against this engine's snapshots, besides what the vault proves. */
+  contentCheck?(job: VerifyJob, deps: JobDeps, signal: AbortSignal): Promise<ContentCheck>;
   /** Proves that a snapshot can be brought back: reads and checks it, or restores it for a test (`job.restoreTest`). */
   verify(job: VerifyJob, deps: JobDeps, signal: AbortSignal, onProgress: ProgressListener): Promise<JobReport>;
 }

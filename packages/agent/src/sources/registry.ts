@@ -66,7 +66,14 @@ export function pipelinesOf(registry: EngineRegistry): Omit<Pipelines, 'step' | 
       return (job, deps, signal, onProgress) => engine.restore(job, deps, signal, onProgress);
     },
     async verify({ restoreTest }) {
-      const engine = await registry.engine(restoreTest?.source.type ?? 'files');
+      if (restoreTest === undefined) {
+        const { runVerify } = await import('../restore/restore.ts');
+        return (job, deps, signal, onProgress) =>
+          runVerify(job, deps, signal, onProgress, async (type) =>
+            registry.types.includes(type) ? (await registry.engine(type)).contentCheck?.(job, deps, signal) : undefined,
+          );
+      }
+      const engine = await registry.engine(restoreTest.source.type);
       return (job, deps, signal, onProgress) => engine.verify(job, deps, signal, onProgress);
     },
     async look() {

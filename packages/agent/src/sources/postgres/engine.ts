@@ -25,6 +25,7 @@ export const postgresEngine: SourceEngine<EngineSpec> = {
     keyOf: ({ sourceId, engine }) => slotKeyOf(sourceId, engine.settings),
     takeBack: (held, clock) => takeBackSlot(held, accessOf(held.sourceId, held.settings), clock),
   },
+  contentCheck: async (...job) => (await import('./restore/manifest-check.ts')).manifestCheck(...job),
   restore: async (...job) => (await import('./restore/restore.ts')).runPostgresRestore(...job),
   verify: async (...job) => (await import('./restore/verify.ts')).runPostgresVerify(...job),
 };

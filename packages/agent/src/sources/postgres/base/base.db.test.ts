@@ -1,13 +1,18 @@
-import { chmodSync, closeSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { chmodSync, closeSync, openSync, readdirSync, readFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import { deriveDomainKeys } from '@holdfast/shared/format/keys';
 import type { EngineSpec, JobReport } from '../../../jobs/job.ts';
-import { testJobDeps } from '../../../testing/job-deps.ts';
+import type { ContentCheck } from '../../../restore/content-check.ts';
+import { runVerify } from '../../../restore/restore.ts';
+import { testJobDeps, verifyJob } from '../../../testing/job-deps.ts';
 import { MemoryVault } from '../../../testing/memory-vault.ts';
 import { embeddedPostgres, PostgresServer } from '../../../testing/postgres-server.ts';
 import { removeScratchDirectories, scratchDirectory } from '../../../testing/scratch-directory.ts';
 import { TEST_DOMAIN, TEST_SECRET } from '../../../testing/snapshot-builder.ts';
+import { pipelinesOf, registryOf } from '../../registry.ts';
+import { postgresEngine } from '../engine.ts';
+import { manifestCheck } from '../restore/manifest-check.ts';
 import { noteStoredLog, type StoredLogNotes } from '../stored-log.ts';
 import { decodeFacts, FACTS_PATH } from './base-facts.ts';
 import { runBase } from './base.ts';
@@ -85,6 +90,40 @@ for (const [version, bin] of [
       expect(facts).to.include({ timeline: 1, walFileBytes: 16 * 1024 * 1024, pageBytes: 8192 });
       expect(facts.serverVersion).to.match(new RegExp(`^${version}\\.`));
       expect(facts.tablespaces).to.deep.equal([{ oid: facts.tablespaces[0]!.oid, location: server.folderOf('space') }]);
+    });
+
+    it('is held against the server’s own manifest by a verification: each file with its size and checksum', async () => {
+      await server.query('checkpoint');
+      await run();
+      const deps = { ...testJobDeps(vault.client), stateDir };
+      const job = verifyJob({ grant: vault.snapshots.at(-1)! });
+      const { signal } = new AbortController();
+      const pipelines = pipelinesOf(registryOf({ postgres: () => Promise.resolve(postgresEngine) }));
+      const verify = await pipelines.verify(job);
+      const { warnings, failure, summary } = await verify(job, deps, signal, () => undefined);
+      expect({ warnings, failure }).to.deep.equal({ warnings: [], failure: undefined });
+      expect(summary.files).to.be.greaterThan(900);
+
+      const [changed, missing] = [`data/${await fileOf('here')}`, 'data/PG_VERSION'];
+      const found = await runVerify(
+        job,
+        deps,
+        signal,
+        () => undefined,
+        async () => {
+          const check = manifestCheck(job, deps, signal);
+          const file: ContentCheck['file'] = (path, size, checksum) => {
+            if (path !== missing) check.file(path, size, path === changed ? checksum ^ 1 : checksum);
+          };
+          return { ...check, file };
+        },
+      );
+      expect(found.warnings.map(({ code, path }) => `${code} ${path}`)).to.have.members([
+        `damaged ${changed}`,
+        `damaged ${missing}`,
+      ]);
+      expect(found.failure).to.have.property('code', 'DAMAGED');
+      expect(readdirSync(stateDir).filter((name) => name.startsWith('verify-'))).to.deep.equal([]);
     });
 
     it('stores what changed, by pages', async () => {

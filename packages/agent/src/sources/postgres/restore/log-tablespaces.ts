@@ -15,6 +15,7 @@
 // Source: PostgreSQL's create_tablespace_directories (src/backend/commands/tablespace.c) and ValidXLogRecord (xlogreader.c).
 
 import { HoldfastError } from '@holdfast/shared/base/errors';
+import { crc32cAfterZeros, crc32cRegister } from '@holdfast/shared/format/crc32c';
 import { walFileName, walFileStart, WAL_PAGE_BYTES } from '../log/lsn.ts';
 import {
   LONG_HEADER_BYTES,
@@ -105,7 +106,7 @@ function emptyLocation(file: Buffer, start: bigint, fileBytes: number, record: C
   const first = Buffer.from(record.location)[0]!;
   change(record.locationAt, first);
   const followed = record.length - record.locationAt - 1 + CHECKSUM_AT;
-  const difference = checksumChange(first, followed);
+  const difference = crc32cAfterZeros(crc32cRegister(0, Uint8Array.of(first)), followed);
   for (let index = 0; index < CHECKSUM_BYTES; index++) change(CHECKSUM_AT + index, (difference >>> (8 * index)) & 0xff);
 }
 
@@ -120,19 +121,4 @@ function placeOf(recordStart: bigint, offset: number, fileBytes: number): bigint
     at += room;
     at += BigInt(at % BigInt(fileBytes) === 0n ? LONG_HEADER_BYTES : SHORT_HEADER_BYTES);
   }
-}
-
-/** CRC-32C, Castagnoli, with its bits in reverse. */
-const POLYNOMIAL = 0x82f6_3b78;
-const TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
-  let value = byte;
-  for (let bit = 0; bit < 8; bit++) value = (value & 1) === 1 ? (value >>> 1) ^ POLYNOMIAL : value >>> 1;
-  return value;
-});
-
-/** By what a checksum changes when one of its bytes changes by `difference` and so many bytes `follow`. */
-function checksumChange(difference: number, follow: number): number {
-  let value = TABLE[difference]!;
-  for (let index = 0; index < follow; index++) value = TABLE[value & 0xff]! ^ (value >>> 8);
-  return value >>> 0;
 }

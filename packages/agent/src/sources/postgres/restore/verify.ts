@@ -1,4 +1,4 @@
-// Proves that a PostgreSQL base can be brought back: every byte read and checked; or, as a restore test, a server brought up from it in
+// Proves that a PostgreSQL base can be brought back: every byte read and checked, also against the server's own manifest; or, as a restore test, a server brought up from it in
 // a directory of its own, replayed, asked, and removed.
 
 import { randomUUID } from 'node:crypto';
@@ -12,6 +12,7 @@ import { wholeRestore } from '../../../jobs/whole-restore.ts';
 import type { Account } from '../../../os/account.ts';
 import { runVerify } from '../../../restore/restore.ts';
 import { addressOf } from '../connection.ts';
+import { manifestCheck } from './manifest-check.ts';
 import { restoreCluster } from './restore.ts';
 import type { RestoredServer } from './server-run.ts';
 
@@ -27,7 +28,7 @@ export async function runPostgresVerify(
   onProgress: ProgressListener,
 ): Promise<JobReport> {
   return job.restoreTest === undefined
-    ? runVerify(job, deps, signal, onProgress)
+    ? runVerify(job, deps, signal, onProgress, async () => manifestCheck(job, deps, signal))
     : restoreTest(job, job.restoreTest, deps, signal, onProgress);
 }
 

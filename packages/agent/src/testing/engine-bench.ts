@@ -20,6 +20,17 @@ export interface ProtectedBy {
   readonly source: SourceSpec;
 }
 
+/** As an agent runs jobs: a guard's own base and the test's not at once. */
+export function inTurn<E extends SourceEngine>(engine: E): E {
+  let turn: Promise<unknown> = Promise.resolve();
+  const base: SourceEngine['base'] = (...job) => {
+    const mine = turn.then(() => engine.base(...job));
+    turn = mine.catch(() => undefined);
+    return mine;
+  };
+  return { ...engine, base };
+}
+
 export class EngineBench {
   readonly vault = new MemoryVault();
   readonly log = new MemoryLog();
@@ -78,7 +89,9 @@ export class EngineBench {
   ): Promise<JobReport> {
     const job = restoreJob(target, {
       grant: snapshot,
-      ...(this.#rig.source.type === 'engine' ? { engine: this.engineRestore(engine) } : {}),
+      ...(this.#rig.source.type === 'engine'
+        ? { engine: this.engineRestore({ ...this.#pointOf(snapshot), ...engine }) }
+        : {}),
       ...more,
     });
     return this.#rig.engine.restore(job, this.deps(), new AbortController().signal, () => undefined);
@@ -126,6 +139,14 @@ export class EngineBench {
   async close(): Promise<void> {
     await this.unguard();
     rmSync(this.#stateDir, { recursive: true, force: true });
+  }
+
+  /** Where a snapshot stands, and the log behind it as far as it is stored: what a controller would say. */
+  #pointOf(snapshot: Buffer): Pick<EngineRestore, 'base' | 'log'> {
+    const base = this.vault.points[this.vault.snapshots.findIndex((id) => id.equals(snapshot))];
+    const head = base === undefined ? undefined : this.log.head(base.stream);
+    const log = head && { stream: head.stream, end: head.end, grant: Buffer.alloc(0) };
+    return { base, log };
   }
 
   engineRestore(more: Partial<EngineRestore>): EngineRestore {

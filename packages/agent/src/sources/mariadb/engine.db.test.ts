@@ -1,8 +1,7 @@
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { EngineSpec } from '../../jobs/job.ts';
-import type { SourceEngine } from '../engine.ts';
+import { inTurn } from '../../testing/engine-bench.ts';
 import { engineConformance, type EngineRig } from '../../testing/engine-conformance.test.ts';
 import { MariadbServer, mariadbInstalled } from '../../testing/mariadb-server.ts';
 import { newMariaDbEngine } from './engine.ts';
@@ -11,19 +10,6 @@ import { PrivateServer } from './restore/private-server.ts';
 import { mariadbSource } from './testing/guard-fixture.ts';
 
 const FINGERPRINT = 'CHECKSUM TABLE shop.orders, shop.notes';
-
-/** As an agent runs jobs: the guard's own base and the test's not at once. */
-function inTurn(engine: SourceEngine<EngineSpec>): SourceEngine<EngineSpec> {
-  let turn: Promise<unknown> = Promise.resolve();
-  return {
-    ...engine,
-    base: (...job) => {
-      const mine = turn.then(() => engine.base(...job));
-      turn = mine.catch(() => undefined);
-      return mine;
-    },
-  };
-}
 
 async function openRig(method: string): Promise<EngineRig> {
   const server = await MariadbServer.start();

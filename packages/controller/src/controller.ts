@@ -11,6 +11,7 @@ import { join } from 'node:path';
 
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import { deriveDomainKeys, SYSTEM_DOMAIN_ID } from '@holdfast/shared/format/keys';
+import type { FailoverTiming } from '@holdfast/shared/failover/timing';
 import { systemClock } from '@holdfast/shared/runtime/clock';
 import { collectLessOften, ROOMY_PACE } from '@holdfast/shared/runtime/collections';
 import type { Log } from '@holdfast/shared/runtime/log';
@@ -30,6 +31,7 @@ import { masterKeyFrom, readOrCreateMasterKey, type MasterKey } from './fleet/ma
 import { describeSource } from './api/source-identity.ts';
 import { listDomains } from './fleet/domains.ts';
 import { peerAddressesOf } from './fleet/hosts.ts';
+import type { Failover } from './recovery/contract.ts';
 import { failoverDesk, failoverLink } from './recovery/failover/failover-link.ts';
 import { openFailover } from './recovery/failover/failover.ts';
 import { appliedPlans } from './recovery/plans/plan-store.ts';
@@ -46,11 +48,15 @@ export interface ControllerOptions {
   /** 32 bytes; undefined: from the data directory's file. */
   readonly masterKey: Uint8Array | undefined;
   readonly log: Log;
+  /** Other durations of failover than its own: for tests. */
+  readonly failoverTiming?: FailoverTiming;
 }
 
 export interface Controller {
   readonly port: number;
   readonly metricsPort: number;
+  /** Who serves each application. */
+  readonly failover: Failover;
   /** Ends streams in good order, seals packs, stops the embedded PostgreSQL. Safe to call twice. */
   stop(): Promise<void>;
 }
@@ -134,6 +140,7 @@ export async function startController(options: ControllerOptions): Promise<Contr
       peersOf: (hostId) => peerAddressesOf(foundation.catalog.pool, hostId),
       tellHosts: (hostIds) => hub.tellApplications(hostIds),
       log: (event, fields) => log.info(event, fields),
+      ...(options.failoverTiming === undefined ? {} : { timing: options.failoverTiming }),
     });
     started.push(() => failover.stop());
     hub.attach(failoverDesk(failover));
@@ -154,7 +161,7 @@ export async function startController(options: ControllerOptions): Promise<Contr
     const ready = { pid: process.pid, port, metricsPort: http.port, caFingerprint: foundation.authority.fingerprint };
     replaceFile(join(settings.data, FILES.ready), `${JSON.stringify(ready)}\n`, 0o644);
     started.push(async () => rmSync(join(settings.data, FILES.ready), { force: true }));
-    return { port, metricsPort: http.port, stop };
+    return { port, metricsPort: http.port, failover, stop };
   } catch (error) {
     await stop();
     throw error;

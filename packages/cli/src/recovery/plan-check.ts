@@ -10,6 +10,8 @@ import { findingFields, remedyLine, type FindingFields } from './finding-words.t
 import { readDocument } from './plan-document.ts';
 
 interface Checked {
+  /** What was held against the plan: the document alone, also the fleet that the controller knows, or its hosts too. */
+  readonly checked: 'document' | 'fleet' | 'hosts';
   readonly plan: string | null;
   readonly steps: number;
   readonly findings: readonly FindingFields[];
@@ -17,9 +19,9 @@ interface Checked {
 
 export async function checkDocument(session: Session, file: string, live: boolean): Promise<void> {
   const document = readDocument(session, file);
-  const { plan, steps, findings } = await check(session, document, live);
+  const { checked, plan, steps, findings } = await check(session, document, live);
   const errors = findings.filter(({ level }) => level === 'error');
-  if (session.json) await session.document({ plan, steps, findings });
+  if (session.json) await session.document({ checked, plan, steps, findings });
   else {
     const sound = `${file}: plan ${plan}, ${counted(steps, 'step')}: nothing is wrong with ${live ? 'it, on its hosts' : 'the document'}.\n`;
     const told = findings.map((finding) => findingLine(file, finding)).join('');
@@ -36,6 +38,7 @@ export async function checkDocument(session: Session, file: string, live: boolea
 async function check(session: Session, document: string, live: boolean): Promise<Checked> {
   const offline = checkPlan(document);
   const own: Checked = {
+    checked: 'document',
     plan: offline.plan?.metadata.name ?? null,
     steps: offline.plan?.steps.length ?? 0,
     findings: offline.findings.map((finding) => ({ level: 'error', remedy: '', ...finding })),
@@ -47,7 +50,13 @@ async function check(session: Session, document: string, live: boolean): Promise
       { domain: await session.domain(), document, live },
       live ? {} : { signal: AbortSignal.timeout(OFFLINE_MS) },
     );
-    return { plan: answer.plan || own.plan, steps: answer.steps, findings: answer.findings.map(findingFields) };
+    const checked = live ? 'hosts' : 'fleet';
+    return {
+      checked,
+      plan: answer.plan || own.plan,
+      steps: answer.steps,
+      findings: answer.findings.map(findingFields),
+    };
   } catch (thrown) {
     const error = toHoldfastError(thrown);
     if (live || !WITHOUT.has(error.code)) throw error;

@@ -200,6 +200,8 @@ describe('holdfast plan and run', () => {
     const alone = await runCli(['plan', 'check', file], { address: '127.0.0.1:1' });
     expect(alone).to.include({ code: 0 });
     expect(alone.stderr).to.contain('without a controller');
+    const json = await runCli(['plan', 'check', file, '--json'], { address: '127.0.0.1:1' });
+    expect(JSON.parse(json.stdout)).to.include({ checked: 'document', plan: 'shop' });
     expect(await runCli(['plan', 'check', file, '--live'], { address: '127.0.0.1:1' })).to.include({ code: 13 });
   });
 

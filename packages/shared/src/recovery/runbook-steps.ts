@@ -102,13 +102,17 @@ const instructions: { readonly [T in Step['type']]: Draw<T> } = {
     blocks: [{ where: host, lines: step.units.map((unit) => serviceCommand(plan, 'stop', unit)) }],
     check: 'None of them runs any more.',
   }),
-  command: (step, { host }) => ({
+  command: (step, { host, plan }) => ({
     text:
       step.probe === undefined ? 'Run:' : 'Run this, unless it was done already: then the first command ends with 0.',
     blocks: [
       {
         where: host,
-        lines: [...(step.probe === undefined ? [] : [`${shell(step.probe)} && echo done already`]), shell(step.run)],
+        lines: [
+          ...secretLines(plan),
+          ...(step.probe === undefined ? [] : [`${shell(step.probe)} && echo done already`]),
+          shell(step.run),
+        ],
       },
     ],
     check: step.probe === undefined ? 'It ends with 0 (echo $?).' : `${shell(step.probe)} ends with 0.`,
@@ -167,7 +171,7 @@ function fenceInstruction(_step: Step, { plan, hosts, host }: Context): ReturnTy
       ...(off.length === 0 ? [] : [{ where: `${host}, if you can still log in`, lines: off }]),
       ...(plan.fence?.script === undefined
         ? []
-        : [{ where: hosts.standby, lines: [`${quote(plan.fence.script)}   # HOLDFAST_HOST=${host}`] }]),
+        : [{ where: hosts.standby, lines: [`HOLDFAST_PRIMARY=${quote(host)} ${quote(plan.fence.script)}`] }]),
       { where: `${host}, otherwise`, lines: ['# switch it off: power supply, hypervisor, or the provider’s console'] },
     ],
     check: `Nobody reaches ${host}: no ping, no answer on the addresses of the application. Best: you see it switched off.`,
@@ -249,6 +253,12 @@ function sqlCommand(step: Extract<Step, { type: 'check.sql' }>, plan: Plan): str
   );
   if (restore?.type === 'restore.mariadb') return command('mariadb', '-N', '-e', step.query);
   return command('psql', '-AtX', '-c', step.query);
+}
+
+/** Programs of a plan find its secrets in their environment. */
+function secretLines(plan: Plan): string[] {
+  const names = plan.secrets.map((name) => `HOLDFAST_SECRET_${name.toUpperCase().replaceAll(/[^A-Z0-9]/g, '_')}`);
+  return names.map((name) => `read -rs ${name} && export ${name}   # once, from where you keep it`);
 }
 
 /** As the plan declares it, or with systemd. */

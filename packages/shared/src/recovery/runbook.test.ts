@@ -78,6 +78,9 @@ describe('runbooks', () => {
       .and.contain('ip address del 10.77.0.100/24 dev eth0');
     expect(text).to.contain("sed -i 's/10\\.77\\.0\\.11/10.77.0.12/g' /etc/shop/config.ini");
     expect(text).to.contain('http://10.77.0.11/healthz').and.contain('192.0.2.2, bind=10.77.0.12');
+    expect(text)
+      .to.contain('HOLDFAST_PRIMARY=web-1 /etc/holdfast/power-off.sh')
+      .and.contain('read -rs HOLDFAST_SECRET_SHOP_DB_PASSWORD');
     expect(text).to.contain('--at RECOVERY_POINT').and.not.contain('${');
   });
 

@@ -279,6 +279,7 @@ export interface ActOnRunResponse {
 
 export interface GetReportRequest {
   domain: string;
+  /** empty: the public key alone */
   run: string;
 }
 

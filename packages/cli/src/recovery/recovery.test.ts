@@ -1,11 +1,8 @@
-import { generateKeyPairSync } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import { HoldfastError } from '@holdfast/shared/base/errors';
-import { keyFingerprint, signReport } from '@holdfast/shared/recovery/report-signature';
-import { encodeReport, makeReport } from '@holdfast/shared/recovery/report';
 import type {
   ActOnRunRequest,
   DeepPartial,
@@ -434,90 +431,6 @@ describe('holdfast plan and run', () => {
       '+15.0 s  start: retry: made room (operator erika)',
       '+16.4 s  ── healthy from outside ──',
     ]);
-  });
-
-  describe('run report', () => {
-    const { privateKey } = generateKeyPairSync('ed25519');
-    const at = { startedAtMs: AT, finishedAtMs: AT + 9 };
-    const signed = signReport(
-      encodeReport(
-        makeReport({
-          controllerVersion: '0.1.0',
-          domain: 'default',
-          plan: {
-            id: 'p',
-            name: 'shop',
-            owner: 'ops',
-            revision: 1,
-            appliedAtMs: 1,
-            appliedBy: 'erika',
-            document: 'x',
-            rtoMs: 1,
-            rpoMs: 1,
-          },
-          run: {
-            ...at,
-            id: RUN,
-            mode: 'drill',
-            state: 'done',
-            reason: '',
-            fromHost: 'web-1',
-            toHost: 'web-2',
-            epoch: 1,
-            startedBy: 'erika',
-            recoveryPointMs: AT,
-            moments: {},
-          },
-          steps: [],
-          events: [],
-        }),
-      ),
-      privateKey,
-    );
-    const answers: Partial<RecoveryServiceImplementation> = {
-      getReport: ({ run: id }) => Promise.resolve(id === '' ? { publicKey: signed.publicKey } : { ...signed }),
-    };
-    const verify = async (text: string, options = '', given: Partial<RecoveryServiceImplementation> = answers) => {
-      const path = join(directory, 'report');
-      writeFileSync(path, text);
-      return await cli(`run report --verify ${path}${options}`, given);
-    };
-
-    it('is Markdown for people, JSON for programs and one page to show; each of the last two proves itself', async () => {
-      expect((await cli('run report 7d0c', answers)).stdout).to.match(/^# Drill of shop\n/);
-      const json = (await cli('run report 7d0c --json', answers)).stdout;
-      const html = (await cli('run report 7d0c --html', answers)).stdout;
-      for (const text of [json, html]) {
-        expect(await verify(text)).to.include({ code: 0, stderr: '' });
-        expect(await verify(text, ` --key ${keyFingerprint(signed.publicKey)}`)).to.include({ code: 0 });
-      }
-      expect((await cli('run report --public-key', answers)).stdout)
-        .to.contain('BEGIN PUBLIC KEY')
-        .and.contain(keyFingerprint(signed.publicKey));
-    });
-
-    it('is refused when a letter was changed, in the data or only in what the page shows, or another key signed it', async () => {
-      const json = (await cli('run report 7d0c --json', answers)).stdout;
-      const html = (await cli('run report 7d0c --html', answers)).stdout;
-      expect(await verify(json.replace('"startedBy":"erika"', '"startedBy":"ericc"'))).to.include({ code: 1 });
-      expect((await verify(html.replace('by erika</dd>', 'by nobody</dd>'))).stderr).to.contain('what the page shows');
-      const forged = signReport(signed.report, generateKeyPairSync('ed25519').privateKey);
-      const other: Partial<RecoveryServiceImplementation> = {
-        getReport: () => Promise.resolve({ publicKey: forged.publicKey }),
-      };
-      expect((await verify(json, '', other)).stderr).to.contain('another key');
-      expect(await verify(json, ` --key ${'0'.repeat(64)}`)).to.include({ code: 1 });
-      expect(await verify('{}')).to.include({ code: 2 });
-    });
-
-    it('without a controller nobody vouches for the key, unless it is named', async () => {
-      const path = join(directory, 'report');
-      await verify((await cli('run report 7d0c --json', answers)).stdout);
-      const alone = (...more: string[]) =>
-        runCli(['run', 'report', '--verify', path, ...more], { address: '127.0.0.1:1' });
-      expect(await alone()).to.include({ code: 3 });
-      expect(await alone('--key', keyFingerprint(signed.publicKey))).to.include({ code: 0 });
-    });
   });
 
   it('completion knows plans, runs and modes', async () => {

@@ -5,19 +5,12 @@
 // for ever: then the following ends, and says so.
 
 import { HoldfastError, toHoldfastError } from '@holdfast/shared/base/errors';
-import type { RunEvent, RunInfo, RunNews, StepInfo } from '@holdfast/shared/rpc/gen/holdfast/v1/recovery';
+import type { RunInfo, RunNews } from '@holdfast/shared/rpc/gen/holdfast/v1/recovery';
 import { EXIT_WARNINGS } from '../jobs/summary.ts';
 import type { Session } from '../session/session.ts';
+import type { FollowedRun } from './followed-run.ts';
 import { LiveTable } from './live-table.ts';
 import { eventFields, eventLine, runFields, stepFields } from './run-words.ts';
-
-/** A run as it was last told. */
-export interface FollowedRun {
-  run: RunInfo | undefined;
-  /** In the order in which they were told first. */
-  readonly steps: Map<string, StepInfo>;
-  readonly events: RunEvent[];
-}
 
 export interface FollowOptions {
   /** served: until the application is up (or never will be by this run). ended: until nothing happens any more. */

@@ -6,7 +6,7 @@
 import type { Writable } from 'node:stream';
 import type { StepInfo } from '@holdfast/shared/rpc/gen/holdfast/v1/recovery';
 import { formatDuration } from '../words/times.ts';
-import type { FollowedRun } from './follow-run.ts';
+import type { FollowedRun } from './followed-run.ts';
 import { stepLines } from './run-words.ts';
 
 const QUIET = new Set(['ok', 'skipped', 'undone']);

@@ -17,6 +17,7 @@ import {
   stepLines,
 } from './recovery/run-words.ts';
 import type { Session } from './session/session.ts';
+import { plainText } from './words/plain-text.ts';
 import { formatFields } from './words/tables.ts';
 import { formatDuration, formatTime } from './words/times.ts';
 
@@ -116,7 +117,7 @@ async function show(session: Session, id: string): Promise<void> {
   const table = stepLines(steps, session.environment.now(), session.width).join('\n');
   const trouble = steps
     .filter(({ state, remedy }) => remedy !== '' && state !== 'ok')
-    .map((step) => `${step.id}: ${step.message}\n   ${step.remedy}\n`);
+    .map((step) => `${step.id}: ${plainText(step.message)}\n   ${plainText(step.remedy)}\n`);
   const last = events.slice(-EVENTS_SHOWN).map((event) => eventLine(event, Number(run.startedAtMs)));
   await session.write(
     [runWords(run), `${table}\n`, trouble.join(''), last.join('')].filter((part) => part !== '').join('\n'),

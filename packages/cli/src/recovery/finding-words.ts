@@ -1,6 +1,7 @@
 // What was found about a plan: for people, and for programs.
 
 import type { PlanFinding } from '@holdfast/shared/rpc/gen/holdfast/v1/recovery';
+import { plainText } from '../words/plain-text.ts';
 
 export interface FindingFields {
   readonly level: string;
@@ -18,7 +19,7 @@ export function findingFields({ level, subject, line, column, message, remedy }:
 }
 
 export function remedyLine(remedy: string): string {
-  return remedy === '' ? '' : `   ${remedy}\n`;
+  return remedy === '' ? '' : `   ${plainText(remedy)}\n`;
 }
 
 /** Readiness, worst first; what is well only when `all`. */
@@ -27,7 +28,8 @@ export function factLines(facts: readonly PlanFinding[], all: boolean): string {
   return facts
     .filter(({ level }) => all || level !== 'ok')
     .map(
-      ({ level, subject, message, remedy }) => `${marks[level] ?? '  '} ${subject}: ${message}\n${remedyLine(remedy)}`,
+      ({ level, subject, message, remedy }) =>
+        `${marks[level] ?? '  '} ${subject}: ${plainText(message)}\n${remedyLine(remedy)}`,
     )
     .join('');
 }

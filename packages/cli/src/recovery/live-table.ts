@@ -5,6 +5,7 @@
 
 import type { Writable } from 'node:stream';
 import type { StepInfo } from '@holdfast/shared/rpc/gen/holdfast/v1/recovery';
+import { plainText } from '../words/plain-text.ts';
 import { formatDuration } from '../words/times.ts';
 import type { FollowedRun } from './followed-run.ts';
 import { stepLines } from './run-words.ts';
@@ -14,7 +15,7 @@ const QUIET = new Set(['ok', 'skipped', 'undone']);
 /** The lines of a run as it stands, none longer than `columns`, at most `rows` of them. Pure. */
 export function liveLines({ run, steps }: FollowedRun, nowMs: number, columns: number, rows: number): string[] {
   if (run === undefined) return [];
-  const reason = run.reason === '' ? '' : `: ${run.reason}`;
+  const reason = run.reason === '' ? '' : `: ${plainText(run.reason)}`;
   const since = formatDuration(nowMs - Number(run.startedAtMs));
   const title = `${run.mode} of ${run.plan}, ${run.fromHost} → ${run.toHost}: ${run.state}${reason}  ${since}`;
   const room = Math.max(1, rows - 3);

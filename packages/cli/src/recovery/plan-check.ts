@@ -5,6 +5,7 @@ import { HoldfastError, toHoldfastError } from '@holdfast/shared/base/errors';
 import { checkPlan } from '@holdfast/shared/recovery/check-plan';
 import { EXIT_WARNINGS } from '../jobs/summary.ts';
 import type { Session } from '../session/session.ts';
+import { plainText } from '../words/plain-text.ts';
 import { counted } from '../words/sizes.ts';
 import { findingFields, remedyLine, type FindingFields } from './finding-words.ts';
 import { readDocument } from './plan-document.ts';
@@ -74,5 +75,5 @@ const WITHOUT = new Set(['UNAUTHENTICATED', 'UNREACHABLE', 'UNSUPPORTED_VERSION'
 function findingLine(file: string, { level, field, line, column, message, remedy }: FindingFields): string {
   const where = line === 0 ? '' : `${line}:${column}: `;
   const tone = level === 'error' ? '' : `${level}: `;
-  return `${file}:${where === '' ? ' ' : where}${tone}${field === '' ? '' : `${field}: `}${message}\n${remedyLine(remedy)}`;
+  return `${file}:${where === '' ? ' ' : where}${tone}${field === '' ? '' : `${field}: `}${plainText(message)}\n${remedyLine(remedy)}`;
 }

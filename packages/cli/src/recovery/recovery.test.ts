@@ -320,12 +320,21 @@ describe('holdfast plan and run', () => {
     for (const line of stdout.split('\n')) expect(line.length, line).to.be.at.most(80);
   });
 
+  it('what a host says can’t drive the terminal', async () => {
+    const evil = step('start', 'failed', { message: 'line\n\u001b[2Jgone', remedy: '\u009b2J' });
+    const { stdout } = await cli('run show 7d0c', {
+      getRun: () => Promise.resolve({ run: run('paused', { reason: '\u001b]0;x\u0007' }), steps: [evil] }),
+    });
+    expect(stdout).to.contain('line \ufffd[2Jgone');
+    for (const sign of ['\u001b', '\u009b', '\u0007']) expect(stdout).to.not.contain(sign);
+  });
+
   it('the live table never is higher or wider than the terminal', () => {
     const many = Array.from({ length: 60 }, (_, at) =>
       step(`step-${at}`, at < 30 ? 'ok' : at < 32 ? 'running' : 'pending', { message: 'm'.repeat(200) }),
     );
     const followed = {
-      run: run('running') as RunInfo,
+      run: run('running', { reason: '' }) as RunInfo,
       steps: new Map(many.map((each) => [each.id!, { ...each, finishedAtMs: 0n } as StepInfo])),
       events: [],
     };

@@ -4,6 +4,7 @@
 import { measureRun, type RunMoments } from '@holdfast/shared/recovery/report-times';
 import type { RunEvent, RunInfo, StepInfo } from '@holdfast/shared/rpc/gen/holdfast/v1/recovery';
 import { ID_PREFIX_LENGTH } from '../words/names.ts';
+import { plainText } from '../words/plain-text.ts';
 import { formatFields, formatTable } from '../words/tables.ts';
 import { formatDuration, formatTime, isoTime } from '../words/times.ts';
 
@@ -116,7 +117,7 @@ export function runWords(run: RunInfo): string {
   return formatFields([
     ['Run', run.id],
     ['Of', `${run.plan}, revision ${run.revision}, ${run.mode}`],
-    ['State', run.reason === '' ? run.state : `${run.state}: ${run.reason}`],
+    ['State', run.reason === '' ? run.state : `${run.state}: ${plainText(run.reason)}`],
     ['From, to', `${run.fromHost} → ${run.toHost}, epoch ${run.epoch}`],
     ['Started', `${formatTime(Number(run.startedAtMs))} by ${run.startedBy}`],
     ['Finished', finished],
@@ -157,7 +158,7 @@ export function stepLines(steps: readonly StepInfo[], nowMs: number, width: numb
       step.host,
       step.attempt > 1 ? `${step.state} (try ${step.attempt})` : step.state,
       tookText(step, nowMs),
-      step.message.split('\n')[0] ?? '',
+      plainText(step.message),
     ]),
     width,
   );
@@ -173,5 +174,5 @@ function tookText({ startedAtMs, finishedAtMs }: StepInfo, nowMs: number): strin
 export function eventLine({ atMs, actor, step, message }: RunEvent, sinceMs: number): string {
   const offset = `${Number(atMs) < sinceMs ? '-' : '+'}${formatDuration(Math.abs(Number(atMs) - sinceMs))}`;
   const who = actor === 'engine' ? '' : ` (${actor})`;
-  return `${offset.padStart(10)}  ${step === '' ? '' : `${step}: `}${message}${who}\n`;
+  return `${offset.padStart(10)}  ${step === '' ? '' : `${step}: `}${plainText(message)}${who}\n`;
 }

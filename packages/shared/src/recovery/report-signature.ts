@@ -13,7 +13,7 @@ import { createHash, createPublicKey, sign, verify, type KeyObject } from 'node:
 import { z } from 'zod';
 
 import { HoldfastError } from '../base/errors.ts';
-import { canonicalJson } from './report.ts';
+import { canonicalJson } from './report-json.ts';
 
 export interface SignedReport {
   /** Canonical JSON. */

@@ -14,7 +14,8 @@ import {
   reportDocument,
   signReport,
 } from './report-signature.ts';
-import { canonicalJson, decodeReport, encodeReport, makeReport, type RunFacts, type StepFacts } from './report.ts';
+import { canonicalJson } from './report-json.ts';
+import { decodeReport, encodeReport, makeReport, type RunFacts, type StepFacts } from './report.ts';
 import { measureRun } from './report-times.ts';
 
 const AT = Date.UTC(2026, 10, 23, 4);
@@ -128,6 +129,22 @@ describe('recovery reports', () => {
     expect(report.events.at(-1)?.sequence).to.equal(99_999);
     expect(report.steps[0]?.output).to.match(/^first[^]*characters left out[^]*last$/);
     expect(encodeReport(report).length).to.be.below(4 * 1024 * 1024);
+    const worst = '"\u0001ü\\'.repeat(20_000);
+    const many = Array.from({ length: 500 }, (_, at) =>
+      step(`s${at}`, {
+        output: worst,
+        message: worst,
+        remedy: worst,
+        facts: Object.fromEntries(Array.from({ length: 100 }, (__, n) => [`${n}${worst}`, worst])),
+      }),
+    );
+    const huge = { ...facts, plan: { ...facts.plan, document: '"'.repeat(262_144) }, steps: many };
+    expect(encodeReport(makeReport(huge)).length).to.be.below(4 * 1024 * 1024);
+  });
+
+  it('no text in it drives a terminal', () => {
+    const shown = makeReport({ ...facts, steps: [step('red', { output: '\u001b[31mred\u009b0m\r\n\tok\u0007' })] });
+    expect(shown.steps[0]?.output).to.equal('\ufffd[31mred\ufffd0m\n\tok\ufffd');
   });
 
   it('E3 what is read back from JSON or HTML has the bytes that were signed', () => {

@@ -13,6 +13,7 @@ import { createHash } from 'node:crypto';
 import { z } from 'zod';
 
 import { HoldfastError } from '../base/errors.ts';
+import { canonicalJson } from './report-json.ts';
 import { measureRun, MOMENTS, type RunMoments } from './report-times.ts';
 
 const FORMAT = 'holdfast-recovery-report/1';
@@ -147,15 +148,39 @@ const reportSchema = z.object({
 });
 export type EvidenceReport = z.output<typeof reportSchema>;
 
-const OUTPUT_MAX = 4096;
-const TEXT_MAX = 1000;
-const EVENTS_MAX = 2000;
-const DECISIONS_MAX = 500;
+interface Limits {
+  /** Characters of a step's output. */
+  readonly output: number;
+  /** Characters of every other text. */
+  readonly text: number;
+  readonly events: number;
+  /** Of a step. */
+  readonly facts: number;
+}
+
+/** What is left out, the least that makes the report fit. The last always does: a plan has at most 500 steps, and 256 KiB. */
+const LIMITS: readonly Limits[] = [
+  { output: 4096, text: 1000, events: 2000, facts: 64 },
+  { output: 512, text: 300, events: 500, facts: 16 },
+  { output: 0, text: 80, events: 100, facts: 0 },
+];
+
+/** A message to an operator holds so much, and leaves room for the signature. */
+const REPORT_MAX_BYTES = 4 * 1024 * 1024;
 
 export function makeReport(facts: RunFacts): EvidenceReport {
+  let report = limitedReport(facts, LIMITS[0]!);
+  for (const limits of LIMITS.slice(1)) {
+    if (encodeReport(report).length <= REPORT_MAX_BYTES) break;
+    report = limitedReport(facts, limits);
+  }
+  return report;
+}
+
+function limitedReport(facts: RunFacts, limits: Limits): EvidenceReport {
   const { plan, run } = facts;
   const measured = measureRun({ ...run, recoveryPointMs: run.recoveryPointMs });
-  const events = facts.events.map(eventOf);
+  const events = facts.events.map((one) => eventOf(one, limits));
   const times = Object.fromEntries(MOMENTS.map(([key]) => [key, iso(run.moments[key])]));
   return {
     format: FORMAT,
@@ -175,7 +200,7 @@ export function makeReport(facts: RunFacts): EvidenceReport {
       id: run.id,
       mode: run.mode,
       state: run.state,
-      reason: cut(run.reason, TEXT_MAX),
+      reason: cut(run.reason, limits.text),
       fromHost: run.fromHost,
       toHost: run.toHost,
       epoch: run.epoch,
@@ -186,11 +211,13 @@ export function makeReport(facts: RunFacts): EvidenceReport {
     },
     times: times as EvidenceReport['times'],
     objectives: { rto: against(plan.rtoMs, measured.rtoMs), rpo: against(plan.rpoMs, measured.rpoMs) },
-    steps: facts.steps.map(stepOf),
-    decisions: events.filter(({ kind }) => kind === 'action').slice(0, DECISIONS_MAX),
-    events:
-      events.length <= EVENTS_MAX ? events : [...events.slice(0, EVENTS_MAX / 2), ...events.slice(-EVENTS_MAX / 2)],
-    eventsLeftOut: Math.max(0, events.length - EVENTS_MAX),
+    steps: facts.steps.map((step) => stepOf(step, limits)),
+    decisions: ends(
+      events.filter(({ kind }) => kind === 'action'),
+      limits.events / 4,
+    ),
+    events: ends(events, limits.events),
+    eventsLeftOut: Math.max(0, events.length - limits.events),
     eventsSha256: sha256(events.map((each) => `${canonicalJson(each)}\n`).join('')),
   };
 }
@@ -200,7 +227,12 @@ function against(promisedMs: number, measuredMs: number | undefined): EvidenceRe
   return { promisedMs, measuredMs, met: measuredMs <= promisedMs };
 }
 
-function stepOf(step: StepFacts): EvidenceReport['steps'][number] {
+/** The first and the last. */
+function ends<T>(all: readonly T[], most: number): T[] {
+  return all.length <= most ? [...all] : [...all.slice(0, most / 2), ...all.slice(-most / 2)];
+}
+
+function stepOf(step: StepFacts, limits: Limits): EvidenceReport['steps'][number] {
   const { id, type, host, state, attempt, needs } = step;
   return {
     id,
@@ -211,25 +243,38 @@ function stepOf(step: StepFacts): EvidenceReport['steps'][number] {
     needs: [...needs],
     startedAt: iso(step.startedAtMs),
     finishedAt: iso(step.finishedAtMs),
-    message: cut(step.message, TEXT_MAX),
-    remedy: cut(step.remedy, TEXT_MAX),
-    output: cut(step.output, OUTPUT_MAX),
-    facts: { ...step.facts },
+    message: cut(step.message, limits.text),
+    remedy: cut(step.remedy, limits.text),
+    output: cut(step.output, limits.output),
+    facts: Object.fromEntries(
+      Object.entries(step.facts)
+        .slice(0, limits.facts)
+        .map(([name, value]) => [cut(name, limits.text), cut(value, limits.text)]),
+    ),
   };
 }
 
-function eventOf({ sequence, atMs, actor, step, kind, message }: EventFacts): EvidenceReport['events'][number] {
-  return { sequence, at: new Date(atMs).toISOString(), actor, step, kind, message: cut(message, TEXT_MAX) };
+function eventOf(
+  { sequence, atMs, actor, step, kind, message }: EventFacts,
+  limits: Limits,
+): EvidenceReport['events'][number] {
+  return { sequence, at: new Date(atMs).toISOString(), actor, step, kind, message: cut(message, limits.text) };
 }
 
-/** The beginning and the end: a program says first what it does, and last why it failed. */
+/**
+ * The beginning and the end: a program says first what it does, and last why it failed. Control characters, with which a text could drive the
+ * terminal of who reads it, show as a replacement.
+ */
 function cut(text: string, most: number): string {
-  const clean = text.toWellFormed();
-  if (clean.length <= most) return clean;
   const half = Math.floor(most / 2);
-  const left = clean.length - 2 * half;
-  return `${clean.slice(0, half)}\n… ${left} characters left out …\n${clean.slice(-half)}`.toWellFormed();
+  const tail = half === 0 ? '' : text.slice(-half);
+  const short =
+    text.length <= most ? text : `${text.slice(0, half)}\n… ${text.length - 2 * half} characters left out …\n${tail}`;
+  return short.toWellFormed().replaceAll('\r\n', '\n').replace(CONTROL, '\ufffd');
 }
+
+// oxlint-disable-next-line no-control-regex -- they are what is looked for; tab and line feed may stay
+const CONTROL = /[\0-\b\v-\x1f\x7f-\x9f]/g;
 
 function iso(ms: number | undefined): string | null {
   return ms === undefined ? null : new Date(ms).toISOString();
@@ -237,14 +282,6 @@ function iso(ms: number | undefined): string | null {
 
 function sha256(text: string): string {
   return createHash('sha256').update(text).digest('hex');
-}
-
-/** JSON as RFC 8785 has it: members sorted by UTF-16 code units, no white space. `value`: what JSON can hold, and no undefined. */
-export function canonicalJson(value: unknown): string {
-  if (Array.isArray(value)) return `[${value.map(canonicalJson).join(',')}]`;
-  if (typeof value !== 'object' || value === null) return JSON.stringify(value);
-  const members = Object.entries(value).toSorted(([a], [b]) => (a < b ? -1 : 1));
-  return `{${members.map(([key, held]) => `${JSON.stringify(key)}:${canonicalJson(held)}`).join(',')}}`;
 }
 
 /** The bytes that are signed. */

@@ -48,7 +48,7 @@ create table run_step (
   run_id      text not null references run,
   step_id     text not null,
   position    int not null,              -- in the document
-  spec        jsonb not null,            -- as the pinned revision has it, with variables put in
+  spec        jsonb not null,            -- as the pinned revision has it
   host_id     text references host,      -- null: the controller's own
   state       text not null,
   attempt     int not null default 0,
@@ -99,4 +99,14 @@ create table run_approval (
   reason   text not null,
   at       timestamptz not null default now(),
   primary key (run_id, step_id, operator)
+);
+
+-- Snapshots that nothing may delete: what an old primary held when another one had taken its place.
+create table snapshot_lock (
+  domain_id   text not null,
+  snapshot_id bytea not null check (length(snapshot_id) = 32),
+  name        text not null,             -- diverged
+  run_id      text not null references run,
+  locked_at   timestamptz not null default now(),
+  primary key (domain_id, snapshot_id, name)
 );

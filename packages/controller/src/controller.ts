@@ -20,7 +20,8 @@ import { makeDirectory } from '@holdfast/shared/runtime/make-directory';
 import { serveHttp } from './api/http.ts';
 import { makeMetrics } from './api/metrics.ts';
 import { completeStepJob } from './api/recovery-send.ts';
-import { serve } from './api/serve.ts';
+import { serve, type Serving } from './api/serve.ts';
+import type { DamagedFilesDeps } from './browse/damaged-files.ts';
 import { openCatalog, type Catalog } from './catalog/catalog.ts';
 import type { CertificateAuthority } from './fleet/certificate-authority.ts';
 import { openControlHub } from './fleet/control-hub.ts';
@@ -29,12 +30,13 @@ import { openFleetEvents } from './fleet/fleet-events.ts';
 import { openJobNewsDesk } from './fleet/job-news.ts';
 import { masterKeyFrom, readOrCreateMasterKey, type MasterKey } from './fleet/master-key.ts';
 import { describeSource } from './api/source-identity.ts';
-import { listDomains } from './fleet/domains.ts';
+import { domainSecret, listDomains } from './fleet/domains.ts';
 import { peerAddressesOf } from './fleet/hosts.ts';
 import type { Failover } from './recovery/contract.ts';
 import { failoverDesk, failoverLink } from './recovery/failover/failover-link.ts';
 import { openFailover } from './recovery/failover/failover.ts';
 import { appliedPlans } from './recovery/plans/plan-store.ts';
+import { openRecovery } from './recovery-parts.ts';
 import { parseEndpoint, quotaOf, type Settings } from './settings.ts';
 import type { Vault } from './vault/contract.ts';
 import { openLocalDirectory } from './vault/local-directory.ts';
@@ -118,17 +120,9 @@ export async function startController(options: ControllerOptions): Promise<Contr
       log: (event, fields) => log.info(event, fields),
       completeStep: (job) => completeStepJob(foundation, job),
     });
-    const serving = await serve({
-      ...foundation,
-      settings,
-      log,
-      events,
-      vault,
-      news,
-      hub,
-      version: VERSION,
-    });
-    started.push(() => serving.stop());
+    // It stops last of these, and starts last: whoever calls finds all of it.
+    let serving: Serving | undefined;
+    started.push(async () => serving?.stop());
     started.push(() => hub.stop());
     const failover = await openFailover({
       catalog: foundation.catalog,
@@ -144,6 +138,31 @@ export async function startController(options: ControllerOptions): Promise<Contr
     });
     started.push(() => failover.stop());
     hub.attach(failoverDesk(failover));
+    const manifests = manifestsOf(foundation, vault);
+    const recovery = await openRecovery({
+      ...foundation,
+      settings,
+      log,
+      events,
+      vault,
+      failover,
+      manifests,
+      replica,
+      version: VERSION,
+    });
+    started.push(() => recovery.stop());
+    serving = await serve({
+      ...foundation,
+      settings,
+      log,
+      events,
+      vault,
+      news,
+      hub,
+      recovery: recovery.service,
+      manifests,
+      version: VERSION,
+    });
     const { port, connections } = serving;
 
     const registry = makeMetrics({
@@ -166,6 +185,15 @@ export async function startController(options: ControllerOptions): Promise<Contr
     await stop();
     throw error;
   }
+}
+
+/** What is read of snapshots, of managed domains. */
+function manifestsOf({ catalog, masterKey }: Foundation, vault: Vault): DamagedFilesDeps {
+  return {
+    vault,
+    secretOf: (domainId) => domainSecret(catalog.pool, masterKey, domainId),
+    domain: async (id) => (await listDomains(catalog.pool)).find((domain) => domain.id === id),
+  };
 }
 
 async function stopAll(started: (() => Promise<void>)[], log: Log): Promise<void> {

@@ -10,6 +10,7 @@
 
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import type { OperatorDefinition } from '@holdfast/shared/rpc/gen/holdfast/v1/operator';
+import type { RecoveryDefinition } from '@holdfast/shared/rpc/gen/holdfast/v1/recovery';
 import type { ServerMiddleware } from 'nice-grpc-common';
 import type pg from 'pg';
 
@@ -59,6 +60,26 @@ export const LEAST_ROLE: Readonly<Record<OperatorCall, Role | 'anyone'>> = {
   listDomains: 'viewer',
 };
 
+export type RecoveryCall = keyof RecoveryDefinition['methods'];
+
+/** The same for the Recovery service. Its names are none of the Operator service's. */
+export const LEAST_RECOVERY_ROLE: Readonly<Record<RecoveryCall, Role>> = {
+  // Live, it asks hosts to look.
+  checkPlan: 'operator',
+  applyPlan: 'operator',
+  listPlans: 'viewer',
+  getPlan: 'viewer',
+  removePlan: 'approver',
+  setPlanSecret: 'operator',
+  // A drill; what changes who serves needs an approver (recovery-runs.ts).
+  startRun: 'operator',
+  listRuns: 'viewer',
+  getRun: 'viewer',
+  watchRun: 'viewer',
+  actOnRun: 'approver',
+  getReport: 'viewer',
+};
+
 /** What a handler may know of the caller's rights for this call. */
 export interface OperatorScope {
   readonly caller: OperatorCaller;
@@ -75,7 +96,7 @@ export interface OperatorContext extends CallerContext {
   readonly scope: () => OperatorScope;
 }
 
-/** Middleware for the operator's service. */
+/** Middleware for the services that operators call. */
 export function authorise(pool: pg.Pool): ServerMiddleware<OperatorContext, CallerContext> {
   return async function* check(call, context) {
     const least = leastRoleFor(call.method.path);
@@ -95,11 +116,16 @@ function leastRoleFor(path: string): Role | 'anyone' {
   const name = path.slice(path.lastIndexOf('/') + 1);
   const call = name.charAt(0).toLowerCase() + name.slice(1);
   if (isOperatorCall(call)) return LEAST_ROLE[call];
+  if (isRecoveryCall(call)) return LEAST_RECOVERY_ROLE[call];
   throw new HoldfastError('NOT_ALLOWED', `nobody may call ${name}`);
 }
 
 function isOperatorCall(name: string): name is OperatorCall {
   return Object.hasOwn(LEAST_ROLE, name);
+}
+
+function isRecoveryCall(name: string): name is RecoveryCall {
+  return Object.hasOwn(LEAST_RECOVERY_ROLE, name);
 }
 
 function nobodysScope(context: CallerContext): OperatorScope {

@@ -25,7 +25,7 @@ import type { RunView, StepRow } from '../recovery/runs/run-view.ts';
 import { isRestore, LOOK_MS, timeoutMs } from '../recovery/runs/step-policy.ts';
 import { renderings, substitute, substituteStep, variablesFor } from '../recovery/runs/substitute.ts';
 import { blueprintFor } from './recovery-blueprint.ts';
-import { restoreJob, type RestoreDeps } from './recovery-restore.ts';
+import { restoreJob, withPort, type RestoreDeps } from './recovery-restore.ts';
 
 export interface RecoveryJobsDeps extends RestoreDeps {
   /** A small file out of a snapshot. */
@@ -161,17 +161,14 @@ async function engineFor(
   const source = own ?? (await sourcesOfHost(catalog.pool, run.fromHost)).find((one) => one.name === name);
   const type = source === undefined ? undefined : SourceSpec.decode(source.spec).type;
   if (type?.$case !== 'engine') throw new HoldfastError('NOT_FOUND', `there is no database source ${name}`);
-  const settings = Object.fromEntries(type.value.settings.map((setting) => [setting.name, setting.value]));
-  const port = restoredPort(plan, name);
-  return {
-    type: type.value.type,
-    settings: own === undefined && port !== undefined ? { ...settings, port } : settings,
-  };
+  const there = withPort(type.value.settings, own === undefined ? restoredPort(plan, name) : undefined);
+  const settings = Object.fromEntries(there.map((setting) => [setting.name, setting.value]));
+  return { type: type.value.type, settings };
 }
 
-function restoredPort(plan: Plan, source: string): string | undefined {
+function restoredPort(plan: Plan, source: string): number | undefined {
   const restore = plan.steps.find((step) => isRestore(step.type) && 'source' in step && step.source === source);
-  return restore !== undefined && 'port' in restore && restore.port !== undefined ? String(restore.port) : undefined;
+  return restore !== undefined && 'port' in restore ? restore.port : undefined;
 }
 
 /** Witnesses, or a host that is named, look from outside. */

@@ -8,7 +8,7 @@
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import { Job as WireJob, type RestoreJob } from '@holdfast/shared/rpc/gen/holdfast/v1/control';
 import type { DeepPartial } from '@holdfast/shared/rpc/gen/holdfast/v1/operator';
-import { SourceSpec } from '@holdfast/shared/rpc/gen/holdfast/v1/source';
+import { SourceSpec, type Setting } from '@holdfast/shared/rpc/gen/holdfast/v1/source';
 
 import { snapshotsById } from '../browse/snapshots.ts';
 import type { Catalog } from '../catalog/catalog.ts';
@@ -132,4 +132,15 @@ function placeOf(source: Source, asked: string | undefined): { target: string; w
   }
   checkPath(asked, 'target');
   return { target: asked, whole: true };
+}
+
+/** The settings of a server that was restored to another port: in its address, where it has one. */
+export function withPort(settings: readonly Setting[], port: number | undefined): Setting[] {
+  if (port === undefined) return [...settings];
+  return settings.map(({ name, value }) => {
+    if (name === 'port') return { name, value: String(port) };
+    if (name !== 'dsn') return { name, value };
+    const named = value.replace(/\bport=\d+/, `port=${port}`);
+    return { name, value: named.replace(/^(\w+:\/\/[^/?]*?)(:\d+)?(?=[/?]|$)/, `$1:${port}`) };
+  });
 }

@@ -2,6 +2,7 @@
 //
 // Tested in recovery/runs/engine.db.test.ts.
 
+import { HoldfastError } from '@holdfast/shared/base/errors';
 import { Job as WireJob } from '@holdfast/shared/rpc/gen/holdfast/v1/control';
 import { decodeHostStep } from '@holdfast/shared/recovery/host-step';
 
@@ -26,7 +27,13 @@ export async function completeStepJob({ catalog, masterKey }: SendDeps, job: Job
     [job.id],
   );
   // The check of a plan is of its newest revision, and of no run.
-  const { plan, domainId } = await appliedPlan(catalog.pool, step.application, rows[0]?.revision);
+  const applied = await appliedPlan(catalog.pool, step.application, rows[0]?.revision).catch((error: unknown) => {
+    // A document that is checked before it is applied: its steps only look, and get no secrets.
+    if (step.action === 'precheck' && error instanceof HoldfastError && error.code === 'NOT_FOUND') return undefined;
+    throw error;
+  });
+  if (applied === undefined) return job.request;
+  const { plan, domainId } = applied;
   const names = secretsOfStep(decodeHostStep(step.spec), plan);
   if (names.length === 0) return job.request;
   const values = await readSecrets(catalog.pool, masterKey, domainId, names);

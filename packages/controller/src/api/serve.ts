@@ -10,6 +10,7 @@ import { hostname } from 'node:os';
 import { ControlDefinition } from '@holdfast/shared/rpc/gen/holdfast/v1/control';
 import { EnrolmentDefinition } from '@holdfast/shared/rpc/gen/holdfast/v1/enrolment';
 import { OperatorDefinition } from '@holdfast/shared/rpc/gen/holdfast/v1/operator';
+import { RecoveryDefinition } from '@holdfast/shared/rpc/gen/holdfast/v1/recovery';
 import { LeanVaultDefinition } from '@holdfast/shared/rpc/vault-messages';
 import { createRpcServer, type RpcServer } from '@holdfast/shared/rpc/server';
 import { systemClock } from '@holdfast/shared/runtime/clock';
@@ -17,12 +18,12 @@ import type { Log } from '@holdfast/shared/runtime/log';
 import { HealthDefinition, HealthServiceImpl, HealthState } from 'nice-grpc-server-health';
 
 import { openBrowser } from '../browse/browser.ts';
-import { damagedFilesOf } from '../browse/damaged-files.ts';
+import { damagedFilesOf, type DamagedFilesDeps } from '../browse/damaged-files.ts';
 import { readFile } from '../browse/file-content.ts';
+
 import type { Catalog } from '../catalog/catalog.ts';
 import type { CertificateAuthority } from '../fleet/certificate-authority.ts';
 import type { ControlHub } from '../fleet/control-hub.ts';
-import { domainSecret, listDomains } from '../fleet/domains.ts';
 import type { FleetEvents } from '../fleet/fleet-events.ts';
 import type { JobNewsDesk } from '../fleet/job-news.ts';
 import { makeLoginLimiter } from '../fleet/login-limiter.ts';
@@ -34,6 +35,7 @@ import { makeControlService } from './control-service.ts';
 import { makeEnrolmentService } from './enrolment-service.ts';
 import { makeOperatorService } from './operator-service.ts';
 import { authorise } from './permissions.ts';
+import { makeRecoveryService, type RecoveryDeps } from './recovery-service.ts';
 import { addReflection } from './reflection.ts';
 import { vaultService } from './vault-service.ts';
 import { completeVerify } from './verify-outcome.ts';
@@ -52,6 +54,8 @@ export interface ServeDeps {
   readonly vault: Vault;
   readonly news: JobNewsDesk;
   readonly hub: ControlHub;
+  readonly recovery: RecoveryDeps;
+  readonly manifests: DamagedFilesDeps;
   readonly version: string;
 }
 
@@ -86,11 +90,7 @@ export async function serve(parts: ServeDeps): Promise<Serving> {
     address: advertised,
     nowMs: () => performance.now(),
   };
-  const manifests = {
-    vault: parts.vault,
-    secretOf: (domainId: string) => domainSecret(catalog.pool, masterKey, domainId),
-    domain: async (id: string) => (await listDomains(catalog.pool)).find((domain) => domain.id === id),
-  };
+  const { manifests } = parts;
   const describeFiles = (): DescribeFiles => damagedFilesOf(manifests);
   server.add(EnrolmentDefinition, makeEnrolmentService(common));
   server.add(
@@ -103,6 +103,7 @@ export async function serve(parts: ServeDeps): Promise<Serving> {
     }),
   );
   server.add(LeanVaultDefinition, vaultService({ vault: parts.vault, clock: systemClock }));
+  server.with(authorise(catalog.pool)).add(RecoveryDefinition, makeRecoveryService(parts.recovery));
   server.with(authorise(catalog.pool)).add(
     OperatorDefinition,
     makeOperatorService({

@@ -130,7 +130,25 @@ function goOn({ run }: RunView): Decision[] {
   return isOver ? [{ kind: 'run', event: 'go', reason: '' }] : [];
 }
 
+/** What the old primary held, and can't be taken from it: a person gives it up, or has it tried again. */
+function divergedAgain(view: RunView, act: Act): Decision[] {
+  const { diverged } = view.run;
+  const open = view.plan.sources.filter((name) => {
+    return diverged[name]?.state !== 'taken' && (act.step === '' || act.step === name);
+  });
+  if (open.length === 0) throw refused('nothing of the old primary is still to be kept');
+  return open.map((source): Decision => {
+    const nothing = { jobId: '', snapshotId: '' };
+    const snapshot =
+      act.action === 'skip'
+        ? { ...nothing, state: 'skipped' as const, message: because('given up', act) }
+        : { ...nothing, state: 'failed' as const, message: '' };
+    return { kind: 'diverged', source, snapshot };
+  });
+}
+
 function skip(view: RunView, act: Act): Decision[] {
+  if (view.run.state === 'reprotecting') return divergedAgain(view, act);
   const open = view.steps.filter((step) => needsPerson(step) || step.state === 'waiting');
   const step = chosen(view, act.step === '' ? open : view.steps, act.step, 'no step has failed or waits');
   if (step.spec.type === 'fence') {
@@ -145,6 +163,7 @@ function skip(view: RunView, act: Act): Decision[] {
 }
 
 function retry(view: RunView, act: Act): Decision[] {
+  if (view.run.state === 'reprotecting') return divergedAgain(view, act);
   const open = view.steps.filter((step) => step.state === 'unknown' || hasFailed(step));
   if (act.step === '' && open.length > 0) return [...open.map(again), ...goOn(view)];
   return [again(chosen(view, open, act.step, 'no step has failed')), ...goOn(view)];

@@ -8,7 +8,7 @@
 import { HoldfastError } from '@holdfast/shared/base/errors';
 
 import { isEnd, nextRunState, nextStepState, type RunState, type StepState } from './run-states.ts';
-import type { Decision, Phase, RunRow, RunTimes, RunView, StepRow } from './run-view.ts';
+import type { Decision, DivergedSnapshot, Phase, RunRow, RunTimes, RunView, StepRow } from './run-view.ts';
 import { allDone } from './run-machine.ts';
 import { isCheck, isRestore } from './step-policy.ts';
 
@@ -97,7 +97,13 @@ class Draft {
         this.#run = { ...this.#run, fenceProof: decision.proof };
         this.#events.push({ step: '', kind: 'note', message: `fenced: ${decision.proof}` });
         return;
-      case 'note':
+      case 'protected':
+        this.#run = { ...this.#run, protectedAt: this.#now };
+        this.#events.push({ step: '', kind: 'note', message: `${this.#run.toName} is backed up from now on` });
+        return;
+      case 'diverged':
+        return this.#diverged(decision.source, decision.snapshot);
+      default:
         this.#events.push({ step: decision.step, kind: 'note', message: decision.message.slice(0, WORDS_MAX) });
     }
   }
@@ -106,6 +112,13 @@ class Draft {
     const steps = [...this.#steps.values()];
     const run = { ...this.#run, times: { ...this.#run.times, ...timesOf(steps, this.#run) } };
     return { run, steps, events: this.#events, orders: this.#orders, cancelled: this.#cancelled };
+  }
+
+  #diverged(source: string, snapshot: DivergedSnapshot): void {
+    this.#run = { ...this.#run, diverged: { ...this.#run.diverged, [source]: snapshot } };
+    const why = snapshot.message === '' ? '' : `: ${snapshot.message}`;
+    const message = `what ${this.#run.fromName} held of ${source}: ${snapshot.state}${why}`;
+    this.#events.push({ step: '', kind: 'note', message: message.slice(0, WORDS_MAX) });
   }
 
   #runEvent(decision: Extract<Decision, { kind: 'run' }>): void {

@@ -113,7 +113,7 @@ export function openEngine(deps: EngineDeps): Engine {
     async stop() {
       stopped = true;
       for (const pump of pumps.values()) pump.timer?.cancel();
-      await Promise.allSettled([...pumps.values()].map((pump) => pump.busy));
+      await Promise.allSettled([...pumps.values()].flatMap((pump) => (pump.busy === undefined ? [] : [pump.busy])));
     },
   };
 

@@ -58,7 +58,8 @@ export interface RunRow {
 }
 
 export interface DivergedSnapshot {
-  readonly state: 'wanted' | 'taken' | 'failed' | 'skipped';
+  /** asked: its job goes on. */
+  readonly state: 'asked' | 'taken' | 'failed' | 'skipped';
   readonly jobId: string;
   /** Hex. */
   readonly snapshotId: string;
@@ -171,4 +172,7 @@ export type Decision =
   | { readonly kind: 'prechecks'; readonly steps: readonly string[] }
   /** Whatever its jobs still do is not wanted any more. */
   | { readonly kind: 'cancel-jobs'; readonly step: string }
+  /** The new primary has its sources. */
+  | { readonly kind: 'protected' }
+  | { readonly kind: 'diverged'; readonly source: string; readonly snapshot: DivergedSnapshot }
   | { readonly kind: 'note'; readonly step: string; readonly message: string };

@@ -1,0 +1,141 @@
+// Recovery, put together: who serves (failover) → runs (engine) → who is told (notify), what is promised (objectives), what is left (evidence).
+//
+// Tested in api/recovery.db.test.ts.
+
+import { systemClock } from '@holdfast/shared/runtime/clock';
+
+import { jobsFor } from './api/recovery-jobs.ts';
+import { sourceCandidates } from './api/recovery-points.ts';
+import { reprotect } from './api/recovery-reprotect.ts';
+import type { RecoveryDeps } from './api/recovery-service.ts';
+import { readOutcome } from './api/recovery-wire.ts';
+import { knowSources } from './api/source-facts.ts';
+import { readFile } from './browse/file-content.ts';
+import type { ManifestsDeps } from './browse/manifests.ts';
+import { listDomains } from './fleet/domains.ts';
+import type { FleetEvents } from './fleet/fleet-events.ts';
+import type { Foundation } from './controller.ts';
+import type { Failover } from './recovery/contract.ts';
+import { openEvidence } from './recovery/evidence/evidence.ts';
+import { openNotifier, type RunningNotifier } from './recovery/notify/notifier.ts';
+import { watchPlans, type DrivenPlan } from './recovery/objectives/plan-watch.ts';
+import { appliedPlan, appliedPlans } from './recovery/plans/plan-store.ts';
+import { readSecrets } from './recovery/plans/secrets.ts';
+import { openEngine } from './recovery/runs/engine.ts';
+import { followNews } from './recovery/runs/run-news.ts';
+import type { Settings } from './settings.ts';
+import type { Vault } from './vault/contract.ts';
+import type { Log } from '@holdfast/shared/runtime/log';
+
+export interface RecoveryOptions extends Foundation {
+  readonly settings: Settings;
+  readonly events: FleetEvents;
+  readonly vault: Vault;
+  readonly failover: Failover;
+  readonly manifests: ManifestsDeps;
+  readonly replica: string;
+  readonly version: string;
+  readonly log: Log;
+}
+
+export interface Recovery {
+  /** What its service is made of. */
+  readonly service: RecoveryDeps;
+  readonly notifier: RunningNotifier;
+  /** Writes nothing any more afterwards; another replica goes on. */
+  stop(): Promise<void>;
+}
+
+/** Failover must be there; runs of what it drives go on at once. */
+export async function openRecovery(options: RecoveryOptions): Promise<Recovery> {
+  const { catalog, masterKey, events, vault, failover, replica, settings } = options;
+  const { pool } = catalog;
+  const log = (event: string, fields: Record<string, unknown>): void => options.log.info(event, fields);
+  const notifier = openNotifier({
+    catalog,
+    clock: systemClock,
+    random: Math.random,
+    log,
+    settings: settings.notify,
+    contactsOf: async (planId) => {
+      const applied = await appliedPlan(pool, planId).catch(() => undefined);
+      return applied === undefined ? undefined : { ...applied, contacts: applied.plan.contacts };
+    },
+    secret: async (domainId, name) => (await readSecrets(pool, masterKey, domainId, [name])).get(name),
+  });
+  const evidence = await openEvidence({ catalog, masterKey, version: options.version });
+  const fileContent: RecoveryDeps['fileContent'] = async function* content(domainId, snapshotId, path, maxBytes) {
+    const domain = (await listDomains(pool)).find((one) => one.id === domainId);
+    if (domain !== undefined) yield* readFile(options.manifests, domain, snapshotId, path, maxBytes);
+  };
+  const candidates: RecoveryDeps['candidates'] = (hostId, names) => sourceCandidates(pool, hostId, names);
+  const jobs = { catalog, vault, fileContent };
+  const engine = openEngine({
+    catalog,
+    events,
+    replica,
+    failover,
+    notifier,
+    clock: systemClock,
+    log,
+    readOutcome,
+    jobsFor: (...order) => jobsFor(jobs, ...order),
+    reprotect: (view) => reprotect({ catalog, events }, view),
+  });
+  const common = { catalog, events, replica, failover, candidates };
+  const unfollow = followNews({ ...common, notifier, engine, log });
+  const plans = await appliedPlans(pool, () => undefined);
+  for (const { id } of plans) {
+    const look = failover.look(id);
+    if (look?.driving === true) await engine.drive(id, look.row.term);
+  }
+  const watch = watchPlans({
+    pool,
+    knowSources: (sources) => knowSources(pool, sources),
+    driven: () => drivenPlans(options),
+    notifier,
+    evidence,
+    controllerContacts: Object.keys(settings.notify.contacts),
+    clock: systemClock,
+    // A run that is not over leaves no standby that could take over.
+    heard: (planId, health) => void setReady(options, planId, health.ready),
+    log,
+  });
+  const service = { ...common, ...jobs, masterKey, readOutcome, evidence, clock: systemClock };
+  return {
+    service,
+    notifier,
+    async stop() {
+      unfollow();
+      await watch.stop();
+      await engine.stop();
+      await notifier.stop();
+    },
+  };
+}
+
+async function setReady({ catalog, failover, log }: RecoveryOptions, planId: string, ready: boolean): Promise<void> {
+  try {
+    failover.setReady(planId, ready && !(await hasRealRun({ catalog }, planId)));
+  } catch (error) {
+    log.warn('plan.readiness-failed', { plan: planId, error });
+  }
+}
+
+async function hasRealRun({ catalog }: Pick<RecoveryOptions, 'catalog'>, planId: string): Promise<boolean> {
+  const { rowCount } = await catalog.pool.query(
+    `select 1 from run where plan_id = $1 and mode <> 'drill' and finished_at is null`,
+    [planId],
+  );
+  return rowCount !== 0;
+}
+
+async function drivenPlans({ catalog, failover }: RecoveryOptions): Promise<DrivenPlan[]> {
+  const driven: DrivenPlan[] = [];
+  for (const applied of await appliedPlans(catalog.pool, () => undefined)) {
+    const look = failover.look(applied.id);
+    if (look?.driving !== true) continue;
+    driven.push({ applied, serving: look.row, running: await hasRealRun({ catalog }, applied.id) });
+  }
+  return driven;
+}

@@ -108,10 +108,11 @@ export class WalReader {
     return this.#version;
   }
 
-  /** What was fed ends within a record that may be one of a tablespace. */
-  get mayBeInTablespace(): boolean {
-    if (this.#lost || this.#skipping || (this.#has === 0 && this.#left === 0)) return false;
-    return this.#has < RECORD_HEADER_BYTES || this.#record[17] === RESOURCE_TABLESPACE;
+  /** What was fed ends within a record that may be one of a tablespace: LSN of its first byte. */
+  get openTablespace(): bigint | undefined {
+    if (this.#lost || this.#skipping || (this.#has === 0 && this.#left === 0)) return undefined;
+    const may = this.#has < RECORD_HEADER_BYTES || this.#record[17] === RESOURCE_TABLESPACE;
+    return may ? this.#startedAt : undefined;
   }
 
   /** The bytes that follow those fed before. Answers what ended within, in order. */

@@ -1,8 +1,9 @@
 import { expectRejection } from '@holdfast/shared/testing/expect-error';
 import { expect } from 'chai';
+import fc from 'fast-check';
 import { walFileName, WAL_PAGE_BYTES } from '../log/lsn.ts';
 import { LONG_HEADER_BYTES, SHORT_HEADER_BYTES, WalReader, type CreatedTablespace } from '../log/wal-reader.ts';
-import { keepTablespaces } from './log-tablespaces.ts';
+import { keepTablespaces, TablespaceFilter } from './log-tablespaces.ts';
 import type { WalSource } from './wal-files.ts';
 
 const FILE = 2 * WAL_PAGE_BYTES;
@@ -147,6 +148,34 @@ describe('tablespaces in a log that is replayed', () => {
     log.page(0, OVERWRITES).write(creationOf(16_400, PLACE)).fill();
     expect(creationsIn(log.bytes)).to.have.length(1);
     expect(creationsIn(await handedOut(log.bytes))[0]).to.include({ oid: 16_400, location: '' });
+  });
+
+  it('T1 T2 however a log that is handed on as it comes is cut up; nothing but the beginning of such a record waits', () => {
+    const sizes = fc.array(fc.integer({ min: 1, max: 3000 }), { minLength: 1, maxLength: 20 });
+    const fromEnd = fc.integer({ min: 1, max: 150 }).map((eighths) => eighths * 8);
+    fc.assert(
+      fc.property(sizes, fromEnd, (cuts, at) => {
+        const log = logWith(at, PLACE);
+        const filter = new TablespaceFilter(FIRST, FILE);
+        const given: Buffer[] = [];
+        let pushed = 0;
+        for (let turn = 0; pushed < log.length; turn++) {
+          const next = pushed + cuts[turn % cuts.length]!;
+          given.push(Buffer.from(filter.push(log.subarray(pushed, next))));
+          pushed = Math.min(next, log.length);
+          const waiting = pushed - given.reduce((sum, { length }) => sum + length, 0);
+          expect(waiting).to.be.at.most(200);
+        }
+        const safe = Buffer.concat(given);
+        const [changed] = creationsIn(safe);
+        expect(changed).to.include({ oid: 16_400, location: '' });
+        const record = recordAt(safe, changed!);
+        expect(record.readUInt32LE(20)).to.equal(checksumOf(record));
+        expect(log.reduce((count, byte, index) => count + (byte === safe[index] ? 0 : 1), 0)).to.be.within(2, 5);
+        expect([...filter.moved]).to.deep.equal([[16_400, PLACE]]);
+      }),
+      { numRuns: 60 },
+    );
   });
 
   it('says which they were', async () => {

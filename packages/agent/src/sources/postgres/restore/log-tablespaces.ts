@@ -67,6 +67,41 @@ export function keepTablespaces(source: WalSource, fileBytes: number): SafeWalSo
   };
 }
 
+/**
+ * The same for a log that is handed on as it comes. The beginning of a record that may be one of a tablespace is held back until the
+ * record is whole: no server replays a part of one.
+ */
+export class TablespaceFilter {
+  readonly moved = new Map<number, string>();
+  readonly #fileBytes: number;
+  readonly #reader: WalReader;
+  #held: Buffer = Buffer.alloc(0);
+  /** LSN of the first byte that is held, or of the next one. */
+  #at: bigint;
+
+  /** @param start LSN of the first byte that is pushed, at a page's beginning */
+  constructor(start: bigint, fileBytes: number) {
+    this.#at = start;
+    this.#fileBytes = fileBytes;
+    this.#reader = new WalReader(start, false, fileBytes);
+  }
+
+  /** @param bytes that follow those before. Answers what may be handed on now, from where the last answer ended. */
+  push(bytes: Buffer): Buffer {
+    const known = Buffer.concat([this.#held, bytes]);
+    for (const event of this.#reader.feed(bytes)) {
+      if (event.kind !== 'tablespace' || event.location === '') continue;
+      emptyLocation(known, this.#at, this.#fileBytes, event);
+      this.moved.set(event.oid, event.location);
+    }
+    const open = this.#reader.openTablespace;
+    const ready = open === undefined ? known.length : Number(open - this.#at);
+    this.#held = known.subarray(ready);
+    this.#at += BigInt(ready);
+    return known.subarray(0, ready);
+  }
+}
+
 /** A page that goes on from the one before may hold the end of a record that began there. */
 async function pageBefore(source: WalSource, name: string, start: bigint): Promise<Buffer> {
   return start < BigInt(WAL_PAGE_BYTES) ? Buffer.alloc(0) : source.around(name, -WAL_PAGE_BYTES, WAL_PAGE_BYTES);
@@ -92,7 +127,7 @@ async function tablespacesIn(
 ): Promise<CreatedTablespace[]> {
   const reader = new WalReader(start - BigInt(before.length), false, fileBytes);
   const events = [...reader.feed(before), ...reader.feed(file)];
-  if (reader.mayBeInTablespace) events.push(...reader.feed(await after()));
+  if (reader.openTablespace !== undefined) events.push(...reader.feed(await after()));
   return events.filter((event) => event.kind === 'tablespace').filter(({ location }) => location !== '');
 }
 

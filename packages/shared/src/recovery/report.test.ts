@@ -118,18 +118,18 @@ describe('recovery reports', () => {
   });
 
   it('E2 a report is bounded: long texts lose their middle, many events too, and it says so', () => {
-    const events = Array.from({ length: 100_000 }, (_, at) => ({
+    const events = Array.from({ length: 20_000 }, (_, at) => ({
       ...facts.events[1]!,
       sequence: at,
       message: 'm'.repeat(5000),
     }));
     const report = makeReport({ ...facts, events, steps: [step('loud', { output: `first${'x'.repeat(1e6)}last` })] });
     expect(report.events).to.have.length(2000);
-    expect(report.eventsLeftOut).to.equal(98_000);
-    expect(report.events.at(-1)?.sequence).to.equal(99_999);
+    expect(report.eventsLeftOut).to.equal(18_000);
+    expect(report.events.at(-1)?.sequence).to.equal(19_999);
     expect(report.steps[0]?.output).to.match(/^first[^]*characters left out[^]*last$/);
     expect(encodeReport(report).length).to.be.below(4 * 1024 * 1024);
-    const worst = '"\u0001ü\\'.repeat(20_000);
+    const worst = '"\u0001ü\\'.repeat(2000);
     const many = Array.from({ length: 500 }, (_, at) =>
       step(`s${at}`, {
         output: worst,

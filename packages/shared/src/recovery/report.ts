@@ -143,7 +143,7 @@ const reportSchema = z.object({
   events: z.array(event),
   /** From the middle. */
   eventsLeftOut: count,
-  /** Of all events, canonical, one a line. */
+  /** Of all events as they were, canonical with their times in ms, one a line. */
   eventsSha256: z.string(),
 });
 export type EvidenceReport = z.output<typeof reportSchema>;
@@ -169,15 +169,16 @@ const LIMITS: readonly Limits[] = [
 const REPORT_MAX_BYTES = 4 * 1024 * 1024;
 
 export function makeReport(facts: RunFacts): EvidenceReport {
-  let report = limitedReport(facts, LIMITS[0]!);
+  const eventsSha256 = sha256(facts.events.map((one) => `${canonicalJson(one)}\n`).join(''));
+  let report = limitedReport(facts, LIMITS[0]!, eventsSha256);
   for (const limits of LIMITS.slice(1)) {
     if (encodeReport(report).length <= REPORT_MAX_BYTES) break;
-    report = limitedReport(facts, limits);
+    report = limitedReport(facts, limits, eventsSha256);
   }
   return report;
 }
 
-function limitedReport(facts: RunFacts, limits: Limits): EvidenceReport {
+function limitedReport(facts: RunFacts, limits: Limits, eventsSha256: string): EvidenceReport {
   const { plan, run } = facts;
   const measured = measureRun({ ...run, recoveryPointMs: run.recoveryPointMs });
   const events = facts.events.map((one) => eventOf(one, limits));
@@ -218,7 +219,7 @@ function limitedReport(facts: RunFacts, limits: Limits): EvidenceReport {
     ),
     events: ends(events, limits.events),
     eventsLeftOut: Math.max(0, events.length - limits.events),
-    eventsSha256: sha256(events.map((each) => `${canonicalJson(each)}\n`).join('')),
+    eventsSha256,
   };
 }
 

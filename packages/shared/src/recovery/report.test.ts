@@ -118,15 +118,15 @@ describe('recovery reports', () => {
   });
 
   it('E2 a report is bounded: long texts lose their middle, many events too, and it says so', () => {
-    const events = Array.from({ length: 20_000 }, (_, at) => ({
+    const events = Array.from({ length: 5000 }, (_, at) => ({
       ...facts.events[1]!,
       sequence: at,
       message: 'm'.repeat(5000),
     }));
     const report = makeReport({ ...facts, events, steps: [step('loud', { output: `first${'x'.repeat(1e6)}last` })] });
     expect(report.events).to.have.length(2000);
-    expect(report.eventsLeftOut).to.equal(18_000);
-    expect(report.events.at(-1)?.sequence).to.equal(19_999);
+    expect(report.eventsLeftOut).to.equal(3000);
+    expect(report.events.at(-1)?.sequence).to.equal(4999);
     expect(report.steps[0]?.output).to.match(/^first[^]*characters left out[^]*last$/);
     expect(encodeReport(report).length).to.be.below(4 * 1024 * 1024);
     const worst = '"\u0001ü\\'.repeat(2000);
@@ -135,7 +135,7 @@ describe('recovery reports', () => {
         output: worst,
         message: worst,
         remedy: worst,
-        facts: Object.fromEntries(Array.from({ length: 100 }, (__, n) => [`${n}${worst}`, worst])),
+        facts: Object.fromEntries(Array.from({ length: 100 }, (__, n) => [`fact ${n}`, worst])),
       }),
     );
     const huge = { ...facts, plan: { ...facts.plan, document: '"'.repeat(262_144) }, steps: many };

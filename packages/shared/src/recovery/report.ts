@@ -160,10 +160,12 @@ interface Limits {
 
 /** What is left out, the least that makes the report fit. The last always does: a plan has at most 500 steps, and 256 KiB. */
 const LIMITS: readonly Limits[] = [
-  { output: 4096, text: 1000, events: 2000, facts: 64 },
+  { output: 4096, text: 1000, events: 2000, facts: 32 },
   { output: 512, text: 300, events: 500, facts: 16 },
   { output: 0, text: 80, events: 100, facts: 0 },
 ];
+
+const FACT_MAX = 200;
 
 /** A message to an operator holds so much, and leaves room for the signature. */
 const REPORT_MAX_BYTES = 4 * 1024 * 1024;
@@ -250,7 +252,7 @@ function stepOf(step: StepFacts, limits: Limits): EvidenceReport['steps'][number
     facts: Object.fromEntries(
       Object.entries(step.facts)
         .slice(0, limits.facts)
-        .map(([name, value]) => [cut(name, limits.text), cut(value, limits.text)]),
+        .map(([name, value]) => [cut(name, FACT_MAX), cut(value, FACT_MAX)]),
     ),
   };
 }

@@ -56,7 +56,8 @@ export async function restoreJob(deps: RestoreDeps, view: RunView, step: StepRow
   const value: DeepPartial<RestoreJob> = {
     grant: await deps.vault.grant(to, snapshotId, GRANT_TTL_MS),
     target: place.target,
-    delta: engine === undefined,
+    // What an earlier attempt left, or the cluster of a host that served before, is brought to the point; MariaDB can't do that.
+    delta: canDelta(engine),
     intoNonEmpty: true,
     setuid: true,
     deleteExtra: engine === undefined && place.whole,
@@ -73,6 +74,10 @@ export async function restoreJob(deps: RestoreDeps, view: RunView, step: StepRow
     requestedBy: `run ${run.id}`,
     request: (jobId) => WireJob.encode(WireJob.fromPartial({ jobId, kind: { $case: 'restore', value } })).finish(),
   };
+}
+
+function canDelta(engine: DeepPartial<RestoreJob['engine']>): boolean {
+  return engine === undefined || engine.source?.type === 'postgres';
 }
 
 /** A standby that replays stands at the newest state, and can't go back. */

@@ -2,8 +2,10 @@
 //
 // They remember what was really done, so a probe's answer is the truth, whatever was said before.
 
+import { randomBytes } from 'node:crypto';
+
 import { decodeHostStep } from '@holdfast/shared/recovery/host-step';
-import { Job as WireJob, JobOutcome } from '@holdfast/shared/rpc/gen/holdfast/v1/control';
+import { Job as WireJob, JobOutcome, JobSummary } from '@holdfast/shared/rpc/gen/holdfast/v1/control';
 import type { StepJob } from '@holdfast/shared/rpc/gen/holdfast/v1/step';
 import type { DeepPartial } from '@holdfast/shared/rpc/gen/holdfast/v1/operator';
 
@@ -77,12 +79,24 @@ export class ScriptedHosts {
     work.answer = answer;
     if (answer === 'silence') return;
     const outcome = answer === 'lost' ? undefined : this.#outcome(wire, work, answer, this.#done.has(key));
+    if (job.kind === 'backup' && outcome?.result === 'done') outcome.summary = await this.#snapshot(job);
     await finishJob(this.#catalog.pool, job.id, job.hostId, {
       state: outcome?.result === 'done' ? 'done' : 'failed',
       outcome: outcome === undefined ? null : JobOutcome.encode(outcome).finish(),
       errorMessage: outcome === undefined ? 'the agent was restarted while it worked on this' : '',
     });
     await this.#events.tell(this.#catalog.pool, { kind: 'job', jobId: job.id });
+  }
+
+  async #snapshot(job: Job): Promise<JobSummary> {
+    const id = randomBytes(32);
+    await this.#catalog.pool.query(
+      `insert into snapshot (domain_id, id, host_id, source_id, sequence, commit_record_id, committed_at, started_at_ms, entries, files,
+         bytes_total, bytes_read, bytes_new, bytes_stored, duration_ms, partial, warnings_total, highest_pack_sequence)
+       select $1, $2, $3, $4, coalesce(max(sequence), 0) + 1, $2, now(), 0, 1, 1, 1, 1, 1, 1, 1, false, 0, 1 from snapshot where source_id = $4`,
+      [job.domainId, id, job.hostId, job.sourceId],
+    );
+    return JobSummary.fromPartial({ snapshotId: id });
   }
 
   #outcome(wire: WireJob, work: Worked, answer: Answer, isDone: boolean): JobOutcome {

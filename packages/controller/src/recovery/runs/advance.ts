@@ -9,6 +9,7 @@ import { HoldfastError } from '@holdfast/shared/base/errors';
 
 import { isEnd, nextRunState, nextStepState, type RunState, type StepState } from './run-states.ts';
 import type { Decision, DivergedSnapshot, Phase, RunRow, RunTimes, RunView, StepRow } from './run-view.ts';
+import type { PinnedSource } from './recovery-choice.ts';
 import { allDone } from './run-machine.ts';
 import { isCheck, isRestore } from './step-policy.ts';
 
@@ -180,9 +181,22 @@ class Draft {
       kind: 'state',
       message: `${before.state} → ${state}${why}`.slice(0, WORDS_MAX),
     });
+    if (event === 'succeed' && step.spec.type === 'snapshot') this.#repin(step);
     if (event === 'dispatch' && decision.phase === undefined)
       this.#steps.set(step.id, { ...step, phase: '', round: 0 });
     if (decision.phase !== undefined) this.#phase(step, decision.phase);
+  }
+
+  /** A snapshot that the run itself took, of a primary that does nothing any more, is what it goes on with. */
+  #repin(step: StepRow): void {
+    const { point } = this.#run;
+    const sources = point.sources.map((one): PinnedSource => {
+      const snapshotId = step.facts[`${one.source}.snapshot`];
+      if (snapshotId === undefined) return one;
+      return { ...one, snapshotId, target: one.target === null ? null : { kind: 'latest' }, atMs: this.#now.getTime() };
+    });
+    const atMs = sources.length === 0 ? point.atMs : Math.min(...sources.map((one) => one.atMs));
+    this.#run = { ...this.#run, point: { ...point, sources, atMs } };
   }
 
   #dueAt(before: StepRow, { event, dueInMs }: Extract<Decision, { kind: 'step' }>): Date | null {

@@ -85,6 +85,13 @@ describe('the engine', () => {
       delta: true,
       deleteExtra: true,
     });
+    const { rows } = await fixture.catalog.pool.query<{ id: Buffer }>(
+      'select id from snapshot order by sequence desc limit 1',
+    );
+    expect(
+      view.run.point.sources.map(({ snapshotId }) => snapshotId),
+      'what was taken after the stop',
+    ).to.deep.equal([rows[0]!.id.toString('hex')]);
     const migrate = fixture.hosts.seen.flatMap((job) =>
       job.kind?.$case === 'step' && job.kind.value.step === 'migrate' ? [job.kind.value] : [],
     );

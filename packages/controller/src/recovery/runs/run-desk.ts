@@ -88,8 +88,8 @@ export async function pinPoint(
     step.in.includes(asked.mode) && 'to' in step && 'source' in step ? [step.source] : [],
   );
   const missing = restored.filter((name) => !point.sources.some((one) => one.source === name));
-  // Unplanned, one goes as far as one comes; planned, the last snapshot is still to be made.
-  const asks = asked.atMs > 0 || asked.mode === 'drill';
+  // Unplanned, one goes as far as one comes.
+  const asks = asked.atMs > 0 || asked.mode !== 'unplanned';
   if (missing.length > 0 && asks) {
     throw new HoldfastError(
       'NOT_FOUND',

@@ -180,10 +180,19 @@ function neededAnswers(view: RunView, step: StepRow): number | undefined {
   return spec.type === 'check.http' && spec.from === 'witnesses' ? view.plan.detect.witnesses?.agree : undefined;
 }
 
+/** Facts of one of several say of which. */
+function named(part: string, report: Report): Report {
+  if (part === '') return report;
+  const facts = Object.fromEntries(Object.entries(report.facts).map(([name, value]) => [`${part}.${name}`, value]));
+  return { ...report, facts };
+}
+
 /** What all jobs of a phase say together; undefined while that is open. `enough`: so many that are well suffice. */
 export function combine(jobs: readonly StepJob[], enough: number | undefined): Report | undefined {
   if (jobs.length === 0) return undefined;
-  const reports = jobs.flatMap((job) => (job.report === undefined ? [] : [{ part: job.part, ...job.report }]));
+  const reports = jobs.flatMap((job) =>
+    job.report === undefined ? [] : [{ part: job.part, ...named(job.part, job.report) }],
+  );
   const [only] = reports;
   if (jobs.length === 1) return only;
   const well = reports.filter((report) => report.state === 'ok');

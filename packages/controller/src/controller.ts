@@ -160,6 +160,7 @@ export async function startController(options: ControllerOptions): Promise<Contr
       news,
       hub,
       recovery: recovery.service,
+      undelivered: (domainId) => recovery.notifier.attention(domainId),
       manifests,
       version: VERSION,
     });

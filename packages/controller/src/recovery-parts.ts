@@ -18,9 +18,9 @@ import type { Foundation } from './controller.ts';
 import type { Failover } from './recovery/contract.ts';
 import { openEvidence } from './recovery/evidence/evidence.ts';
 import { openNotifier, type RunningNotifier } from './recovery/notify/notifier.ts';
+import { planContacts } from './recovery/notify/plan-contacts.ts';
 import { watchPlans, type DrivenPlan } from './recovery/objectives/plan-watch.ts';
-import { appliedPlan, appliedPlans } from './recovery/plans/plan-store.ts';
-import { readSecrets } from './recovery/plans/secrets.ts';
+import { appliedPlans } from './recovery/plans/plan-store.ts';
 import { openEngine } from './recovery/runs/engine.ts';
 import { followNews } from './recovery/runs/run-news.ts';
 import type { Settings } from './settings.ts';
@@ -57,11 +57,7 @@ export async function openRecovery(options: RecoveryOptions): Promise<Recovery> 
     random: Math.random,
     log,
     settings: settings.notify,
-    contactsOf: async (planId) => {
-      const applied = await appliedPlan(pool, planId).catch(() => undefined);
-      return applied === undefined ? undefined : { ...applied, contacts: applied.plan.contacts };
-    },
-    secret: async (domainId, name) => (await readSecrets(pool, masterKey, domainId, [name])).get(name),
+    ...planContacts(pool, masterKey),
   });
   const evidence = await openEvidence({ catalog, masterKey, version: options.version });
   const fileContent: RecoveryDeps['fileContent'] = async function* content(domainId, snapshotId, path, maxBytes) {

@@ -1,4 +1,4 @@
-// What a person should look at, of a whole domain: hosts, sources, the vault.
+// What a person should look at, of a whole domain: hosts, sources, the vault, messages that did not arrive.
 //
 // Tested in operator-databases.db.test.ts and controller.db.test.ts; what is said of a log, in fleet/source-state.test.ts.
 
@@ -33,12 +33,13 @@ export function vaultAttention(
 interface Looked {
   readonly hosts: readonly Host[];
   readonly sources: readonly KnownSource[];
-  readonly vault: readonly DeepPartial<Attention>[];
+  /** Of the vault, and of messages. */
+  readonly others: readonly DeepPartial<Attention>[];
 }
 
 /** What a person should look at, worst first. */
-export function attentionFor({ hosts, sources, vault }: Looked): DeepPartial<Attention>[] {
-  const attention: DeepPartial<Attention>[] = [...vault];
+export function attentionFor({ hosts, sources, others }: Looked): DeepPartial<Attention>[] {
+  const attention: DeepPartial<Attention>[] = [...others];
   const say = (level: 'critical' | 'warning', subject: string, message: string, hint: string): void => {
     attention.push({ level, subject, message, hint });
   };

@@ -7,6 +7,7 @@ import type { Domain } from '../fleet/domains.ts';
 import type { EnrolmentDeps } from '../fleet/enrolment.ts';
 import type { JobNewsDesk } from '../fleet/job-news.ts';
 import type { LoginLimiter } from '../fleet/login-limiter.ts';
+import type { NotifyAttention } from '../recovery/notify/notifier.ts';
 import type { Vault } from '../vault/contract.ts';
 
 export interface OperatorDeps extends EnrolmentDeps {
@@ -25,4 +26,6 @@ export interface OperatorDeps extends EnrolmentDeps {
   /** What a domain may store; 0: no bound. */
   readonly quotaBytes: (domainName: string) => number;
   readonly nowMs: () => number;
+  /** Messages of the domain that did not reach anybody. */
+  readonly undelivered: (domainId: string) => Promise<readonly NotifyAttention[]>;
 }

@@ -163,7 +163,8 @@ async function describeKnown(deps: OperatorDeps, known: readonly KnownSource[]):
 
 async function status(deps: OperatorDeps, domain: Domain): ReturnType<Calls['getStatus']> {
   const { pool } = deps.catalog;
-  const [hosts, sources, running, totals] = await Promise.all([
+  const [undelivered, hosts, sources, running, totals] = await Promise.all([
+    deps.undelivered(domain.id),
     listHosts(pool, domain.id),
     listSources(pool, domain.id),
     listJobs(pool, { domainId: domain.id, running: true, limit: 100 }),
@@ -187,7 +188,7 @@ async function status(deps: OperatorDeps, domain: Domain): ReturnType<Calls['get
     attention: attentionFor({
       hosts,
       sources: known,
-      vault: vaultAttention(state, Number(totals.storedBytes), quotaBytes),
+      others: [...vaultAttention(state, Number(totals.storedBytes), quotaBytes), ...undelivered],
     }),
   };
 }

@@ -33,6 +33,7 @@ import type { DescribeFiles, Vault } from '../vault/contract.ts';
 import { authenticate } from './authenticate.ts';
 import { makeControlService } from './control-service.ts';
 import { makeEnrolmentService } from './enrolment-service.ts';
+import type { OperatorDeps } from './operator-deps.ts';
 import { makeOperatorService } from './operator-service.ts';
 import { authorise } from './permissions.ts';
 import { makeRecoveryService, type RecoveryDeps } from './recovery-service.ts';
@@ -55,6 +56,7 @@ export interface ServeDeps {
   readonly news: JobNewsDesk;
   readonly hub: ControlHub;
   readonly recovery: RecoveryDeps;
+  readonly undelivered: OperatorDeps['undelivered'];
   readonly manifests: DamagedFilesDeps;
   readonly version: string;
 }
@@ -114,6 +116,7 @@ export async function serve(parts: ServeDeps): Promise<Serving> {
       fileContent: (domain, snapshotId, path, maxBytes) => readFile(manifests, domain, snapshotId, path, maxBytes),
       version: parts.version,
       quotaBytes: (domainName) => quotaOf(settings, domainName),
+      undelivered: parts.undelivered,
     }),
   );
   server.add(HealthDefinition, HealthServiceImpl(health));

@@ -30,6 +30,7 @@ import type { Sandboxes } from './recovery/sandbox/sandbox.ts';
 import { lazySandboxes, sandboxPipeline } from './recovery/sandbox/sandbox-jobs.ts';
 import { stepPipeline } from './recovery/steps/step-jobs.ts';
 import { planRestores } from './recovery/warm/plan-restores.ts';
+import { lazyWarmDatabases, type LazyWarmDatabases } from './recovery/warm/warm-jobs.ts';
 import { heldTypes } from './sources/held-elsewhere.ts';
 import { pipelinesOf, type EngineRegistry } from './sources/registry.ts';
 import { needsGuard, newSourceProtection, type SourceProtection } from './sources/source-protection.ts';
@@ -99,6 +100,7 @@ class RunningAgent {
   readonly #certificate: CertificateKeeper;
   readonly #serving: LazyServing;
   readonly #sandboxes: Sandboxes;
+  readonly #warm: LazyWarmDatabases;
   #identity: AgentIdentity;
   #protection: SourceProtection | undefined;
 
@@ -111,6 +113,9 @@ class RunningAgent {
     const vault = newVaultClient({ openChannel: () => this.#openChannel(WORK_KEEPALIVE), clock, random });
     const sandboxes = (this.#sandboxes = lazySandboxes({ clock, log, stateDir }));
     const pipelines = pipelinesOf(engines);
+    const ownIdentity = (): AgentIdentity => this.#identity;
+    const warmDeps = { stateDir, vault, clock, log, identity: ownIdentity };
+    const warm = (this.#warm = lazyWarmDatabases({ ...warmDeps, report: (report) => this.#link.warm(report) }));
     const bootId = readBootId();
     this.#serving = lazyServing(
       {
@@ -135,7 +140,7 @@ class RunningAgent {
         stateDir,
         pipelines: {
           ...pipelines,
-          restore: planRestores(pipelines.restore, { stateDir, sandboxes, database: undefined }),
+          restore: planRestores(pipelines.restore, { stateDir, sandboxes, database: warm.run }),
           step: stepPipeline({ clock, log, stateDir, serving: this.#serving, services, sandboxes }),
           sandbox: sandboxPipeline(sandboxes),
         },
@@ -202,7 +207,13 @@ class RunningAgent {
 
   async stop(): Promise<void> {
     this.#certificate.stop();
-    await Promise.all([this.#jobs.stop(), this.#protection?.stop(), this.#serving.stop(), this.#sandboxes.stop()]);
+    await Promise.all([
+      this.#jobs.stop(),
+      this.#protection?.stop(),
+      this.#serving.stop(),
+      this.#sandboxes.stop(),
+      this.#warm.stop(),
+    ]);
     await this.#link.stop(FAREWELL_MS);
   }
 

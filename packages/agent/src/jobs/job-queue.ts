@@ -71,6 +71,8 @@ const LANES = {
 } as const satisfies Record<Exclude<Job['kind'], 'step'>, Lane>;
 
 function laneOf(job: Job): Lane {
+  // It takes a moment, and a run waits for it: not behind copies that are being made.
+  if (job.kind === 'restore' && job.warm?.action === 'finish') return 'steps';
   if (job.kind !== 'step') return LANES[job.kind];
   return job.step.action === 'probe' || job.step.action === 'precheck' ? 'questions' : 'steps';
 }

@@ -16,6 +16,7 @@ import {
 } from './control-stream.ts';
 import type { SourceReport } from './control-wire.ts';
 import { afterStreamEnd, NEVER_CONNECTED, type ReconnectDecision } from './reconnect.ts';
+import type { WarmReport } from '../recovery/warm/warm-report.ts';
 
 export interface ControlLinkDeps extends Omit<ControlStreamDeps, 'channel' | 'sourceReports'> {
   openChannel(): Channel;
@@ -30,6 +31,8 @@ export interface ControlLink {
   /** Lost when there is no stream. */
   failover(application: string, message: FailoverMessage): void;
   forgetReport(sourceId: string): void;
+  /** Lost while there is no stream: the newest is said again. */
+  warm(report: WarmReport): void;
   /** Opens a new stream now, with a new connection. */
   reconnect(): void;
   /** Ends the stream in good order. Resolves within `withinMs`. */
@@ -98,6 +101,7 @@ export function startControlLink(deps: ControlLinkDeps, listener: ControlListene
       current?.report(report);
     },
     failover: (application, message) => current?.failover(application, message),
+    warm: (report) => current?.warm(report),
     forgetReport: (sourceId) => void reports.delete(sourceId),
     reconnect() {
       if (current === undefined) return;

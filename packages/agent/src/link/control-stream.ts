@@ -41,6 +41,8 @@ import {
   type Hello,
   type SourceReport,
 } from './control-wire.ts';
+import type { WarmReport } from '../recovery/warm/warm-report.ts';
+import { warmReportMessage } from './recovery-wire.ts';
 
 export interface ControlStreamDeps {
   readonly channel: Channel;
@@ -70,6 +72,7 @@ export interface ControlStream {
   progress(jobId: string, progress: JobProgress): void;
   finished(jobId: string, outcome: JobOutcome): void;
   report(report: SourceReport): void;
+  warm(report: WarmReport): void;
   /** May be lost: it is said again. */
   failover(application: string, message: FailoverMessage): void;
   /** Ends it in good order; after `withinMs` abruptly. */
@@ -144,6 +147,11 @@ class LinkedControlStream implements ControlStream {
 
   report(report: SourceReport): void {
     if (!this.#over && this.#welcomedAtMs !== undefined) this.#send(sourceReportMessage(report));
+  }
+
+  warm(report: WarmReport): void {
+    if (this.#over || this.#welcomedAtMs === undefined || this.#unsent >= MAX_UNSENT) return;
+    this.#send(warmReportMessage(report));
   }
 
   failover(application: string, message: FailoverMessage): void {

@@ -5,10 +5,12 @@
 
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import type {
+  AgentMessage,
   RestoreJob as WireRestore,
   SandboxJob as WireSandbox,
 } from '@holdfast/shared/rpc/gen/holdfast/v1/control';
 import type { RestoreJob, SandboxJob, WarmOrder } from '../jobs/job.ts';
+import type { WarmReport } from '../recovery/warm/warm-report.ts';
 
 const ID = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 const WARM_ACTIONS = ['keep', 'finish', 'release'] as const;
@@ -29,6 +31,16 @@ export function sandboxFromWire(jobId: string, wire: WireSandbox): SandboxJob {
   if (action !== 'open' && action !== 'close') throw refused('something with a sandbox that this agent does not know');
   if (!ID.test(name)) throw refused('a sandbox that is none');
   return { kind: 'sandbox', jobId, action, order: { name, application, ttlMs: Number(ttlMs), addresses } };
+}
+
+export function warmReportMessage({ completeToMs, stream, replayed, ...rest }: WarmReport): AgentMessage {
+  const value = {
+    ...rest,
+    stream: stream === undefined ? undefined : { ...stream },
+    replayed: replayed === undefined ? undefined : { ...replayed },
+    completeToMs: BigInt(Math.round(completeToMs)),
+  };
+  return { kind: { $case: 'warm', value } };
 }
 
 function warmFromWire({ application, sourceId, action, takeOver }: NonNullable<WireRestore['warm']>): WarmOrder {

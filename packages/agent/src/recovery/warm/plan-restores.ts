@@ -3,8 +3,8 @@
 
 import { fromText, toBytes, type ByteString } from '@holdfast/shared/base/byte-string';
 import { HoldfastError } from '@holdfast/shared/base/errors';
-import { readdirSync } from 'node:fs';
-import type { JobReport, Pipelines, RestoreJob, RunRestore } from '../../jobs/job.ts';
+import { existsSync, readdirSync } from 'node:fs';
+import type { JobReport, JobWarning, Pipelines, RestoreJob, RunRestore } from '../../jobs/job.ts';
 import { EMPTY_SUMMARY } from '../../jobs/outcome.ts';
 import { isWithin } from '../sandbox/mount-plan.ts';
 import type { Sandbox, Sandboxes } from '../sandbox/sandbox.ts';
@@ -14,8 +14,8 @@ import { Marks } from './marks.ts';
 export interface PlanRestoreDeps {
   readonly stateDir: string;
   readonly sandboxes: Pick<Sandboxes, 'get'>;
-  /** Of databases, whose copies replay a log. */
-  readonly database: RunRestore | undefined;
+  /** Of databases, whose copies replay a log. Throws with `details.cold` when there is no copy that could be finished. */
+  readonly database: RunRestore;
 }
 
 /** Wraps the pipeline of restores: a job that no plan asked for goes through as it is. */
@@ -38,14 +38,37 @@ export function planRestores(base: Pipelines['restore'], deps: PlanRestoreDeps):
         return { summary: EMPTY_SUMMARY, warnings: [], warningsTotal: 0 };
       }
       marks.claim(own.warm, placesOf(own));
-      if (database !== undefined) return database(own, jobDeps, signal, onProgress);
+      if (database !== undefined) {
+        try {
+          return await database(own, jobDeps, signal, onProgress);
+        } catch (error) {
+          if (own.warm.action !== 'finish' || !isCold(error)) throw error;
+          await database({ ...own, warm: { ...own.warm, action: 'release' } }, jobDeps, signal, onProgress);
+          return coldly(await run({ ...own, delta: holdsSomething(own), intoNonEmpty: false }), error);
+        }
+      }
       return run({ ...own, delta: true, deleteExtra: true, intoNonEmpty: true });
     };
   };
 }
 
+function isCold(error: unknown): error is HoldfastError {
+  return error instanceof HoldfastError && error.details['cold'] === true;
+}
+
+/** What the run's report says of a failover that took longer than it should. */
+function coldly(report: JobReport, { message }: HoldfastError): JobReport {
+  const warning: JobWarning = { code: 'cold', path: '', message: `restored from its base: ${message}` };
+  return { ...report, warnings: [warning, ...report.warnings], warningsTotal: report.warningsTotal + 1 };
+}
+
+function holdsSomething({ target }: RestoreJob): boolean {
+  const path = toBytes(target);
+  return existsSync(path) && readdirSync(path).length > 0;
+}
+
 function databaseOf({ database }: PlanRestoreDeps, { engine }: RestoreJob): RunRestore {
-  if (database !== undefined && engine?.source.type === 'postgres') return database;
+  if (engine?.source.type === 'postgres') return database;
   throw new HoldfastError('FAILED_PRECONDITION', `no warm copy of a ${engine?.source.type} source is kept`, {
     hint: 'It is restored when the plan runs: PostgreSQL and file trees are kept warm.',
   });

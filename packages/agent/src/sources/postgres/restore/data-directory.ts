@@ -102,16 +102,33 @@ const FALLBACKS: Readonly<Record<string, string>> = {
 
 /** Makes the restored directory one that a server recovers from. Durable when it returns. */
 export function prepareRecovery(dataDir: string, order: RecoveryOrder): void {
+  prepareStart(dataDir, recoverySettings(order), 'recovery.signal');
+}
+
+/**
+ * Makes a restored directory one that a server starts from as `signalFile` says, with `settings` (of recovery-settings.ts) as its last words.
+ * Durable when it returns.
+ */
+export function prepareStart(
+  dataDir: string,
+  settings: string,
+  signalFile: 'recovery.signal' | 'standby.signal',
+): void {
   for (const name of ['postmaster.pid', 'standby.signal', 'recovery.signal'])
     rmSync(join(dataDir, name), { force: true });
   for (const [name, text] of Object.entries(FALLBACKS)) {
     if (!existsSync(join(dataDir, name))) writeDurably(join(dataDir, name), text);
   }
+  replaceSettings(dataDir, settings);
+  writeDurably(join(dataDir, signalFile), '');
+  syncDirectory(dataDir);
+}
+
+/** The last words of a directory's configuration, in place of those of an earlier restore. */
+export function replaceSettings(dataDir: string, settings: string): void {
   const auto = join(dataDir, 'postgresql.auto.conf');
   const before = existsSync(auto) ? readFileSync(auto, 'utf8') : '';
-  writeDurably(auto, `${withoutRecoverySettings(before).trimEnd()}\n${recoverySettings(order)}`);
-  writeDurably(join(dataDir, 'recovery.signal'), '');
-  syncDirectory(dataDir);
+  writeDurably(auto, `${withoutRecoverySettings(before).trimEnd()}\n${settings}`);
 }
 
 function writeDurably(path: string, text: string): void {

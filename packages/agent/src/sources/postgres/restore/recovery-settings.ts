@@ -23,6 +23,17 @@ export interface RecoveryOrder {
   readonly tablespacesInPlace: boolean;
 }
 
+const NOT_THE_OLD_ONE = {
+  archive_mode: 'off',
+  primary_conninfo: '',
+  primary_slot_name: '',
+  synchronous_standby_names: '',
+  archive_cleanup_command: '',
+  recovery_end_command: '',
+  // A subscription of the old server is one of this one, too, and would use up its slot at the publisher.
+  max_logical_replication_workers: '0',
+} as const;
+
 /** The lines to put at the end of postgresql.auto.conf. Throws INVALID_ARGUMENT for a target that PostgreSQL has not. */
 export function recoverySettings(order: RecoveryOrder): string {
   const settings: Record<string, string> = {
@@ -31,16 +42,33 @@ export function recoverySettings(order: RecoveryOrder): string {
     recovery_target_inclusive: 'on',
     recovery_target_action: 'promote',
     recovery_target_timeline: order.stream === undefined ? 'current' : String(order.stream.timeline),
-    archive_mode: 'off',
-    primary_conninfo: '',
-    primary_slot_name: '',
-    synchronous_standby_names: '',
-    archive_cleanup_command: '',
-    recovery_end_command: '',
-    // A subscription of the old server is one of this one, too, and would use up its slot at the publisher.
-    max_logical_replication_workers: '0',
+    ...NOT_THE_OLD_ONE,
     ...(order.tablespacesInPlace ? { allow_in_place_tablespaces: 'on' } : {}),
   };
+  return settingsBlock(settings);
+}
+
+/** What a standby is told that gets its log from `conninfo`, on and on. */
+export function standbySettings(conninfo: string, tablespacesInPlace: boolean): string {
+  return settingsBlock({
+    ...NOT_THE_OLD_ONE,
+    primary_conninfo: conninfo,
+    recovery_target_timeline: 'latest',
+    wal_retrieve_retry_interval: '250ms',
+    wal_receiver_status_interval: '1s',
+    wal_receiver_timeout: '30s',
+    // Nothing else bounds what it keeps of the log.
+    wal_keep_size: '0',
+    ...(tablespacesInPlace ? { allow_in_place_tablespaces: 'on' } : {}),
+  });
+}
+
+/** What a server is told that was such a standby, and serves now. */
+export function promotedSettings(tablespacesInPlace: boolean): string {
+  return settingsBlock({ ...NOT_THE_OLD_ONE, ...(tablespacesInPlace ? { allow_in_place_tablespaces: 'on' } : {}) });
+}
+
+function settingsBlock(settings: Readonly<Record<string, string>>): string {
   const lines = Object.entries(settings).map(([name, value]) => `${name} = '${value.replaceAll("'", "''")}'`);
   return [BEGIN, ...lines, END, ''].join('\n');
 }

@@ -47,6 +47,7 @@ import {
   removeLink,
   tablespacesOf,
   tablespaceWarnings,
+  type TablespacePlaces,
   type MappedTablespace,
 } from './tablespaces.ts';
 import { openWalSource, type WalSource } from './wal-files.ts';
@@ -76,14 +77,24 @@ export interface RestoredCluster {
   closeLog(): Promise<void>;
 }
 
-export async function restoreCluster(
+/** The files of a base where they belong; what a server is told is still to be written. */
+export interface LaidCluster {
+  readonly dataDir: string;
+  readonly facts: BaseFacts;
+  readonly bin: string | undefined;
+  readonly account: Account;
+  readonly places: TablespacePlaces;
+  readonly files: JobReport;
+}
+
+/** Throws as a restore does, before anything is written where something forbids it. */
+export async function layCluster(
   job: RestoreJob,
   engine: EngineRestore,
   deps: JobDeps,
   signal: AbortSignal,
   onProgress: ProgressListener,
-  beforeStart: (bin: string, dataDir: string, account: Account) => Promise<void> = async () => undefined,
-): Promise<RestoredCluster> {
+): Promise<LaidCluster> {
   const dataDir = toBytes(job.target).toString('utf8');
   const facts = await readFacts(job, deps, signal);
   const options: Settings = { ...engine.source.settings, ...engine.options };
@@ -96,11 +107,25 @@ export async function restoreCluster(
   refuseUsedPlaces(places, job);
 
   const files = await restoreFiles(job, places.ofBase, deps, signal, onProgress);
+  if (!job.dryRun && files.failure === undefined) {
+    linkTablespaces(dataDir, places, account);
+    rmSync(join(dataDir, 'tablespace_map'), { force: true });
+  }
+  return { dataDir, facts, bin, account, places, files };
+}
+
+export async function restoreCluster(
+  job: RestoreJob,
+  engine: EngineRestore,
+  deps: JobDeps,
+  signal: AbortSignal,
+  onProgress: ProgressListener,
+  beforeStart: (bin: string, dataDir: string, account: Account) => Promise<void> = async () => undefined,
+): Promise<RestoredCluster> {
+  const { dataDir, facts, bin, account, places, files } = await layCluster(job, engine, deps, signal, onProgress);
   if (job.dryRun || files.failure !== undefined) {
     return { report: files, facts, bin, server: undefined, closeLog: async () => undefined };
   }
-  linkTablespaces(dataDir, places, account);
-  rmSync(join(dataDir, 'tablespace_map'), { force: true });
   const { target, toEndOfLog, log } = engine;
   prepareRecovery(dataDir, {
     target: log === undefined ? { kind: 'base' } : target,

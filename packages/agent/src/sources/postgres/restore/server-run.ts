@@ -82,16 +82,8 @@ export function startServer(order: ServerOrder): RestoredServer {
   let end: string | undefined;
   void ended.then((how) => (end = how));
 
-  const query = async (text: string, database = 'template1'): Promise<Record<string, unknown>[]> => {
-    const client = new Client({ host: dataDir, port, user: order.user, database, connectionTimeoutMillis: 5000 });
-    client.on('error', () => undefined);
-    await client.connect();
-    try {
-      return (await client.query<Record<string, unknown>>(text)).rows;
-    } finally {
-      await client.end();
-    }
-  };
+  const query = (text: string, database?: string): Promise<Record<string, unknown>[]> =>
+    askServer({ dataDir, port, user: order.user }, text, database);
   return {
     dataDir,
     user: order.user,
@@ -124,9 +116,25 @@ export function startServer(order: ServerOrder): RestoredServer {
   };
 }
 
+/** Asks a server on the socket in its directory. @param database template1, which every cluster has, unless another is named */
+export async function askServer(
+  { dataDir, port, user }: Pick<RestoredServer, 'dataDir' | 'port' | 'user'>,
+  text: string,
+  database = 'template1',
+): Promise<Record<string, unknown>[]> {
+  const client = new Client({ host: dataDir, port, user, database, connectionTimeoutMillis: 5000 });
+  client.on('error', () => undefined);
+  await client.connect();
+  try {
+    return (await client.query<Record<string, unknown>>(text)).rows;
+  } finally {
+    await client.end();
+  }
+}
+
 /** Where it stands. `stream` is that of the log that was replayed: its own timeline begins now. */
 export async function reachedPoint(
-  server: RestoredServer,
+  server: Pick<RestoredServer, 'query' | 'connect'>,
   stream: LogStream,
   replayMs: number,
   facts: Readonly<Record<string, string>>,

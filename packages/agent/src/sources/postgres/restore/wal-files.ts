@@ -120,7 +120,7 @@ export async function openWalSource(order: WalOrder): Promise<WalSource> {
 }
 
 /** Where each timeline on the way was left: from the newest one's ancestors. */
-function forksOf(found: readonly ListedSegment[], stream: LogStream, base: LogStream): readonly LogFork[] {
+export function forksOf(found: readonly ListedSegment[], stream: LogStream, base: LogStream): readonly LogFork[] {
   if (stream.timeline === base.timeline) return [];
   const known = found.map(({ range }) => range.ancestors).find((ancestors) => (ancestors?.length ?? 0) > 0);
   if (known === undefined) {

@@ -1,7 +1,7 @@
 // Which catalog this is: its server's system identifier and timeline. Both change when a catalog is restored or its standby promoted, and
 // then what hosts were told may be missing in it.
 //
-// Tested in recovery/plans/plans.db.test.ts.
+// Tested in api/recovery.db.test.ts.
 
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import type pg from 'pg';

@@ -3,7 +3,7 @@
 // Hazard: a document that is applied again, years later, would make the first primary the primary again, while the other one serves. So who is
 // which is in the application's row, which an apply makes once and never changes.
 //
-// Invariants (plans.db.test.ts):
+// Invariants (api/recovery.db.test.ts):
 //   PA1 an unchanged document makes no revision;
 //   PA2 an apply never moves who is which, nor an epoch; other hosts are refused;
 //   PA3 nothing is applied that the checks find an error in; nothing is removed while a run of it goes on.

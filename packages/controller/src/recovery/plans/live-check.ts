@@ -76,7 +76,9 @@ async function checkStep(
       await sleep(deps.clock, POLL_MS);
     }
     await askCancel(pool, jobId);
-    return [finding(step, 'error', `${asked.host} does not answer`, `systemctl status holdfast-agent (on ${asked.host})`)];
+    return [
+      finding(step, 'error', `${asked.host} does not answer`, `systemctl status holdfast-agent (on ${asked.host})`),
+    ];
   } catch (thrown) {
     const error = toHoldfastError(thrown);
     return [finding(step, 'error', error.message, error.hint)];

@@ -2,7 +2,7 @@
 //
 // Hazard: a plan for hosts of somebody else. Everything is looked up in the plan's domain alone; another domain's host looks like none.
 //
-// Tested in plans.db.test.ts.
+// Tested in api/recovery.db.test.ts.
 
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import { checkPlan } from '@holdfast/shared/recovery/check-plan';

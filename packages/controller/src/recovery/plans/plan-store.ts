@@ -1,6 +1,6 @@
 // Plans as rows: the newest revision of each, every revision's document, and who its hosts are.
 //
-// Tested in plans.db.test.ts.
+// Tested in api/recovery.db.test.ts.
 
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import { didYouMean, nearNames } from '@holdfast/shared/base/near-names';

@@ -3,7 +3,7 @@
 // Hazard: a password that can be read back. No call returns one; a step's gets into the message that goes to its host, when it goes,
 // and never into a row.
 //
-// Tested in plans.db.test.ts.
+// Tested in api/recovery.db.test.ts.
 
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import type { Plan } from '@holdfast/shared/recovery/plan';

@@ -1,0 +1,100 @@
+import { SourceSpec } from '@holdfast/shared/rpc/gen/holdfast/v1/source';
+import { expect } from 'chai';
+
+import { reprotect } from '../../api/recovery-reprotect.ts';
+import { sourcesOfHost } from '../../fleet/sources.ts';
+import { openRecoveryFixture, type RecoveryFixture } from '../../testing/recovery-fixture.ts';
+import { actOn, type Action } from './actions.ts';
+import { advance } from './advance.ts';
+import { writeTransition } from './transitions.ts';
+
+const PLAN = `
+apiVersion: holdfast/v1
+kind: RecoveryPlan
+metadata: {name: shop, owner: ops@plik.example}
+objectives: {rto: 15m, rpo: 5m}
+placement: {hosts: [web-1, web-2]}
+sources: [files]
+steps:
+  - {id: fence, type: fence, in: [unplanned, planned]}
+  - {id: files, type: restore.files, source: files, target: /srv/standby, needs: [fence]}
+  - {id: switch, type: traffic, in: [unplanned, planned], via: [{address: {ip: 10.0.0.9/24, dev: eth0}}], needs: [files, fence]}
+  - {id: after, type: manual, in: [unplanned], text: look at it, needs: [switch]}
+`;
+
+describe('protection after a failover', () => {
+  let fixture: RecoveryFixture;
+  let planId: string;
+
+  beforeEach(async () => {
+    fixture = await openRecoveryFixture();
+    planId = await fixture.apply(PLAN);
+    const { failover } = fixture.replica('one', fixture.catalog, { reprotect: (view) => reprotect(fixture, view) });
+    await failover.drive(planId);
+  });
+  afterEach(() => fixture.close());
+
+  const act = async (runId: string, action: Action): Promise<void> => {
+    const view = await fixture.view(runId);
+    const { decisions } = actOn(view, { action, step: '', reason: '', actor: 'operator ann' });
+    const writer = { kind: 'person', actor: 'operator ann' } as const;
+    const written = await writeTransition(fixture, { view, advanced: advance(view, decisions), jobs: [], writer });
+    if (!written) await act(runId, action);
+  };
+  const settled = async (check: () => Promise<boolean>): Promise<void> => {
+    while (!(await check())) await new Promise((resolve) => setTimeout(resolve, 10));
+  };
+
+  it('RP1 from the switch on, before any commit, the new primary has the sources, where they were restored to, and is backed up', async () => {
+    const runId = await fixture.start(planId, 'unplanned');
+    await settled(async () => (await fixture.view(runId)).run.protectedAt !== null);
+    expect((await fixture.view(runId)).run.state).to.equal('running');
+    const [source] = await sourcesOfHost(fixture.catalog.pool, fixture.hostIds.get('web-2')!);
+    const spec = SourceSpec.decode(source!.spec);
+    expect(spec.type?.$case === 'files' && spec.type.value.paths).to.deep.equal(['/srv/standby']);
+    await settled(async () => fixture.hosts.worked.some(({ host, kind }) => host === 'web-2' && kind === 'backup'));
+  });
+
+  it('RP2 after the commit what the old one held is kept and locked, once it can be reached', async () => {
+    const web1 = fixture.hostIds.get('web-1')!;
+    const runId = await fixture.start(planId, 'unplanned');
+    await settled(async () => (await fixture.view(runId)).steps.some(({ state }) => state === 'waiting'));
+    await act(runId, 'done');
+    await fixture.until(runId, ['awaiting-commit']);
+    expect(
+      fixture.hosts.worked.filter(({ host, kind }) => host === 'web-1' && kind === 'backup'),
+      'not before',
+    ).to.deep.equal([]);
+    await fixture.catalog.pool.query(`update host set connection_id = '' where id = $1`, [web1]);
+    await act(runId, 'commit');
+    await fixture.until(runId, ['reprotecting']);
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    expect((await fixture.view(runId)).run).to.deep.include({ state: 'reprotecting', diverged: {} });
+    await fixture.catalog.pool.query(`update host set connection_id = 'x' where id = $1`, [web1]);
+    const done = await fixture.until(runId, ['done']);
+    expect(done.run.diverged['files']?.state).to.equal('taken');
+    const { rows } = await fixture.catalog.pool.query<{ id: string }>(
+      `select encode(l.snapshot_id, 'hex') as id from snapshot_lock l join snapshot s on s.id = l.snapshot_id where s.host_id = $1 and l.name = 'diverged'`,
+      [web1],
+    );
+    expect(rows.map(({ id }) => id)).to.deep.equal([done.run.diverged['files']?.snapshotId]);
+  });
+
+  it('RP2 what can’t be kept waits for a person, who has it tried again or gives it up', async () => {
+    const runId = await fixture.start(planId, 'unplanned');
+    await settled(async () => (await fixture.view(runId)).steps.some(({ state }) => state === 'waiting'));
+    await act(runId, 'done');
+    await fixture.until(runId, ['awaiting-commit']);
+    fixture.hosts.answers = ({ host, kind }) => (host === 'web-1' && kind === 'backup' ? 'failed' : undefined);
+    await act(runId, 'commit');
+    const asked = (): number =>
+      fixture.hosts.worked.filter(({ host, kind }) => host === 'web-1' && kind === 'backup').length;
+    await settled(async () => (await fixture.view(runId)).run.diverged['files']?.state === 'failed');
+    expect(asked()).to.equal(1);
+    await act(runId, 'retry');
+    await settled(async () => asked() === 2 && (await fixture.view(runId)).run.diverged['files']?.message !== '');
+    await act(runId, 'skip');
+    const done = await fixture.until(runId, ['done']);
+    expect(done.run.diverged['files']).to.include({ state: 'skipped', message: 'given up by operator ann' });
+  });
+});

@@ -17,7 +17,7 @@ import { askCancel, jobsById, queueJob, type NewJob } from '../../fleet/jobs.ts'
 import type { AppliedPlan } from '../contract.ts';
 import type { ReadOutcome } from '../runs/run-store.ts';
 import type { Report } from '../runs/run-view.ts';
-import { canPrecheck } from '../runs/step-policy.ts';
+import { canPrecheck, standsOnOthers } from '../runs/step-policy.ts';
 import type { PlanFinding } from './placement.ts';
 
 export interface LiveCheckDeps {
@@ -70,7 +70,7 @@ async function checkStep(
     for (;;) {
       const [job] = await jobsById(pool, [jobId]);
       if (job !== undefined && job.state !== 'queued' && job.state !== 'running') {
-        return [findingOf(step, asked.host, deps.readOutcome({ ...job, state: job.state }))];
+        return [findingOf(applied, step, asked.host, deps.readOutcome({ ...job, state: job.state }))];
       }
       if (deps.clock.monotonicMs() >= deadline) break;
       await sleep(deps.clock, POLL_MS);
@@ -85,10 +85,15 @@ async function checkStep(
   }
 }
 
-function findingOf(step: Step, host: string, report: Report): PlanFinding {
+function findingOf({ plan }: AppliedPlan, step: Step, host: string, report: Report): PlanFinding {
   const isWell = report.state === 'ok';
   const message = report.message === '' ? (isWell ? 'could work now' : 'could not work now') : report.message;
-  return finding(step, isWell ? 'ok' : step.critical ? 'error' : 'warning', `${host}: ${message}`, report.remedy);
+  return finding(
+    step,
+    isWell ? 'ok' : step.critical && !standsOnOthers(step, plan) ? 'error' : 'warning',
+    `${host}: ${message}`,
+    report.remedy,
+  );
 }
 
 function finding(step: Step, level: PlanFinding['level'], message: string, remedy: string): PlanFinding {

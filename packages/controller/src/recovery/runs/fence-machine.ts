@@ -3,7 +3,7 @@
 // Hazard: two hosts that serve. So nobody is promoted before it is proven that the old primary writes no more: by its own answer, by a
 // lease that ran out, by the script's success, or by a person; and a promotion that is there already is never made a second time.
 //
-// Invariants (fence-machine.test.ts):
+// Invariants (actions.test.ts, run-machine.property.test.ts):
 //   FM1 it is done if and only if the application's row says that the run's target serves under the run's epoch or a later one;
 //   FM2 without a proof nobody is promoted; a planned run takes the primary's own answer alone.
 

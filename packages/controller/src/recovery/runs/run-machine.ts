@@ -13,7 +13,7 @@ import { isAtWork } from './run-states.ts';
 import type { Decision, RunView, StepRow } from './run-view.ts';
 import { hasFailed, isDone, progressOf, startable, undoable, type Node } from './scheduler.ts';
 import { isSettledUnknown, startDecisions, stepNews, type Allowed } from './step-machine.ts';
-import { attemptsOf, canPrecheck, canUndo } from './step-policy.ts';
+import { attemptsOf, canPrecheck, canUndo, standsOnOthers } from './step-policy.ts';
 
 export function decide(view: RunView): Decision[] {
   switch (view.run.state) {
@@ -62,10 +62,11 @@ function prechecking(view: RunView): Decision[] {
   const jobs = new Map(view.jobs.filter((job) => job.phase === 'precheck').map((job) => [job.stepId, job]));
   const open = looked.filter((step) => jobs.has(step.id) && jobs.get(step.id)?.report === undefined);
   const waiting = looked.filter((step) => !jobs.has(step.id));
-  const bad = looked.flatMap((step) => {
+  const found = looked.flatMap((step) => {
     const report = jobs.get(step.id)?.report;
-    return report === undefined || report.state === 'ok' || !step.spec.critical ? [] : [{ step, report }];
+    return report === undefined || report.state === 'ok' ? [] : [{ step, report }];
   });
+  const bad = found.filter(({ step }) => step.spec.critical && !standsOnOthers(step.spec, view.plan));
   const giveUp = run.mode === 'drill' ? 'tidy' : 'fail';
   const [first] = bad;
   if (first !== undefined && open.length === 0) {
@@ -81,7 +82,11 @@ function prechecking(view: RunView): Decision[] {
   if (waiting.length > 0 && free > 0) {
     return [{ kind: 'prechecks', steps: waiting.slice(0, free).map((step) => step.id) }];
   }
-  return open.length > 0 || waiting.length > 0 ? [] : goOrAsk(view);
+  if (open.length > 0 || waiting.length > 0) return [];
+  const notes = found.map(({ step, report }): Decision => {
+    return { kind: 'note', step: step.id, message: `precheck: ${report.message}` };
+  });
+  return [...notes, ...goOrAsk(view)];
 }
 
 /** No sandbox, no drill. Undefined once it is there. */

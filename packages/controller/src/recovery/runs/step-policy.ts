@@ -1,6 +1,6 @@
 // What is particular about a type of step: where it runs, in which phases, how long it may take, how often it is tried.
 //
-// Pure. Tested in run-machine.test.ts.
+// Pure. Tested in step-policy.test.ts.
 
 import type { Plan } from '@holdfast/shared/recovery/plan';
 import type { Mode, Step } from '@holdfast/shared/recovery/step-types';
@@ -34,6 +34,21 @@ export function canProbe(type: StepType): boolean {
 
 export function canPrecheck(type: StepType): boolean {
   return !isOwn(type) && !isRestore(type) && type !== 'snapshot';
+}
+
+/** What a precheck misses may be what an earlier step of the plan brings: then it is no reason not to begin. */
+export function standsOnOthers(step: Step, plan: Pick<Plan, 'steps'>): boolean {
+  const byId = new Map(plan.steps.map((one) => [one.id, one]));
+  const open = [...step.needs];
+  const seen = new Set<string>();
+  for (let id = open.pop(); id !== undefined; id = open.pop()) {
+    const needed = byId.get(id);
+    if (needed === undefined || seen.has(id)) continue;
+    if (needed.type === 'rebuild' || needed.type === 'command' || isRestore(needed.type)) return true;
+    seen.add(id);
+    open.push(...needed.needs);
+  }
+  return false;
 }
 
 /** Where it makes sense. What was restored stays; an epoch can't be taken back. */

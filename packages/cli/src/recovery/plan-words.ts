@@ -178,7 +178,10 @@ export function planWords(
         .join(', '),
     ],
     ...objectives,
-    ['Drill', `last ${formatAge(Number(plan.lastDrillAtMs), nowMs)}, ${due}`],
+    [
+      'Drill',
+      `${plan.lastDrillAtMs === 0n ? 'none yet' : `last ${formatAge(Number(plan.lastDrillAtMs), nowMs)}`}, ${due}`,
+    ],
   ]);
   const sections = [fields, factLines(plan.readiness, true)];
   if (runs.length > 0) sections.push(runTable(runs, width));

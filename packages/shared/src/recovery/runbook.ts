@@ -139,7 +139,7 @@ function beforeChapter(plan: Plan, { primary, standby }: RunbookFacts): Chapter 
             manual(
               `Let ${standby} serve without a lease`,
               `The agent on ${standby} keeps the services closed until it holds a lease. Only when ${primary} is fenced:`,
-              [[standby, 'holdfast-agent serve --force']],
+              [[standby, `holdfast-agent serve --force ${name}`]],
             ),
           ]
         : []),

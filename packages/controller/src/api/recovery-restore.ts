@@ -53,6 +53,8 @@ export async function restoreJob(deps: RestoreDeps, view: RunView, step: StepRow
   const { snapshotId, engine } = await choose(deps, source, pinned, spec, to);
   const place = placeOf(source, spec.target);
   const warm = plan.placement.mode === 'warm' && run.mode !== 'drill' && isWarm(pinned, source);
+  // What stands there already is an older state of it; MariaDB and the smaller ones are brought back whole.
+  const delta = engine === undefined || engineOf(source)?.type === 'postgres';
   const value: DeepPartial<RestoreJob> = {
     grant: await deps.vault.grant(to, snapshotId, GRANT_TTL_MS),
     target: place.target,
@@ -60,6 +62,7 @@ export async function restoreJob(deps: RestoreDeps, view: RunView, step: StepRow
     delta: canDelta(engine),
     intoNonEmpty: true,
     setuid: true,
+    keepIdentity: true,
     deleteExtra: engine === undefined && place.whole,
     sandbox: run.mode === 'drill' ? run.id : '',
     ...(engine === undefined ? {} : { engine }),
@@ -119,7 +122,7 @@ async function choose(
 }
 
 /** Where it goes. `whole`: the target holds nothing but the source. */
-function placeOf(source: Source, asked: string | undefined): { target: string; whole: boolean } {
+export function placeOf(source: Source, asked: string | undefined): { target: string; whole: boolean } {
   const { type } = SourceSpec.decode(source.spec);
   if (type?.$case === 'files') {
     const [only, second] = type.value.paths;

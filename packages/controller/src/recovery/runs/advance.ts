@@ -102,6 +102,10 @@ class Draft {
         this.#run = { ...this.#run, protectedAt: this.#now };
         this.#events.push({ step: '', kind: 'note', message: `${this.#run.toName} is backed up from now on` });
         return;
+      case 'remind':
+        this.#run = { ...this.#run, dueAt: this.#in(decision.dueInMs) };
+        this.#events.push({ step: '', kind: 'note', message: 'it still waits for its commit' });
+        return;
       case 'diverged':
         return this.#diverged(decision.source, decision.snapshot);
       default:

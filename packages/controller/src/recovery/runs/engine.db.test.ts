@@ -321,6 +321,20 @@ describe('the engine', () => {
     expect(other).to.include('a run of shop goes on');
   });
 
+  it('reminds people of a commit that nobody makes; with the policy automatic it is made', async () => {
+    const reminds = await fixture.apply(PLAN('after: {commit: {policy: manual, remindAfter: 50ms}}'));
+    const { failover } = fixture.replica('one');
+    await failover.drive(reminds);
+    await fixture.until(await fixture.start(reminds, 'unplanned'), ['awaiting-commit']);
+    const reminded = (): number =>
+      fixture.told.filter(({ template, key }) => template === 'failover' && key.includes('awaiting-commit')).length;
+    while (reminded() < 2) await new Promise((resolve) => setTimeout(resolve, 10));
+    await fixture.apply(PLAN('after: {commit: {policy: automatic}}'));
+    await fixture.catalog.pool.query(`update run set state = 'done', finished_at = now(), version = version + 1`);
+    await fixture.catalog.pool.query('update source set host_id = (select primary_host from application)');
+    await fixture.until(await fixture.start(reminds, 'unplanned'), ['reprotecting']);
+  });
+
   it('MC3 a drill works in its sandbox alone, touches nothing of the primary, and leaves nothing', async () => {
     const planId = await fixture.apply(PLAN());
     const { failover } = fixture.replica('one');

@@ -26,9 +26,10 @@ export interface AlertDeps {
 
 /** After a transition was written; a person's own pause is no news. */
 export async function afterWriting(deps: AlertDeps, { run: before, plan }: RunView, run: RunRow): Promise<void> {
-  if (run.state === before.state) return;
+  const reminds = run.state === 'awaiting-commit' && before.state === run.state && run.dueAt !== before.dueAt;
+  if (run.state === before.state && !reminds) return;
   deps.log('run.state', { run: run.id, plan: run.planName, state: run.state, reason: run.reason });
-  const template = TEMPLATES[run.state];
+  const template = reminds ? 'failover' : TEMPLATES[run.state];
   if (template === undefined || run.pause === 'operator') return;
   const names = Object.keys(plan.contacts);
   const contacts = run.mode === 'drill' ? drillContacts(names) : [plan.metadata.owner, ...names];

@@ -28,7 +28,7 @@ export function decide(view: RunView): Decision[] {
     case 'verifying':
       return verifying(view);
     case 'awaiting-commit':
-      return view.plan.after?.commit.policy === 'automatic' ? [{ kind: 'run', event: 'commit' }] : [];
+      return awaitingCommit(view);
     case 'committed':
       return committed(view);
     case 'rolling-back':
@@ -204,7 +204,15 @@ function verifying(view: RunView): Decision[] {
   if (hasFence(view) && (serving.primary !== run.toHost || serving.epoch !== run.epoch)) {
     return [{ kind: 'run', event: 'fail', reason: `epoch ${serving.epoch} has come meanwhile: another failover` }];
   }
-  return [{ kind: 'run', event: 'served' }];
+  const remindAfter = view.plan.after?.commit.remindAfter;
+  return [{ kind: 'run', event: 'served', ...(remindAfter === undefined ? {} : { dueInMs: remindAfter }) }];
+}
+
+function awaitingCommit({ run, plan, now }: RunView): Decision[] {
+  const { policy, remindAfter } = plan.after?.commit ?? { policy: 'manual' };
+  if (policy === 'automatic') return [{ kind: 'run', event: 'commit' }];
+  const isDue = remindAfter !== undefined && run.dueAt !== null && run.dueAt <= now;
+  return isDue ? [{ kind: 'remind', dueInMs: remindAfter }] : [];
 }
 
 export function hasFence(view: RunView): boolean {

@@ -175,4 +175,6 @@ export type Decision =
   /** The new primary has its sources. */
   | { readonly kind: 'protected' }
   | { readonly kind: 'diverged'; readonly source: string; readonly snapshot: DivergedSnapshot }
+  /** People are told again that it waits for them. */
+  | { readonly kind: 'remind'; readonly dueInMs: number }
   | { readonly kind: 'note'; readonly step: string; readonly message: string };

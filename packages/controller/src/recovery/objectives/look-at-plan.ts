@@ -21,6 +21,8 @@ export interface SourceKnowledge {
 export interface LookDeps {
   readonly pool: pg.Pool;
   readonly knowSources: (sources: readonly Source[]) => Promise<readonly SourceKnowledge[]>;
+  /** The settings', to see whether everybody whom the plan names can be told; without it that is not looked at. */
+  readonly notify?: PlanLook['notify'];
 }
 
 /** Ids of hosts: who is which now (the application's row). */
@@ -58,6 +60,7 @@ export async function lookAtPlan(deps: LookDeps, applied: AppliedPlan, serving: 
     ),
     sources: new Map(known.map((one) => [one.source.name, sourceLook(one)])),
     missingSecrets: missing,
+    notify: deps.notify,
     runs,
   };
 }

@@ -7,7 +7,8 @@ import fc from 'fast-check';
 
 import { drillState } from './drills.ts';
 import { forecastOf } from './forecast.ts';
-import { alertContacts, alertsOf, healthOf } from './plan-health.ts';
+import { alertContacts } from './alert-contacts.ts';
+import { alertsOf, healthOf } from './plan-health.ts';
 import type { PastRun, PastStep, PlanLook } from './plan-look.ts';
 import { isReady, readinessOf } from './readiness.ts';
 
@@ -58,6 +59,7 @@ function look(fields: Partial<PlanLook> = {}): PlanLook {
       ['files', 'db'].map((name) => [name, { lagMs: 1000, state: 'protected', damaged: false, bytes: 100 }]),
     ),
     missingSecrets: [],
+    notify: undefined,
     runs: [drill],
     ...fields,
   };
@@ -192,6 +194,20 @@ describe('readiness', () => {
     }
   });
 
+  it('a contact that nobody is behind, and mail without a mail server, are risks', () => {
+    const smtp = { host: 'mail.test', port: 587, from: 'a@b', tls: 'starttls' } as const;
+    const oncall = { email: [], webhook: { url: 'https://pager.test/' } };
+    const told = (notify: NonNullable<PlanLook['notify']>) =>
+      facts({ notify }).flatMap(({ subject, level, message }) =>
+        subject === 'contacts' ? [`${level}: ${message}`] : [],
+      );
+    expect(told({ contacts: { oncall }, smtp })).to.deep.equal(['ok: 2 can be told']);
+    expect(told({ contacts: { oncall }, smtp: undefined })).to.deep.equal([
+      'warning: no mail goes to ops@plik.example: there is no mail server',
+    ]);
+    expect(told({ contacts: {}, smtp })).to.deep.equal(['warning: nobody is behind oncall']);
+  });
+
   it('R2 what is not well says what to do, and the worst comes first', () => {
     const all = readinessOf(
       look({ hosts: new Map(), sources: new Map(), runs: [], verifiedAt: null, missingSecrets: ['a'] }),
@@ -231,10 +247,26 @@ describe('alerts of a plan', () => {
   it('each objective that would be missed is told with both values', () => {
     const seen = look({ plan: planOf('rto: 15m, rpo: 5m', 'rto: 10s, rpo: 500ms') });
     const health = healthOf(seen);
-    expect(health.breaches.map(({ objective }) => objective)).to.deep.equal(['rto', 'rpo']);
-    const told = alertsOf('p', seen, health).filter(({ template }) => template === 'objective-breached');
+    expect(health.breaches.map(({ objective, runAt }) => [objective, runAt === undefined])).to.deep.equal([
+      ['rto', true],
+      ['rpo', true],
+      ['rto', false],
+      ['rpo', false],
+    ]);
+    const told = alertsOf('p', seen, health).filter(({ facts }) => facts['forecast'] !== undefined);
     expect(told.map(({ facts }) => facts['objective'])).to.deep.equal(['RTO', 'RPO']);
     expect(told[1]?.facts).to.include({ plan: 'shop', promised: '500ms', forecast: '1 s' });
+  });
+
+  it('what a run missed is told once, whatever the forecast says now', () => {
+    const slow: PastRun = {
+      ...drill,
+      mode: 'unplanned',
+      moments: { lastSignOfLife: ago(DAY_MS + 1e7).getTime(), healthy: ago(DAY_MS).getTime() },
+    };
+    const at = (days: number) => keys({ runs: [slow], now: new Date(NOW.getTime() + days * DAY_MS) });
+    expect(at(0)).to.have.length(1);
+    expect(at(5)).to.deep.equal(at(0));
   });
 
   it('go to the plan’s contacts and its owner, or else to the controller’s', () => {

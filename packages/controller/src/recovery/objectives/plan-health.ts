@@ -22,11 +22,13 @@ export interface PlanHealth {
   readonly breaches: readonly Breach[];
 }
 
-/** An objective that would be missed now. */
+/** An objective that would be missed now, or was by the last run. */
 export interface Breach {
   readonly objective: 'rto' | 'rpo';
   readonly promisedMs: number;
-  readonly forecastMs: number;
+  readonly actualMs: number;
+  /** Undefined: a forecast. */
+  readonly runAt: Date | undefined;
 }
 
 export function healthOf(look: PlanLook): PlanHealth {
@@ -38,17 +40,27 @@ export function healthOf(look: PlanLook): PlanHealth {
     last === undefined
       ? { rtoMs: undefined, rpoMs: undefined }
       : measureRun({ ...last, startedAtMs: last.startedAt.getTime() });
-  return { facts, ready: isReady(facts), forecast, measured, drill, breaches: breachesOf(look, forecast) };
+  return {
+    facts,
+    ready: isReady(facts),
+    forecast,
+    measured,
+    drill,
+    breaches: breachesOf(look, forecast, measured, last?.startedAt),
+  };
 }
 
-function breachesOf({ plan }: PlanLook, forecast: Forecast): Breach[] {
-  const { rto, rpo } = plan.objectives;
-  const found: Breach[] = [];
-  if (forecast.rtoMs !== undefined && forecast.rtoMs > rto)
-    found.push({ objective: 'rto', promisedMs: rto, forecastMs: forecast.rtoMs });
-  if (forecast.rpoMs !== undefined && forecast.rpoMs > rpo)
-    found.push({ objective: 'rpo', promisedMs: rpo, forecastMs: forecast.rpoMs });
-  return found;
+function breachesOf({ plan }: PlanLook, forecast: Forecast, measured: Measured, runAt: Date | undefined): Breach[] {
+  const rows = [
+    ['rto', forecast.rtoMs, undefined],
+    ['rpo', forecast.rpoMs, undefined],
+    ['rto', measured.rtoMs, runAt],
+    ['rpo', measured.rpoMs, runAt],
+  ] as const;
+  return rows.flatMap(([objective, actualMs, at]) => {
+    const promisedMs = plan.objectives[objective];
+    return actualMs === undefined || actualMs <= promisedMs ? [] : [{ objective, promisedMs, actualMs, runAt: at }];
+  });
 }
 
 type Draft = Pick<Notification, 'template' | 'facts' | 'key'>;
@@ -56,8 +68,8 @@ type Draft = Pick<Notification, 'template' | 'facts' | 'key'>;
 const DAY_MS = 86_400_000;
 
 /**
- * What people are told of a plan that is like this. The keys make it once a day while it lasts, of an overdue drill once a week; and again
- * at once when something else is wrong than before.
+ * What people are told of a plan that is like this. The keys make it once a day while it lasts, of an overdue drill once a week, of what a run
+ * missed once; and again at once when something else is wrong than before.
  */
 export function alertsOf(planId: string, { plan, now }: PlanLook, health: PlanHealth): Draft[] {
   const name = plan.metadata.name;
@@ -71,10 +83,12 @@ export function alertsOf(planId: string, { plan, now }: PlanLook, health: PlanHe
     const facts = { plan: name, reason, remedy: first?.remedy ?? '' };
     alerts.push({ template: 'unready', facts, key: `unready/${planId}/${day}/${subjects}` });
   }
-  for (const { objective, promisedMs, forecastMs } of health.breaches) {
+  for (const { objective, promisedMs, actualMs, runAt } of health.breaches) {
     const word = objective.toUpperCase();
-    const facts = { plan: name, objective: word, forecast: spanText(forecastMs), promised: durationText(promisedMs) };
-    alerts.push({ template: 'objective-breached', facts, key: `breach/${planId}/${objective}/${day}` });
+    const what = runAt === undefined ? 'forecast' : 'measured';
+    const facts = { plan: name, objective: word, [what]: spanText(actualMs), promised: durationText(promisedMs) };
+    const when = runAt === undefined ? String(day) : runAt.toISOString();
+    alerts.push({ template: 'objective-breached', facts, key: `breach/${planId}/${objective}/${when}` });
   }
   const { dueAt, lastAt, overdueMs } = health.drill;
   if (dueAt !== undefined && overdueMs > 0) {
@@ -83,15 +97,4 @@ export function alertsOf(planId: string, { plan, now }: PlanLook, health: PlanHe
     alerts.push({ template: 'overdue-drill', facts, key: `overdue-drill/${planId}/${dueAt.toISOString()}/${week}` });
   }
   return alerts;
-}
-
-/**
- * Who is told of a plan outside of a notify step: its contacts and its owner. Without any of them, the controller's contacts.
- * @param ofController names of the settings' contacts
- */
-export function alertContacts({ plan }: Pick<PlanLook, 'plan'>, ofController: readonly string[]): string[] {
-  const { owner } = plan.metadata;
-  const known = plan.contacts[owner] !== undefined || ofController.includes(owner) || owner.includes('@');
-  const names = [...new Set([...Object.keys(plan.contacts), ...(known ? [owner] : [])])];
-  return names.length > 0 ? names : [...ofController];
 }

@@ -4,6 +4,8 @@ import type { Plan } from '@holdfast/shared/recovery/plan';
 import type { Mode } from '@holdfast/shared/recovery/step-types';
 import type { RunMoments } from '@holdfast/shared/recovery/report-times';
 
+import type { NotifySettings } from '../notify/notify-settings.ts';
+
 export interface PlanLook {
   /** The catalog's clock. */
   readonly now: Date;
@@ -21,6 +23,8 @@ export interface PlanLook {
   readonly sources: ReadonlyMap<string, SourceLook>;
   /** Named by the plan, and not set. */
   readonly missingSecrets: readonly string[];
+  /** Who can be told besides the plan's own contacts, and whether there is a mail server; undefined: not looked at. */
+  readonly notify: Pick<NotifySettings, 'contacts' | 'smtp'> | undefined;
   /** Newest first, those that ended, of any revision. */
   readonly runs: readonly PastRun[];
 }

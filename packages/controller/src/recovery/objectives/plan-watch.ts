@@ -12,7 +12,8 @@ import type { LogFields } from '@holdfast/shared/runtime/log';
 import type { AppliedPlan, Notifier } from '../contract.ts';
 import type { Evidence } from '../evidence/evidence.ts';
 import { lookAtPlan, type LookDeps, type Serving } from './look-at-plan.ts';
-import { alertContacts, alertsOf, healthOf, type PlanHealth } from './plan-health.ts';
+import { alertContacts } from './alert-contacts.ts';
+import { alertsOf, healthOf, type PlanHealth } from './plan-health.ts';
 
 export interface PlanWatchDeps extends LookDeps {
   /** The plans that this replica drives now, and who is which. */

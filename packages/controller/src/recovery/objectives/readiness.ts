@@ -10,6 +10,8 @@
 
 import { durationText } from '@holdfast/shared/recovery/step-types';
 
+import { recipientsOf } from '../notify/recipients.ts';
+import { alertContacts } from './alert-contacts.ts';
 import type { DrillState } from './drills.ts';
 import type { Forecast } from './forecast.ts';
 import type { PlanLook } from './plan-look.ts';
@@ -36,6 +38,7 @@ export function readinessOf(look: PlanLook, judged: Judged): Fact[] {
     ...witnesses(look),
     ...sources(look),
     ...secrets(look),
+    ...contacts(look),
     ...objectives(look, judged.forecast),
     ...drills(look, judged.drill),
   ];
@@ -126,6 +129,31 @@ function sources(look: PlanLook): Fact[] {
 
 function secrets({ missingSecrets }: PlanLook): Fact[] {
   return missingSecrets.map((name) => error(`secret ${name}`, 'it is not set', `holdfast plan secret set ${name}`));
+}
+
+/** Whom the plan's steps name, and who hears when it is not well. */
+function contacts({ plan, notify }: PlanLook): Fact[] {
+  if (notify === undefined) return [];
+  const ofSteps = plan.steps.flatMap((step) => (step.type === 'notify' ? step.to : []));
+  const names = [...new Set([...ofSteps, ...alertContacts({ plan }, Object.keys(notify.contacts))])];
+  const found = recipientsOf(names, plan.contacts, notify.contacts);
+  const nobody = found.filter(({ channel }) => channel === 'none').map(({ address }) => address);
+  const unmailed = notify.smtp === undefined ? found.filter(({ channel }) => channel === 'email') : [];
+  const facts: Fact[] = [];
+  const mend = 'Mend contacts in the plan, or notify.contacts in the settings of the controller.';
+  if (names.length === 0) facts.push(warning('contacts', 'nobody would be told', mend));
+  if (nobody.length > 0) facts.push(warning('contacts', `nobody is behind ${nobody.join(', ')}`, mend));
+  if (unmailed.length > 0) {
+    const who = unmailed.map(({ address }) => address).join(', ');
+    facts.push(
+      warning(
+        'contacts',
+        `no mail goes to ${who}: there is no mail server`,
+        'Set notify.smtp in the settings of the controller.',
+      ),
+    );
+  }
+  return facts.length > 0 ? facts : [ok('contacts', `${found.length} can be told`)];
 }
 
 function objectives({ plan }: PlanLook, { rtoMs, assumed }: Forecast): Fact[] {

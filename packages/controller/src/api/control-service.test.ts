@@ -34,6 +34,7 @@ describe('control service', () => {
         running--;
         return outcome;
       },
+      warm: async () => undefined,
       log: () => undefined,
     });
     const messages: DeepPartial<AgentMessage>[] = [

@@ -16,15 +16,17 @@ import {
   type ControlServiceImplementation,
   type DeepPartial,
   type SourceReport as WireReport,
+  type WarmReport as WireWarm,
 } from '@holdfast/shared/rpc/gen/holdfast/v1/control';
 import { ApplicationList, FailoverMessage } from '@holdfast/shared/rpc/gen/holdfast/v1/failover';
 import { LogStatus } from '@holdfast/shared/rpc/gen/holdfast/v1/log';
 import { failoverFromWire, peers } from '@holdfast/shared/rpc/failover-wire';
-import { statusFromWire, statusToWire } from '@holdfast/shared/rpc/log-wire';
+import { positionFromWire, statusFromWire, statusToWire } from '@holdfast/shared/rpc/log-wire';
 import { SourceSpec } from '@holdfast/shared/rpc/gen/holdfast/v1/source';
 
 import type { ControlConnection, ControlHub, Hello, SourceReport, ToAgent } from '../fleet/control-hub.ts';
 import type { Result } from '../fleet/jobs.ts';
+import type { WarmReport } from '../recovery/warm/warm-rows.ts';
 import { requireHost, type CallerContext, type HostCaller } from './caller.ts';
 import { hostOf } from './enrolment-service.ts';
 
@@ -32,6 +34,8 @@ export interface ControlServiceDeps {
   readonly hub: ControlHub;
   /** The controller's own part of a verify: the outcome with what the scrub found. Other outcomes come back as they are. */
   readonly complete: (host: HostCaller, jobId: string, outcome: JobOutcome) => Promise<JobOutcome>;
+  /** What a standby says of its copy of a database. */
+  readonly warm: (host: HostCaller, report: WarmReport) => Promise<void>;
   readonly log: (event: string, details: Record<string, unknown>) => void;
 }
 
@@ -138,6 +142,9 @@ async function listen(
         connection.failover(application, message);
         break;
       }
+      case 'warm':
+        await deps.warm(host, warmReportOf(kind.value));
+        break;
       case 'hello':
         throw new HoldfastError('PROTOCOL_VIOLATION', 'Hello came twice');
       case undefined:
@@ -145,6 +152,11 @@ async function listen(
         break;
     }
   }
+}
+
+function warmReportOf({ application, sourceId, state, replayed, completeToMs, note }: WireWarm): WarmReport {
+  const position = replayed === undefined ? undefined : positionFromWire(replayed);
+  return { application, sourceId, state, replayed: position, completeToMs: Number(completeToMs), note };
 }
 
 /** Throws PROTOCOL_VIOLATION for a status that no correct agent sends. */

@@ -33,6 +33,8 @@ export interface EngineRequest {
   readonly start: boolean;
   readonly port: number;
   readonly options: readonly Setting[];
+  /** The log is read on and on, not up to what is stored now. */
+  readonly follow?: boolean;
 }
 
 export interface EngineRestoreDeps {
@@ -88,7 +90,7 @@ export async function planEngineRestore(
       base: pointToWire(choice.base.point),
       target: targetToWire(target),
       toEndOfLog: choice.toEndOfLog,
-      ...logFields(deps, source, choice, to, ttlMs),
+      ...logFields(deps, source, choice, to, ttlMs, request.follow === true),
     },
   };
 }
@@ -127,16 +129,23 @@ function choosePlain(
   });
 }
 
+/** Orders are below 2^64; a numeric column compares them. */
+const LAST_POSITION = 2n ** 64n - 1n;
+
 function logFields(
   { vault }: EngineRestoreDeps,
   source: Source,
   { log }: ChosenPoint,
   to: Caller,
   ttlMs: number,
+  follow: boolean,
 ): DeepPartial<EngineRestore> {
   if (log === undefined) return {};
   // From the start of each run: a server reads its log in files, and of the first one also what stands before the base.
-  const bounds = log.way.map((leg): LogBound => ({ stream: leg.stream, from: leg.run.start.order, to: leg.to.order }));
+  const bounds = log.way.map((leg, index): LogBound => {
+    const isOpen = follow && index === log.way.length - 1;
+    return { stream: leg.stream, from: leg.run.start.order, to: isOpen ? LAST_POSITION : leg.to.order };
+  });
   return {
     stream: { ...log.stream },
     logEnd: { ...log.end },

@@ -1,6 +1,6 @@
 // The primary's blueprint, for a rebuild: the sections that the step names, out of the newest snapshot of a blueprint source.
 //
-// Tested in recovery/runs/engine.db.test.ts.
+// Tested in recovery-jobs.db.test.ts.
 
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import { decodeSection, sectionPath, type SectionName } from '@holdfast/shared/blueprint/blueprint';

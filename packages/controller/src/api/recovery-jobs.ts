@@ -3,7 +3,7 @@
 // Hazard: a step carried out by the wrong host, with another host's addresses, or outside its sandbox. So where a step runs is taken from its
 // row, variables are put in here and nowhere else, and in a drill every job names the drill's sandbox.
 //
-// Tested in recovery/runs/engine.db.test.ts.
+// Tested in recovery-jobs.db.test.ts.
 
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import {

@@ -147,8 +147,15 @@ export function withPort(settings: readonly Setting[], port: number | undefined)
   if (port === undefined) return [...settings];
   return settings.map(({ name, value }) => {
     if (name === 'port') return { name, value: String(port) };
-    if (name !== 'dsn') return { name, value };
-    const named = value.replace(/\bport=\d+/, `port=${port}`);
-    return { name, value: named.replace(/^(\w+:\/\/[^/?]*?)(:\d+)?(?=[/?]|$)/, `$1:${port}`) };
+    return { name, value: name === 'dsn' ? dsnWithPort(value, port) : value };
   });
+}
+
+/** libpq's connection strings, in words or as a URI; a URI without a host (a socket's directory is a parameter) has the port there, too. */
+function dsnWithPort(dsn: string, port: number): string {
+  if (/\bport=\d+/.test(dsn)) return dsn.replace(/\bport=\d+/, `port=${port}`);
+  if (!/^postgres(ql)?:\/\//.test(dsn)) return `${dsn} port=${port}`;
+  const host = /^(\w+:\/\/(?:[^/?@]*@)?(?:\[[^\]]*\]|[^/?:@]+))(?::\d+)?(?=[/?]|$)/;
+  if (host.test(dsn)) return dsn.replace(host, `$1:${port}`);
+  return `${dsn}${dsn.includes('?') ? '&' : '?'}port=${port}`;
 }

@@ -1,6 +1,6 @@
 // A step's job as it goes to its host: with the secrets that it names, which its row never holds.
 //
-// Tested in recovery/runs/engine.db.test.ts.
+// Tested in recovery.db.test.ts.
 
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import { Job as WireJob } from '@holdfast/shared/rpc/gen/holdfast/v1/control';

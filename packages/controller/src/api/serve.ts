@@ -30,6 +30,7 @@ import { makeLoginLimiter } from '../fleet/login-limiter.ts';
 import type { MasterKey } from '../fleet/master-key.ts';
 import { parseEndpoint, quotaOf, type Settings } from '../settings.ts';
 import type { DescribeFiles, Vault } from '../vault/contract.ts';
+import { reportWarm } from '../recovery/warm/warm-rows.ts';
 import { authenticate } from './authenticate.ts';
 import { makeControlService } from './control-service.ts';
 import { makeEnrolmentService } from './enrolment-service.ts';
@@ -99,6 +100,7 @@ export async function serve(parts: ServeDeps): Promise<Serving> {
     ControlDefinition,
     makeControlService({
       hub: parts.hub,
+      warm: (host, report) => reportWarm(catalog.pool, host.hostId, report),
       complete: (host, jobId, outcome) =>
         completeVerify({ catalog, vault: parts.vault, describeFiles }, host.hostId, jobId, outcome),
       log: (event, fields) => log.warn(event, fields),

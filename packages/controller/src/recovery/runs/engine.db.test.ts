@@ -321,6 +321,47 @@ describe('the engine', () => {
     expect(other).to.include('a run of shop goes on');
   });
 
+  it('a host that goes away in the middle pauses the run; back, it is asked, and the run goes on by itself', async () => {
+    const planId = await fixture.apply(PLAN());
+    const { engine, failover } = fixture.replica('one');
+    fixture.hosts.answers = (work) => (work.name === 'start' && work.action === 'apply' ? 'silence' : undefined);
+    await failover.drive(planId);
+    const runId = await fixture.start(planId, 'unplanned');
+    while (fixture.hosts.applied('start') === 0) await new Promise((resolve) => setTimeout(resolve, 10));
+    const web2 = fixture.hostIds.get('web-2');
+    await fixture.catalog.pool.query(
+      `update host set connection_id = '', last_seen_at = now() - interval '30 s' where id = $1`,
+      [web2],
+    );
+    await engine.pump(runId);
+    const paused = await fixture.until(runId, ['paused']);
+    expect(paused.run).to.include({ pause: 'unknown', reason: '"start": web-2 is not there; nobody knows what became of it' });
+    await fixture.catalog.pool.query(`update host set connection_id = 'x', last_seen_at = now() where id = $1`, [web2]);
+    await engine.pump(runId);
+    await fixture.until(runId, ['awaiting-commit']);
+    const start = fixture.hosts.worked.filter(({ name }) => name === 'start').map(({ action, answer }) => `${action} ${answer}`);
+    expect(start).to.deep.equal(['apply silence', 'probe done', 'verify ok']);
+  });
+
+  it('tells people of what waits for them: an approval, a manual step', async () => {
+    const steps = `
+steps:
+  - {id: sign, type: approval}
+  - {id: cable, type: manual, text: plug it in, needs: [sign]}
+`;
+    const planId = await fixture.apply(PLAN().replace(/\nsteps:[^]*$/, steps));
+    await fixture.replica('one').failover.drive(planId);
+    const runId = await fixture.start(planId, 'unplanned');
+    await fixture.until(runId, ['running']);
+    const asked = (): string[] => fixture.told.map(({ template, facts }) => `${template} ${facts['step']} ${facts['reason']}`);
+    while (asked().length < 1) await new Promise((resolve) => setTimeout(resolve, 10));
+    await act(runId, 'approve');
+    while (asked().length < 2) await new Promise((resolve) => setTimeout(resolve, 10));
+    expect(asked()).to.deep.equal(['approval sign ', 'approval cable plug it in']);
+    await act(runId, 'done');
+    await fixture.until(runId, ['awaiting-commit']);
+  });
+
   it('reminds people of a commit that nobody makes; with the policy automatic it is made', async () => {
     const reminds = await fixture.apply(PLAN('after: {commit: {policy: manual, remindAfter: 50ms}}'));
     const { failover } = fixture.replica('one');

@@ -177,7 +177,7 @@ export function openEngine(deps: EngineDeps): Engine {
     const { advanced, jobs } = await prepare(view, decisions, term);
     const writer = { kind: 'driver', replica: deps.replica, term } as const;
     const written = await writeTransition(deps, { view, advanced, jobs, writer });
-    if (written) await afterWriting(deps, view, advanced.run);
+    if (written) await afterWriting(deps, view, advanced);
     return written;
   }
 

@@ -8,6 +8,7 @@ import { jobsFor } from './api/recovery-jobs.ts';
 import { sourceCandidates } from './api/recovery-points.ts';
 import { reprotect } from './api/recovery-reprotect.ts';
 import type { RecoveryDeps } from './api/recovery-service.ts';
+import { planKeep, planRelease, wishesOf } from './api/recovery-warm.ts';
 import { readOutcome } from './api/recovery-wire.ts';
 import { knowSources } from './api/source-facts.ts';
 import { readFile } from './browse/file-content.ts';
@@ -23,6 +24,7 @@ import { watchPlans, type DrivenPlan } from './recovery/objectives/plan-watch.ts
 import { appliedPlans } from './recovery/plans/plan-store.ts';
 import { openEngine } from './recovery/runs/engine.ts';
 import { followNews } from './recovery/runs/run-news.ts';
+import { keepWarmCopies } from './recovery/warm/warm-keeper.ts';
 import type { Settings } from './settings.ts';
 import type { Vault } from './vault/contract.ts';
 import type { Log } from '@holdfast/shared/runtime/log';
@@ -92,17 +94,35 @@ export async function openRecovery(options: RecoveryOptions): Promise<Recovery> 
     notifier,
     evidence,
     controllerContacts: Object.keys(settings.notify.contacts),
+    notify: settings.notify,
     clock: systemClock,
     // A run that is not over leaves no standby that could take over.
     heard: (planId, health) => void setReady(options, planId, health.ready),
     log,
   });
-  const service = { ...common, ...jobs, masterKey, readOutcome, evidence, clock: systemClock };
+  const warm = keepWarmCopies({
+    catalog,
+    events,
+    clock: systemClock,
+    log,
+    wishes: async () => {
+      const driven = await drivenPlans(options);
+      const wishes = await Promise.all(driven.map(({ applied, serving }) => wishesOf({ catalog }, applied, serving)));
+      // What was removed is nobody's: any replica releases it.
+      const applied = new Set((await appliedPlans(pool, () => undefined)).map(({ id }) => id));
+      const mine = (planId: string): boolean => !applied.has(planId) || driven.some((one) => one.applied.id === planId);
+      return { wishes: wishes.flat(), mine };
+    },
+    planKeep: (wish, takeOver) => planKeep({ catalog, vault }, wish, takeOver),
+    planRelease: (copy) => planRelease({ catalog, vault }, copy),
+  });
+  const service = { ...common, ...jobs, masterKey, readOutcome, evidence, clock: systemClock, notify: settings.notify };
   return {
     service,
     notifier,
     async stop() {
       unfollow();
+      await warm.stop();
       await watch.stop();
       await engine.stop();
       await notifier.stop();

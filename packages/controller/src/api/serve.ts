@@ -13,7 +13,7 @@ import { OperatorDefinition } from '@holdfast/shared/rpc/gen/holdfast/v1/operato
 import { RecoveryDefinition } from '@holdfast/shared/rpc/gen/holdfast/v1/recovery';
 import { LeanVaultDefinition } from '@holdfast/shared/rpc/vault-messages';
 import { createRpcServer, type RpcServer } from '@holdfast/shared/rpc/server';
-import { systemClock } from '@holdfast/shared/runtime/clock';
+import { sleep, systemClock } from '@holdfast/shared/runtime/clock';
 import type { Log } from '@holdfast/shared/runtime/log';
 import { HealthDefinition, HealthServiceImpl, HealthState } from 'nice-grpc-server-health';
 
@@ -44,6 +44,7 @@ import { completeVerify } from './verify-outcome.ts';
 
 const RENEW_SERVER_CERTIFICATE_MS = 86_400_000;
 const SHUTDOWN_MS = 5_000;
+const FORCED_MS = 500;
 const HEALTH_MS = 2_000;
 
 export interface ServeDeps {
@@ -151,10 +152,11 @@ export async function serve(parts: ServeDeps): Promise<Serving> {
   };
 }
 
-/** Lets calls end for a while, then ends them. */
+/** Lets calls end for a while, then ends them. A connection whose host has vanished ends with its last ping, for which nobody waits. */
 async function shutDown(server: { shutdown(): Promise<void>; forceShutdown(): void }): Promise<void> {
   const force = setTimeout(() => server.forceShutdown(), SHUTDOWN_MS);
-  await server.shutdown().finally(() => clearTimeout(force));
+  const gone = sleep(systemClock, SHUTDOWN_MS + FORCED_MS);
+  await Promise.race([server.shutdown(), gone]).finally(() => clearTimeout(force));
 }
 
 function endRevoked(rpc: RpcServer, fingerprints: readonly string[], log: Log): void {

@@ -53,8 +53,6 @@ export async function restoreJob(deps: RestoreDeps, view: RunView, step: StepRow
   const { snapshotId, engine } = await choose(deps, source, pinned, spec, to);
   const place = placeOf(source, spec.target);
   const warm = plan.placement.mode === 'warm' && run.mode !== 'drill' && isWarm(pinned, source);
-  // What stands there already is an older state of it; MariaDB and the smaller ones are brought back whole.
-  const delta = engine === undefined || engineOf(source)?.type === 'postgres';
   const value: DeepPartial<RestoreJob> = {
     grant: await deps.vault.grant(to, snapshotId, GRANT_TTL_MS),
     target: place.target,

@@ -165,7 +165,11 @@ async function planToWire(deps: RecoveryDeps, row: PlanRow): Promise<DeepPartial
   if (placed === undefined) throw new HoldfastError('NOT_FOUND', 'the plan has no application');
   const applied = await appliedPlan(pool, row.id);
   const health = healthOf(
-    await lookAtPlan({ pool, knowSources: (sources) => knowSources(pool, sources) }, applied, placed),
+    await lookAtPlan(
+      { pool, knowSources: (sources) => knowSources(pool, sources), notify: deps.notify, further: deps.further },
+      applied,
+      placed,
+    ),
   );
   const look = deps.failover.look(row.id);
   const split = placed.splitBrain || look?.splitBrain === true;

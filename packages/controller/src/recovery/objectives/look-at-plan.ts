@@ -9,7 +9,7 @@ import type { SourceState } from '../../fleet/source-state.ts';
 import { sourcesOfHost, type Source } from '../../fleet/sources.ts';
 import type { AppliedPlan } from '../contract.ts';
 import { missingSecrets, secretsOfPlan } from '../plans/secrets.ts';
-import type { HostLook, PastRun, PastStep, PlanLook, SourceLook } from './plan-look.ts';
+import type { Fact, HostLook, PastRun, PastStep, PlanLook, SourceLook } from './plan-look.ts';
 
 /** What api/source-facts.ts knows of a source. */
 export interface SourceKnowledge {
@@ -22,7 +22,9 @@ export interface LookDeps {
   readonly pool: pg.Pool;
   readonly knowSources: (sources: readonly Source[]) => Promise<readonly SourceKnowledge[]>;
   /** The settings', to see whether everybody whom the plan names can be told; without it that is not looked at. */
-  readonly notify?: PlanLook['notify'];
+  readonly notify?: PlanLook['notify'] | undefined;
+  /** What other parts of recovery know of a plan's readiness. */
+  readonly further?: ((applied: AppliedPlan, serving: Serving) => Promise<readonly Fact[]>) | undefined;
 }
 
 /** Ids of hosts: who is which now (the application's row). */
@@ -38,10 +40,11 @@ export async function lookAtPlan(deps: LookDeps, applied: AppliedPlan, serving: 
   const { plan, domainId } = applied;
   const hosts = await listHosts(pool, domainId);
   const nameOf = (id: string): string => hosts.find((host) => host.id === id)?.name ?? id;
-  const [row, known, missing, runs] = await Promise.all([
+  const [row, known, missing, further, runs] = await Promise.all([
     planRow(pool, applied.id),
     sourcesOfHost(pool, serving.primary).then(deps.knowSources),
     missingSecrets(pool, domainId, secretsOfPlan(plan)),
+    deps.further?.(applied, serving) ?? [],
     pastRuns(pool, applied.id),
   ]);
   return {
@@ -61,6 +64,7 @@ export async function lookAtPlan(deps: LookDeps, applied: AppliedPlan, serving: 
     sources: new Map(known.map((one) => [one.source.name, sourceLook(one)])),
     missingSecrets: missing,
     notify: deps.notify,
+    further,
     runs,
   };
 }

@@ -60,6 +60,7 @@ function look(fields: Partial<PlanLook> = {}): PlanLook {
     ),
     missingSecrets: [],
     notify: undefined,
+    further: [],
     runs: [drill],
     ...fields,
   };
@@ -206,6 +207,13 @@ describe('readiness', () => {
       'warning: no mail goes to ops@plik.example: there is no mail server',
     ]);
     expect(told({ contacts: {}, smtp })).to.deep.equal(['warning: nobody is behind oncall']);
+  });
+
+  it('what other parts know stands in its place by how bad it is', () => {
+    const cold = { level: 'warning', subject: 'web-1/db', message: 'its warm copy stands still', remedy: '' } as const;
+    const found = facts({ further: [cold], missingSecrets: ['a'] });
+    expect(found.map(({ level }) => level).slice(0, 3)).to.deep.equal(['error', 'warning', 'ok']);
+    expect(found[1]).to.deep.equal(cold);
   });
 
   it('R2 what is not well says what to do, and the worst comes first', () => {

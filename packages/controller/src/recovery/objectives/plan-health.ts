@@ -7,8 +7,8 @@ import { durationText } from '@holdfast/shared/recovery/step-types';
 import type { Notification } from '../contract.ts';
 import { drillState, type DrillState } from './drills.ts';
 import { forecastOf, type Forecast } from './forecast.ts';
-import { hasShownItself, type PlanLook } from './plan-look.ts';
-import { isReady, readinessOf, spanText, type Fact } from './readiness.ts';
+import { hasShownItself, type Fact, type PlanLook } from './plan-look.ts';
+import { isReady, readinessOf, spanText } from './readiness.ts';
 
 export interface PlanHealth {
   /** Errors first. */

@@ -25,8 +25,20 @@ export interface PlanLook {
   readonly missingSecrets: readonly string[];
   /** Who can be told besides the plan's own contacts, and whether there is a mail server; undefined: not looked at. */
   readonly notify: Pick<NotifySettings, 'contacts' | 'smtp'> | undefined;
+  /** What other parts of recovery know of its readiness (how warm the standby is). */
+  readonly further: readonly Fact[];
   /** Newest first, those that ended, of any revision. */
   readonly runs: readonly PastRun[];
+}
+
+/** One thing that was looked at. */
+export interface Fact {
+  /** error: the plan can't be run. warning: it can, with this risk. ok: looked at, and well. */
+  readonly level: 'error' | 'warning' | 'ok';
+  readonly subject: string;
+  readonly message: string;
+  /** What to run or to mend; empty when it is well, or mends itself. */
+  readonly remedy: string;
 }
 
 export interface HostLook {

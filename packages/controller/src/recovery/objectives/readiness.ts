@@ -14,16 +14,7 @@ import { recipientsOf } from '../notify/recipients.ts';
 import { alertContacts } from './alert-contacts.ts';
 import type { DrillState } from './drills.ts';
 import type { Forecast } from './forecast.ts';
-import type { PlanLook } from './plan-look.ts';
-
-export interface Fact {
-  /** error: the plan can't be run. warning: it can, with this risk. ok: looked at, and well. */
-  readonly level: 'error' | 'warning' | 'ok';
-  readonly subject: string;
-  readonly message: string;
-  /** What to run or to mend; empty when it is well. */
-  readonly remedy: string;
-}
+import type { Fact, PlanLook } from './plan-look.ts';
 
 export interface Judged {
   readonly forecast: Forecast;
@@ -39,6 +30,7 @@ export function readinessOf(look: PlanLook, judged: Judged): Fact[] {
     ...sources(look),
     ...secrets(look),
     ...contacts(look),
+    ...look.further,
     ...objectives(look, judged.forecast),
     ...drills(look, judged.drill),
   ];

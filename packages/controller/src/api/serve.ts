@@ -154,9 +154,13 @@ export async function serve(parts: ServeDeps): Promise<Serving> {
 
 /** Lets calls end for a while, then ends them. A connection whose host has vanished ends with its last ping, for which nobody waits. */
 async function shutDown(server: { shutdown(): Promise<void>; forceShutdown(): void }): Promise<void> {
+  const over = new AbortController();
   const force = setTimeout(() => server.forceShutdown(), SHUTDOWN_MS);
-  const gone = sleep(systemClock, SHUTDOWN_MS + FORCED_MS);
-  await Promise.race([server.shutdown(), gone]).finally(() => clearTimeout(force));
+  const gone = sleep(systemClock, SHUTDOWN_MS + FORCED_MS, over.signal);
+  await Promise.race([server.shutdown(), gone]).finally(() => {
+    clearTimeout(force);
+    over.abort();
+  });
 }
 
 function endRevoked(rpc: RpcServer, fingerprints: readonly string[], log: Log): void {

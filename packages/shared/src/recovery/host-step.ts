@@ -36,6 +36,12 @@ const resolvedSchema = z.strictObject({
   source: z.strictObject({ type: z.string().max(32), settings: z.record(z.string(), z.string()) }).optional(),
   /** fence: the program that makes sure that the old primary is off. */
   script: text.startsWith('/', 'an absolute path was expected').optional(),
+  /** fence: the name of the host that is fenced. */
+  primary: text.optional(),
+  /** traffic: its addresses come and go with the lease (detect.mode: automatic); the step announces them and adds none for good. */
+  leased: z.boolean().optional(),
+  /** rebuild: units that the agent alone starts; they are not enabled. */
+  protectedUnits: z.array(text).max(256).optional(),
   /** rebuild: the primary's blueprint, by section, each as fact → value. Only the sections that the step names need be there. */
   blueprint: z.partialRecord(z.enum(SECTIONS), z.record(z.string(), fact)).optional(),
 });

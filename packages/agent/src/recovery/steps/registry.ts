@@ -9,6 +9,14 @@ type Loaders = {
 };
 
 const LOADERS: Loaders = {
+  'check.command': async () => (await import('./check-steps.ts')).commandCheck,
+  'check.http': async () => (await import('./check-steps.ts')).httpCheck,
+  'check.sql': async () => (await import('./check-steps.ts')).sqlCheck,
+  'check.tcp': async () => (await import('./check-steps.ts')).tcpCheck,
+  'service.start': async () => (await import('./service-steps.ts')).serviceStart,
+  'service.stop': async () => (await import('./service-steps.ts')).serviceStop,
+  fence: async () => (await import('./fence.ts')).fenceStep,
+  render: async () => (await import('./render.ts')).renderStep,
   command: async () => (await import('./command.ts')).commandStep,
 };
 

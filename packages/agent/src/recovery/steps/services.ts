@@ -12,8 +12,9 @@ import { join } from 'node:path';
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import type { ServiceCommands } from '@holdfast/shared/recovery/step-types';
 import { sleep, type Clock } from '@holdfast/shared/runtime/clock';
-import { runProgram } from '../../jobs/program.ts';
+import { runProgram, type ProgramResult } from '../../jobs/program.ts';
 import type { Services } from '../contract.ts';
+import type { Sandbox } from '../sandbox/sandbox.ts';
 import { toolPath } from './tool-path.ts';
 import { outputOf, runSupervised } from './supervised-program.ts';
 
@@ -23,6 +24,8 @@ export interface ServicesDeps {
   /** Of the agent's settings, by name. */
   readonly services: Readonly<Record<string, ServiceCommands>>;
   readonly planServices: Readonly<Record<string, ServiceCommands>>;
+  /** Where they run; absent: on this host. Nothing of a sandbox is run by systemd. */
+  readonly sandbox?: Sandbox | undefined;
   /** Absent: when the system runs it. */
   readonly systemd?: boolean;
   readonly bounds?: ServiceBounds;
@@ -77,7 +80,8 @@ class HostServices implements Services {
   }
 
   async #commands(unit: string, signal: AbortSignal): Promise<ServiceCommands> {
-    const { planServices, services, systemd = existsSync('/run/systemd/system') } = this.#deps;
+    const { planServices, services, sandbox } = this.#deps;
+    const { systemd = existsSync('/run/systemd/system') && sandbox === undefined } = this.#deps;
     for (const known of [planServices, services]) {
       const commands = Object.hasOwn(known, unit) ? known[unit] : undefined;
       if (commands !== undefined) return commands;
@@ -106,8 +110,13 @@ class HostServices implements Services {
     return ok;
   }
 
-  #look(command: readonly string[], signal: AbortSignal) {
-    return runProgram({ command, timeoutMs: this.#bounds.statusMs, environment: {} }, this.#deps.clock, signal);
+  #look(words: readonly string[], signal: AbortSignal): Promise<ProgramResult> {
+    const run = { command: this.#where(words), timeoutMs: this.#bounds.statusMs, environment: {} };
+    return runProgram(run, this.#deps.clock, signal);
+  }
+
+  #where(command: readonly string[]): readonly string[] {
+    return this.#deps.sandbox?.wrap(command) ?? command;
   }
 
   /** What the command said. Throws FAILED_PRECONDITION with it. */
@@ -123,7 +132,7 @@ class HostServices implements Services {
     mkdirSync(directory, { mode: 0o700 });
     const base = join(directory, what);
     try {
-      const run = { command, base, environment: {}, onReady: () => undefined };
+      const run = { command: this.#where(command), base, environment: {}, onReady: () => undefined };
       const ending = await runSupervised(run, this.#bounds.commandMs, this.#deps.clock, signal);
       const said = outputOf(base).toString('utf8').trim().slice(-2000);
       if (ending.kind === 'exited' && ending.code === 0) return said;

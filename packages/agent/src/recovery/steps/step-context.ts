@@ -5,6 +5,9 @@ import type { Clock } from '@holdfast/shared/runtime/clock';
 import type { Log } from '@holdfast/shared/runtime/log';
 import { runProgram } from '../../jobs/program.ts';
 import type { HostStep, Services, Serving } from '../contract.ts';
+import type { Sandbox } from '../sandbox/sandbox.ts';
+import { look } from './looks/look.ts';
+import { lookInside } from './looks/look-inside.ts';
 import type { StepRecords } from './step-records.ts';
 import type { StepContext } from './step-type.ts';
 import { exitCode, outputOf, OUTPUT_KEPT_BYTES, runSupervised, type Ending } from './supervised-program.ts';
@@ -15,6 +18,7 @@ export interface StepContextDeps {
   readonly log: Log;
   readonly records: StepRecords;
   readonly services: Services;
+  readonly sandbox: Sandbox | undefined;
   readonly serving: Serving | undefined;
   readonly signal: AbortSignal;
   readonly untilMs: number;
@@ -29,7 +33,7 @@ export interface OwnContext extends StepContext {
 const ASK_MS = 30_000;
 
 export function newStepContext(deps: StepContextDeps): OwnContext {
-  const { order, clock, records, signal } = deps;
+  const { order, clock, records, signal, sandbox } = deps;
   let said = Buffer.alloc(0);
   const leftMs = (): number => Math.max(0, deps.untilMs - clock.monotonicMs());
   const keep = (output: Buffer): void => void (said = bounded(Buffer.concat([said, output])));
@@ -49,20 +53,27 @@ export function newStepContext(deps: StepContextDeps): OwnContext {
     keep,
     said: () => said,
     exitCode: () => exitCode(records.base(order.run, order.step)),
-    async run(command, environment = {}) {
+    where: (command) => sandbox?.wrap(command) ?? command,
+    path: (path) => sandbox?.hostPath(path) ?? path,
+    look(target) {
+      return sandbox === undefined ? look(target, signal) : lookInside(sandbox, target, signal);
+    },
+    async run(words, environment = {}) {
+      const command = this.where(words);
       const base = records.base(order.run, order.step);
       const onReady: Parameters<typeof runSupervised>[0]['onReady'] = (process) => change({ process });
       const ending = await runSupervised({ command, base, environment, onReady }, leftMs(), clock, signal);
       keep(outputOf(base));
-      if (ending.kind === 'interrupted') throw interrupted(command, ending, order);
+      if (ending.kind === 'interrupted') throw interrupted(words, ending, order);
       return ending;
     },
-    ask(command, { timeoutMs = ASK_MS, environment = {} } = {}) {
+    ask(words, { timeoutMs = ASK_MS, environment = {} } = {}) {
+      const command = this.where(words);
       return runProgram({ command, timeoutMs: Math.min(timeoutMs, leftMs()), environment }, clock, signal);
     },
+    memory: () => records.read(order.run, order.step)?.memory ?? {},
     remember(facts) {
-      const memory = records.read(order.run, order.step)?.memory ?? {};
-      change({ memory: { ...memory, ...facts } });
+      change({ memory: { ...this.memory(), ...facts } });
     },
     environment: () => environmentOf(order),
   };

@@ -13,6 +13,7 @@ import type { ServiceCommands } from '@holdfast/shared/recovery/step-types';
 import { sleep, type Clock } from '@holdfast/shared/runtime/clock';
 import type { Log } from '@holdfast/shared/runtime/log';
 import type { HostStep, Serving, StepReport } from '../contract.ts';
+import type { Sandboxes } from '../sandbox/sandbox.ts';
 import { bootId, isAlive, sinceBootMs, type ProcessIdentity } from './process-identity.ts';
 import { newServices } from './services.ts';
 import { newStepContext, type OwnContext } from './step-context.ts';
@@ -31,6 +32,8 @@ export interface StepRunnerDeps {
   readonly serving: Serving | undefined;
   /** Of the agent's settings. */
   readonly services: Readonly<Record<string, ServiceCommands>>;
+  /** Of drills. Undefined: this agent has none. */
+  readonly sandboxes?: Pick<Sandboxes, 'get'> | undefined;
 }
 
 export interface StepRunner {
@@ -54,35 +57,47 @@ class RecordingStepRunner implements StepRunner {
   }
 
   async run(order: HostStep, signal: AbortSignal): Promise<StepReport> {
-    const { clock } = this.#deps;
+    const { clock, log } = this.#deps;
     const over = new AbortController();
-    const time = sleep(clock, order.timeoutMs, over.signal).then(() => over.abort('time'));
-    const context = newStepContext({
-      ...this.#deps,
-      order,
-      records: this.#records,
-      services: newServices({ ...this.#deps, planServices: order.services }),
-      signal: AbortSignal.any([signal, over.signal]),
-      untilMs: clock.monotonicMs() + order.timeoutMs,
-    });
+    const time = sleep(clock, order.timeoutMs, over.signal).then(() => over.abort());
+    let context: OwnContext | undefined;
     let answer: StepAnswer;
     try {
+      context = this.#context(order, AbortSignal.any([signal, over.signal]));
       answer = await this.#answer(order, context);
     } catch (thrown) {
-      const timedOut = over.signal.aborted && !signal.aborted;
-      answer = failed(order, timedOut ? outOfTime(order) : toHoldfastError(thrown));
-      this.#deps.log.warn('step.failed', { ...idsOf(order), error: answer.message ?? '' });
+      const error = over.signal.aborted && !signal.aborted ? outOfTime(order, thrown) : toHoldfastError(thrown);
+      answer = failed(order, error);
+      if (error.code === 'INTERNAL')
+        log.error('step.unexpected-error', { ...idsOf(order), stack: String(error.stack) });
     }
     over.abort();
     await time;
     if (signal.aborted) throw new HoldfastError('CANCELLED', 'the step was cancelled');
-    return reportOf(order, answer, context.said());
+    const report = reportOf(order, answer, context?.said() ?? Buffer.alloc(0));
+    log.info('step.answered', { ...idsOf(order), state: report.state, message: report.message });
+    return report;
+  }
+
+  /** Throws FAILED_PRECONDITION for a drill's step without its sandbox. */
+  #context(order: HostStep, signal: AbortSignal): OwnContext {
+    const { clock, sandboxes } = this.#deps;
+    const noSandboxes = (): never => {
+      throw new HoldfastError('FAILED_PRECONDITION', 'this agent has no sandboxes, and a drill runs nowhere else');
+    };
+    const sandbox = order.sandbox === '' ? undefined : (sandboxes ?? { get: noSandboxes }).get(order.sandbox);
+    return newStepContext({
+      ...this.#deps,
+      order,
+      records: this.#records,
+      sandbox,
+      services: newServices({ ...this.#deps, planServices: order.services, sandbox }),
+      signal,
+      untilMs: clock.monotonicMs() + order.timeoutMs,
+    });
   }
 
   async #answer(order: HostStep, context: OwnContext): Promise<StepAnswer> {
-    if (order.sandbox !== '') {
-      throw new HoldfastError('FAILED_PRECONDITION', 'this agent has no sandboxes, and a drill runs nowhere else');
-    }
     const type = await stepTypeOf(order.spec.type);
     if (order.action === 'precheck') return type.precheck(order.spec, context);
     if (!type.changes) {
@@ -226,7 +241,9 @@ function failed(order: HostStep, error: HoldfastError): StepAnswer {
   };
 }
 
-function outOfTime(order: HostStep): HoldfastError {
+/** What was thrown because the time was over may say what it waited for. */
+function outOfTime(order: HostStep, thrown: unknown): HoldfastError {
+  if (thrown instanceof HoldfastError && thrown.code === 'TIMED_OUT') return thrown;
   return new HoldfastError('TIMED_OUT', `not over after its ${Math.round(order.timeoutMs / 1000)} s`);
 }
 

@@ -7,6 +7,7 @@ import type { Clock } from '@holdfast/shared/runtime/clock';
 import type { Log } from '@holdfast/shared/runtime/log';
 import type { ProgramResult } from '../../jobs/program.ts';
 import type { HostStep, Services, Serving, StepReport } from '../contract.ts';
+import type { Look, LookTarget } from './looks/look.ts';
 import type { StepRecord } from './step-records.ts';
 import type { Ending } from './supervised-program.ts';
 
@@ -49,6 +50,12 @@ export interface StepContext {
   readonly serving: Serving | undefined;
   /** When the step's time is over, on `clock.monotonicMs()`. */
   readonly untilMs: number;
+  /** The same command in the drill's sandbox; unchanged on the host itself. */
+  where(command: readonly string[]): readonly string[];
+  /** Where this process reaches a path of the step's. */
+  path(path: string): string;
+  /** Looks once at something that the step is about. Throws CANCELLED alone. */
+  look(target: LookTarget): Promise<Look>;
   /**
    * Runs a program that changes something: noted, supervised, with what it says kept for the report. For steps that change something.
    * Throws FAILED_PRECONDITION when it may not be run; TIMED_OUT, CANCELLED when it was ended.
@@ -61,6 +68,8 @@ export interface StepContext {
   ): Promise<ProgramResult>;
   /** What `undo`, or a later probe, has to know; durable when it returns. At most 64 KiB in all. */
   remember(facts: Readonly<Record<string, string>>): void;
+  /** What was remembered so far, of earlier attempts too. */
+  memory(): Readonly<Record<string, string>>;
   /** Of the program that `run` started last, also in an earlier process; undefined: none, it was killed, or its step has ended. */
   exitCode(): number | undefined;
   /** HOLDFAST_SECRET_NAME and the like: for programs of the plan. Throws INVALID_ARGUMENT for a secret that no environment holds. */

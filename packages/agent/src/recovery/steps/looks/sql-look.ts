@@ -5,7 +5,6 @@
 // Tested in check-steps.db.test.ts.
 
 import { HoldfastError, toHoldfastError } from '@holdfast/shared/base/errors';
-import type { Settings } from '../../../jobs/job.ts';
 import { LOOK_MS, type Look, type LookTarget } from './look.ts';
 
 type SqlTarget = LookTarget & { kind: 'sql' };

@@ -6,11 +6,12 @@
 // Tested in recovery.db.test.ts.
 
 import { HoldfastError } from '@holdfast/shared/base/errors';
+import type { Plan } from '@holdfast/shared/recovery/plan';
 import { MODES } from '@holdfast/shared/recovery/step-types';
 import type { RecoveryServiceImplementation, RunNews } from '@holdfast/shared/rpc/gen/holdfast/v1/recovery';
 import type { DeepPartial } from '@holdfast/shared/rpc/gen/holdfast/v1/operator';
 
-import { isRole, roleReaches } from '../fleet/roles.ts';
+import { isRole, roleReaches, type Role } from '../fleet/roles.ts';
 import { appliedPlan, findPlan } from '../recovery/plans/plan-store.ts';
 import { ACTIONS } from '../recovery/runs/actions.ts';
 import { actOnRun, startRun } from '../recovery/runs/run-desk.ts';
@@ -41,7 +42,9 @@ export function runCalls(deps: RecoveryDeps): Calls {
       const { latestClean, fenceConfirmed } = request;
       const actor = `operator ${scope.caller.name}`;
       const atMs = Number(request.atMs);
-      return { run: await startRun(deps, { planId: plan.id, mode, atMs, latestClean, fenceConfirmed, actor }) };
+      const { plan: newest } = await appliedPlan(pool, plan.id);
+      const agrees = mayApprove(context, domain.id, newest);
+      return { run: await startRun(deps, { planId: plan.id, mode, atMs, latestClean, fenceConfirmed, actor, agrees }) };
     },
     async listRuns(request, context) {
       const domain = context.scope().domain(request.domain);
@@ -87,17 +90,26 @@ function requireApprover(context: OperatorContext, domainId: string, what: strin
   throw new HoldfastError('NOT_ALLOWED', `to ${what} needs the role approver`, { hint: 'Ask an approver.' });
 }
 
-/** Who may agree is the pinned plan's to say; an approver at the least. */
+/** Who may agree is the plan's to say. */
+function mayApprove(context: OperatorContext, domainId: string, plan: Plan): boolean {
+  const role = context.scope().caller.roles.get(domainId);
+  const wanted = rolesOf(plan);
+  return role !== undefined && (wanted.length === 0 || wanted.some((one) => roleReaches(role, one)));
+}
+
+function rolesOf(plan: Plan): Role[] {
+  return (plan.approvals?.roles ?? ['approver']).filter(isRole);
+}
+
+/** Of the pinned revision. */
 async function requireRoleOfPlan(
   { catalog }: RecoveryDeps,
   context: OperatorContext,
   run: { readonly planId: string; readonly revision: number; readonly domainId: string },
 ): Promise<void> {
   const { plan } = await appliedPlan(catalog.pool, run.planId, run.revision);
-  const role = context.scope().caller.roles.get(run.domainId);
-  const wanted = (plan.approvals?.roles ?? ['approver']).filter(isRole);
-  if (role !== undefined && (wanted.length === 0 || wanted.some((one) => roleReaches(role, one)))) return;
-  throw new HoldfastError('NOT_ALLOWED', `the plan wants the role ${wanted.join(' or ')} for this`);
+  if (mayApprove(context, run.domainId, plan)) return;
+  throw new HoldfastError('NOT_ALLOWED', `the plan wants the role ${rolesOf(plan).join(' or ')} for this`);
 }
 
 const LOOK_AGAIN_MS = 5_000;

@@ -43,6 +43,8 @@ export interface StartRequest {
   readonly fenceConfirmed: boolean;
   /** operator NAME */
   readonly actor: string;
+  /** Whoever starts it is one of those who may approve it, and does. */
+  readonly agrees: boolean;
 }
 
 /** The run's id. Throws BUSY, FAILED_PRECONDITION (a host that is needed is not there), NOT_FOUND (nothing to recover to). */
@@ -65,8 +67,8 @@ export async function startRun(deps: RunDeskDeps, request: StartRequest): Promis
   const approvalsNeeded = mode === 'drill' ? 0 : (applied.plan.approvals?.need ?? 0);
   return await deps.catalog.transaction(async (client) => {
     const signs = mode === 'unplanned' ? look : undefined;
-    const start = { applied, mode, approvalsNeeded, approvedBy: actor, fenceConfirmed: request.fenceConfirmed };
-    const runId = await insertRun(client, { ...start, signs, point, writer });
+    const start = { applied, mode, approvalsNeeded, fenceConfirmed: request.fenceConfirmed, signs, point, writer };
+    const runId = await insertRun(client, { ...start, ...(request.agrees ? { approvedBy: actor } : {}) });
     const subject = `${applied.name} ${mode} ${runId}`;
     await appendAudit(client, { domainId: applied.domainId, actor, action: 'run.start', subject });
     await deps.events.tell(client, { kind: 'run', runId, planId: applied.id, version: 0 });

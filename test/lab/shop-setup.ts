@@ -16,22 +16,18 @@ export async function installShop(lab: Lab): Promise<void> {
   const host = lab.host(PRIMARY);
   const { address } = host;
   if (existsSync(onDisk(lab.layout, PRIMARY, '/etc/shop/installed'))) return;
-  putOnDisk(
-    lab.layout,
-    PRIMARY,
-    '/opt/shop/migrate',
-    '#!/bin/sh\nexec psql -qU shop -h /run/postgresql shop -f /opt/shop/schema.sql\n',
-    0o755,
-  );
-  putOnDisk(
-    lab.layout,
-    PRIMARY,
-    '/opt/shop/is-migrated',
-    '#!/bin/sh\nexec psql -qtU shop -h /run/postgresql shop -c "SELECT FROM orders LIMIT 0" >/dev/null\n',
-    0o755,
-  );
-  putOnDisk(lab.layout, PRIMARY, '/opt/shop/schema.sql', SCHEMA);
+  for (const name of ['web-1', 'web-2']) deployTools(lab, name);
   await host.ok('sh', '-ec', installation(address));
+}
+
+/** What a deployment puts onto every host that could serve. */
+function deployTools(lab: Lab, host: string): void {
+  const client = 'psql -qtU shop -h /run/postgresql shop';
+  const put = (name: string, text: string, mode: number): void =>
+    putOnDisk(lab.layout, host, `/opt/shop/${name}`, text, mode);
+  put('schema.sql', SCHEMA, 0o644);
+  put('migrate', `#!/bin/sh\nexec ${client} -f /opt/shop/schema.sql\n`, 0o755);
+  put('is-migrated', `#!/bin/sh\nexec ${client} -c 'SELECT FROM orders LIMIT 0' >/dev/null\n`, 0o755);
 }
 
 /** Where no plan says who serves: by hand, on web-1. */
@@ -109,7 +105,7 @@ ask() { psql -qtAU postgres -h /run/postgresql "$@"; }
 ask -c "SELECT 1 FROM pg_roles WHERE rolname = 'shop'" | grep -q . || ask -c 'CREATE ROLE shop LOGIN'
 ask -c "SELECT 1 FROM pg_roles WHERE rolname = 'holdfast'" | grep -q . || {
   ask -c 'CREATE ROLE holdfast LOGIN REPLICATION'
-  ask -c 'GRANT pg_monitor TO holdfast'
+  ask -c 'GRANT pg_monitor, pg_read_all_data TO holdfast'
 }
 ask -c "SELECT 1 FROM pg_database WHERE datname = 'shop'" | grep -q . || ask -c 'CREATE DATABASE shop OWNER shop'
 /opt/shop/migrate

@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'chai';
 import { Customers, monotonicMs, ordersOn } from '../customers.ts';
 import { eventually } from '../eventually.ts';
+import { shopUp } from '../shop-lab.ts';
 import { labFor } from '../testing.ts';
 
 const ASK = ['psql', '-qtAU', 'postgres', '-h', '/run/postgresql', '-c'];
@@ -20,7 +21,7 @@ ping -n -q -c 1 -I 10.77.0.100 client # whoever knew the address learns whose it
 
 describe('a shop that a person moves', function byHand() {
   this.timeout(180_000);
-  const lab = labFor(this);
+  const lab = labFor(this, shopUp);
 
   const ask = async (query: string): Promise<string> =>
     (

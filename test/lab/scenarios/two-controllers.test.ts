@@ -3,11 +3,12 @@
 import { expect } from 'chai';
 import { eventually } from '../eventually.ts';
 import { answerBy } from '../front.ts';
+import { shopUp } from '../shop-lab.ts';
 import { labFor } from '../testing.ts';
 
 describe('two controllers on one catalog', function twoControllers() {
   this.timeout(180_000);
-  const lab = labFor(this);
+  const lab = labFor(this, shopUp);
 
   const backedUp = async (source: string): Promise<string | undefined> => {
     const { code, stdout, stderr } = await lab().holdfast(['backup', source]);

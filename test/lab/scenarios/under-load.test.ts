@@ -5,7 +5,7 @@ import { expect } from 'chai';
 import { Customers, monotonicMs, ordersOn, writesOf } from '../customers.ts';
 import { eventually } from '../eventually.ts';
 import { dnsKeyFile } from '../name-server.ts';
-import { labUp } from '../shop-lab.ts';
+import { shopUp } from '../shop-lab.ts';
 import { labFor } from '../testing.ts';
 
 interface Listed {
@@ -14,7 +14,7 @@ interface Listed {
 
 describe('the shop under load', function underLoad() {
   this.timeout(180_000);
-  const lab = labFor(this);
+  const lab = labFor(this, shopUp);
 
   it('every acknowledged order is in the database, in its file and in the host’s own log, while backups run', async () => {
     const customers = await Customers.come(lab());
@@ -45,7 +45,7 @@ describe('the shop under load', function underLoad() {
     await lab().host('web-1').kill();
     const died = monotonicMs();
     await lab().host('web-1').start();
-    await labUp(lab().dir);
+    await shopUp(lab().dir);
     await customers.untilServed('web-1', died, 60_000);
     await customers.leave();
     expect(customers.report().outages).to.have.length(1);

@@ -1,0 +1,112 @@
+// The lab's plan from outside, by the operator's command line: applied, shown, run and followed.
+
+import { join } from 'node:path';
+import { eventually } from './eventually.ts';
+import type { Lab } from './lab.ts';
+import { dnsKeyFile } from './name-server.ts';
+
+export const PLAN = 'shop';
+
+export interface Finding {
+  readonly level: string;
+  readonly field: string;
+  readonly message: string;
+  readonly remedy: string;
+}
+
+/** Of `plan show shop --json`. */
+export interface ShownPlan {
+  readonly state: string;
+  readonly ready: boolean;
+  readonly primary: string;
+  readonly standby: string;
+  readonly epoch: number;
+  readonly lease: string | null;
+  readonly verdict: string | null;
+  readonly readiness: readonly Finding[];
+}
+
+/** Of `run show ID --json`. */
+export interface ShownRun {
+  readonly id: string;
+  readonly mode: string;
+  readonly state: string;
+  readonly reason: string | null;
+  readonly from: string;
+  readonly to: string;
+  readonly epoch: number;
+  readonly startedBy: string;
+  /** ISO 8601. */
+  readonly recoveryPoint: string | null;
+  readonly times: Readonly<Record<string, string | null>>;
+  readonly rtoMs: number | null;
+  readonly rpoMs: number | null;
+}
+
+export interface ShownStep {
+  readonly id: string;
+  readonly state: string;
+  readonly attempt: number;
+  readonly message: string | null;
+  readonly output: string | null;
+}
+
+/** Makes test/lab/shop.plan.yaml the plan, and returns when nothing keeps it from running. */
+export async function applyPlan(lab: Lab): Promise<void> {
+  await lab.json('plan', 'secret', 'set', 'shop-dns-key', '--file', dnsKeyFile(lab.layout));
+  const file = join(lab.layout.project, 'test', 'lab', 'shop.plan.yaml');
+  await lab.json('plan', 'apply', file);
+  // Every step is looked at on its host: that is what verifies a plan.
+  const { code, stdout, stderr } = await lab.holdfast(['plan', 'check', file, '--live']);
+  if (code !== 0) throw new Error(`the plan could not be carried out: ${stdout}${stderr}`);
+  await untilReady(lab);
+}
+
+export async function showPlan(lab: Lab): Promise<ShownPlan> {
+  return await lab.json<ShownPlan>('plan', 'show', PLAN);
+}
+
+export async function untilReady(lab: Lab): Promise<void> {
+  await eventually('the plan is ready', async () => {
+    const plan = await showPlan(lab);
+    if (plan.ready && plan.state === 'ready') return undefined;
+    return `${plan.state}: ${plan.readiness.map(({ level, field, message }) => `${level} ${field}: ${message}`).join('; ')}`;
+  });
+}
+
+/** Starts a run and returns when it has served, paused or ended. Never throws for a run that fails: look at its state. */
+export async function runPlan(lab: Lab, mode: string, ...flags: readonly string[]): Promise<ShownRun> {
+  const { stdout, stderr } = await lab.holdfast(['plan', 'run', PLAN, '--mode', mode, ...flags, '--json']);
+  const line = stdout.split('\n').find((text) => text.startsWith('{"id"'));
+  if (line === undefined) throw new Error(`the run did not start: ${stdout}${stderr}`);
+  return JSON.parse(line) as ShownRun;
+}
+
+/** Newest first. */
+export async function runs(lab: Lab): Promise<readonly ShownRun[]> {
+  return (await lab.json<{ runs: readonly ShownRun[] }>('run', 'ls', PLAN)).runs;
+}
+
+/** Waits until the newest run is in one of these states. Throws with what it says of itself. */
+export async function untilRun(lab: Lab, states: readonly string[], withinMs?: number): Promise<ShownRun> {
+  let newest: ShownRun | undefined;
+  await eventually(
+    `the newest run is ${states.join(' or ')}`,
+    async () => {
+      [newest] = await runs(lab);
+      if (newest !== undefined && states.includes(newest.state)) return undefined;
+      return newest === undefined ? 'there is none' : await whatItSays(lab, newest.id);
+    },
+    withinMs,
+  );
+  return newest!;
+}
+
+/** State, reason, and every step that is not well: for people. */
+export async function whatItSays(lab: Lab, id: string): Promise<string> {
+  const run = await lab.json<ShownRun & { steps: readonly ShownStep[] }>('run', 'show', id);
+  const steps = run.steps.map(({ id: step, state, message, output }) =>
+    state === 'ok' ? `${step} ok` : `${step} ${state} ${message ?? ''} ${output ?? ''}`.trim(),
+  );
+  return `${run.mode} ${run.state} ${run.reason ?? ''}: ${steps.join('; ')}`;
+}

@@ -137,6 +137,8 @@ export interface WarmOrder {
   readonly action: 'keep' | 'finish' | 'release';
   /** What is at the target was the plan's own: it may be overwritten. */
   readonly takeOver: boolean;
+  /** Hex; '': not said. */
+  readonly snapshotId: string;
 }
 
 /** A drill's sandbox is opened or removed. */

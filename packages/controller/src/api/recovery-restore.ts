@@ -64,7 +64,7 @@ export async function restoreJob(deps: RestoreDeps, view: RunView, step: StepRow
     deleteExtra: engine === undefined && place.whole,
     sandbox: run.mode === 'drill' ? run.id : '',
     ...(engine === undefined ? {} : { engine }),
-    ...(warm ? { warm: { application: run.planId, sourceId: source.id, action: 'finish' } } : {}),
+    ...(warm ? { warm: { application: run.planId, sourceId: source.id, action: 'finish', snapshotId } } : {}),
   };
   return {
     domainId: run.domainId,
@@ -81,9 +81,10 @@ function canDelta(engine: DeepPartial<RestoreJob['engine']>): boolean {
   return engine === undefined || engine.source?.type === 'postgres';
 }
 
-/** A standby that replays stands at the newest state, and can't go back. */
+/** File trees whatever the point: one that is the copy already is left as it is. A standby that replays stands at the newest, and can't go back. */
 function isWarm(pinned: PinnedSource, source: Source): boolean {
-  return pinned.target?.kind === 'latest' && engineOf(source)?.type === 'postgres';
+  const engine = engineOf(source);
+  return engine === undefined || (pinned.target?.kind === 'latest' && engine.type === 'postgres');
 }
 
 interface RestoreSpec {

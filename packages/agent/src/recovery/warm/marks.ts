@@ -21,6 +21,8 @@ export interface Mark {
   readonly sourceId: string;
   /** Absolute. */
   readonly places: readonly ByteString[];
+  /** Hex of the snapshot that the copy is, to the byte; '': it is between two, or something may have written there since. */
+  readonly applied: string;
 }
 
 const FOLDER = 'warm';
@@ -66,13 +68,27 @@ export class Marks {
         },
       );
     }
-    if (own !== undefined && places.every((place) => own.places.includes(place))) return;
-    if (all.length >= MARKS_MAX)
+    // From now on, until it says otherwise, it is between two snapshots.
+    if (own === undefined && all.length >= MARKS_MAX)
       throw new HoldfastError('LIMIT_EXCEEDED', `this host keeps ${MARKS_MAX} warm copies already`);
     mkdirSync(this.#folder, { recursive: true, mode: 0o700 });
     const { application, sourceId } = order;
-    const mark: Mark = { application, sourceId, places };
-    replaceFileDurably(this.#folder, nameOf(order), Buffer.from(JSON.stringify(mark), 'latin1'), randomUUID());
+    this.#write({ application, sourceId, places, applied: '' });
+  }
+
+  /** Undefined: there is no such copy. */
+  of(order: WarmOrder): Mark | undefined {
+    return this.all().find((mark) => isOf(mark, order));
+  }
+
+  /** The copy is this snapshot now; '' when it may be another from now on. */
+  applied(order: WarmOrder, snapshotId: string): void {
+    const mark = this.of(order);
+    if (mark !== undefined && mark.applied !== snapshotId) this.#write({ ...mark, applied: snapshotId });
+  }
+
+  #write(mark: Mark): void {
+    replaceFileDurably(this.#folder, nameOf(mark), Buffer.from(JSON.stringify(mark), 'latin1'), randomUUID());
   }
 
   release(order: WarmOrder): void {
@@ -84,7 +100,7 @@ function isOf(mark: Mark, { application, sourceId }: WarmOrder): boolean {
   return mark.application === application && mark.sourceId === sourceId;
 }
 
-function nameOf({ application, sourceId }: WarmOrder): string {
+function nameOf({ application, sourceId }: Pick<Mark, 'application' | 'sourceId'>): string {
   return `${application}.${sourceId}.mark`;
 }
 

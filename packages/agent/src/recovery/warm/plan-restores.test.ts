@@ -11,7 +11,9 @@ import { removeScratchDirectories, scratchDirectory } from '../../testing/scratc
 import { keptIdentity } from './identity-paths.ts';
 import { placesOf, planRestores } from './plan-restores.ts';
 
-const ORDER: WarmOrder = { application: 'shop', sourceId: 'files', action: 'keep', takeOver: false };
+const ORDER: WarmOrder = { application: 'shop', sourceId: 'files', action: 'keep', takeOver: false, snapshotId: '' };
+
+const SNAPSHOT = Buffer.alloc(32, 7);
 
 describe('restores that a plan asks for', () => {
   let stateDir: string;
@@ -27,7 +29,7 @@ describe('restores that a plan asks for', () => {
 
   const run = async (job: Partial<RestoreJob>): Promise<void> => {
     const whole = restoreJob(join(disk, 'srv'), { keepsIdentity: true, ...job });
-    const report = { summary: EMPTY_SUMMARY, warnings: [], warningsTotal: 0 };
+    const report = { summary: { ...EMPTY_SUMMARY, snapshotId: SNAPSHOT }, warnings: [], warningsTotal: 0 };
     const none = async (): Promise<never> => {
       throw new Error('not asked for');
     };
@@ -72,6 +74,18 @@ describe('restores that a plan asks for', () => {
     expect(ran).to.deep.equal([]);
     await run({ warm: { ...ORDER, takeOver: true } });
     expect(ran.length).to.equal(1);
+  });
+
+  it('a failover takes a copy that is the snapshot as it is, once, and brings any other to it', async () => {
+    const finish = { warm: { ...ORDER, action: 'finish' as const, snapshotId: SNAPSHOT.toString('hex') } };
+    await run({ warm: ORDER });
+    await run({ warm: { ...finish.warm, snapshotId: '00' } });
+    expect(ran.length, 'another snapshot').to.equal(2);
+    await run({ warm: ORDER });
+    await run(finish);
+    expect(ran.length, 'the same').to.equal(3);
+    await run(finish);
+    expect(ran.length, 'others may have written since').to.equal(4);
   });
 
   it('WM2 no two copies lie in one another', async () => {

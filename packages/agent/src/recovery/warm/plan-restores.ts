@@ -4,7 +4,7 @@
 import { fromText, toBytes, type ByteString } from '@holdfast/shared/base/byte-string';
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import { existsSync, readdirSync } from 'node:fs';
-import type { JobReport, JobWarning, Pipelines, RestoreJob, RunRestore } from '../../jobs/job.ts';
+import type { JobReport, JobWarning, Pipelines, RestoreJob, RunRestore, WarmOrder } from '../../jobs/job.ts';
 import { EMPTY_SUMMARY } from '../../jobs/outcome.ts';
 import { isWithin } from '../sandbox/mount-plan.ts';
 import type { Sandbox, Sandboxes } from '../sandbox/sandbox.ts';
@@ -37,6 +37,7 @@ export function planRestores(base: Pipelines['restore'], deps: PlanRestoreDeps):
         marks.release(own.warm);
         return { summary: EMPTY_SUMMARY, warnings: [], warningsTotal: 0 };
       }
+      if (own.warm.action === 'finish' && database === undefined) return finishFiles(own, own.warm, marks, run);
       marks.claim(own.warm, placesOf(own));
       if (database !== undefined) {
         try {
@@ -47,8 +48,33 @@ export function planRestores(base: Pipelines['restore'], deps: PlanRestoreDeps):
           return coldly(await run({ ...own, delta: holdsSomething(own), intoNonEmpty: false }), error);
         }
       }
-      return run({ ...own, delta: true, deleteExtra: true, intoNonEmpty: true });
+      const report = await run({ ...own, delta: true, deleteExtra: true, intoNonEmpty: true });
+      const isWhole = report.failure === undefined && report.warningsTotal === 0;
+      if (isWhole) marks.applied(own.warm, Buffer.from(report.summary.snapshotId ?? []).toString('hex'));
+      return report;
     };
+  };
+}
+
+/** What is the snapshot already needs no look at each of its files: that is what makes a failover independent of their number. */
+async function finishFiles(
+  job: RestoreJob,
+  order: WarmOrder,
+  marks: Marks,
+  run: (job: RestoreJob) => Promise<JobReport>,
+): Promise<JobReport> {
+  const mark = marks.of(order);
+  // Below / the copy's places are the source's own.
+  const base = job.target.replace(/\/+$/, '');
+  const isThere = mark !== undefined && (base === '' || mark.places.includes(base));
+  const isCurrent = isThere && order.snapshotId !== '' && mark.applied === order.snapshotId;
+  // From now on others write there.
+  marks.applied(order, '');
+  if (!isCurrent) return run(job);
+  return {
+    summary: { ...EMPTY_SUMMARY, snapshotId: Buffer.from(order.snapshotId, 'hex') },
+    warnings: [],
+    warningsTotal: 0,
   };
 }
 

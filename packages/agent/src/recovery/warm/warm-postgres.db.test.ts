@@ -40,7 +40,7 @@ for (const [version, bin] of [
       more: Partial<EngineRestore> = {},
     ): Promise<JobReport> => {
       const engine = source.bench.engineRestore(source.engine(target, { start: true, port: 5502, options, ...more }));
-      const warmOrder = { application: 'shop', sourceId: name, action, takeOver: false };
+      const warmOrder = { application: 'shop', sourceId: name, action, takeOver: false, snapshotId: '' };
       const job: RestoreJob = restoreJob(join(source.root, name), { grant: source.snapshot, engine, warm: warmOrder });
       return copies.run(job, source.bench.deps(), new AbortController().signal, () => undefined);
     };

@@ -127,12 +127,14 @@ export interface WarmCopy {
   /**
    * keep: apply this. File trees: the snapshot of the grant. PostgreSQL: bring the base when there is none, and replay from now on; a
    *   copy that replays already takes the new grants alone.
-   * finish (PostgreSQL): replay to the end of the stored log and promote.
+   * finish: PostgreSQL: replay to the end of the stored log and promote. File trees: nothing, when `snapshot_id` was applied last; else a delta.
    * release: the target is the plan's no longer; its content stays.
    */
   action: string;
   /** What is at the target was the plan's own, and a locked snapshot holds it: it may be overwritten. */
   takeOver: boolean;
+  /** of the grant */
+  snapshotId: Buffer;
 }
 
 /** How far a standby's copy of a database is. */
@@ -1457,7 +1459,7 @@ export const SandboxJob: MessageFns<SandboxJob> = {
 };
 
 function createBaseWarmCopy(): WarmCopy {
-  return { application: "", sourceId: "", action: "", takeOver: false };
+  return { application: "", sourceId: "", action: "", takeOver: false, snapshotId: Buffer.alloc(0) };
 }
 
 export const WarmCopy: MessageFns<WarmCopy> = {
@@ -1473,6 +1475,9 @@ export const WarmCopy: MessageFns<WarmCopy> = {
     }
     if (message.takeOver !== false) {
       writer.uint32(32).bool(message.takeOver);
+    }
+    if (message.snapshotId.length !== 0) {
+      writer.uint32(42).bytes(message.snapshotId);
     }
     return writer;
   },
@@ -1522,6 +1527,14 @@ export const WarmCopy: MessageFns<WarmCopy> = {
             message.takeOver = reader.bool();
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.snapshotId = Buffer.from(reader.bytes());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1543,6 +1556,7 @@ export const WarmCopy: MessageFns<WarmCopy> = {
     message.sourceId = object.sourceId ?? "";
     message.action = object.action ?? "";
     message.takeOver = object.takeOver ?? false;
+    message.snapshotId = object.snapshotId ?? Buffer.alloc(0);
     return message;
   },
 };

@@ -12,6 +12,7 @@ import {
   type HostStepSpec,
   type ResolvedData,
 } from '@holdfast/shared/recovery/host-step';
+import { servicesOn } from '@holdfast/shared/recovery/services-on';
 import type { Plan } from '@holdfast/shared/recovery/plan';
 import type { Step } from '@holdfast/shared/recovery/step-types';
 import { Job as WireJob } from '@holdfast/shared/rpc/gen/holdfast/v1/control';
@@ -92,7 +93,7 @@ async function stepJob(
     spec: encodeHostStep(spec),
     timeoutMs: limit ?? 0,
     sandbox: run.mode === 'drill' ? run.id : '',
-    services: Buffer.from(JSON.stringify(plan.services)),
+    services: Buffer.from(JSON.stringify(servicesOn(plan, step.hostName))),
     resolved: encodeResolved(resolved),
   };
   return {

@@ -94,6 +94,7 @@ function checkVariables(plan: Plan, report: Report): void {
     }
   };
   visit(plan.steps, ['steps']);
+  visit(plan.services, ['services']);
   visit(plan.render, ['render']);
   visit(plan.detect, ['detect']);
 }

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { expect } from 'chai';
 import { checkPlan } from './check-plan.ts';
+import { servicesOn } from './services-on.ts';
 
 const example = readFileSync(new URL('../../../../docs/plans.md', import.meta.url), 'utf8')
   .split('```yaml\n')[1]!
@@ -18,6 +19,15 @@ describe('recovery plan documents', () => {
     expect(findings).to.deep.equal([]);
     expect(plan?.objectives).to.deep.equal({ rto: 900_000, rpo: 300_000, drillEvery: 2_592_000_000 });
     expect(plan?.steps[0]?.in).to.deep.equal(['drill', 'planned', 'unplanned']);
+  });
+
+  it('gives each host the services with its own variables, and refuses one that a host does not set', () => {
+    const service = (word: string): string =>
+      example.replace('sources: [', `services: {shop: {start: [/s, "${word}"], stop: [/s], status: [/s]}}\nsources: [`);
+    const { plan, findings } = checkPlan(service('${bind}'));
+    expect(findings).to.deep.equal([]);
+    expect(servicesOn(plan!, 'web-2')['shop']?.start).to.deep.equal(['/s', '10.77.0.12']);
+    expect(checkPlan(service('${bidn}')).findings[0]).to.include({ field: 'services.shop.start[1]' });
   });
 
   it('names line, column and field of a misspelt field, and the one that was meant', () => {

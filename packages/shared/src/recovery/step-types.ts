@@ -58,7 +58,7 @@ const restore = {
   source: name,
   to: text.default('${recoveryPoint}'),
   /** Absolute, on the host that restores; without it: where the source is on the primary. */
-  target: text.startsWith('/', 'an absolute path was expected').optional(),
+  target: text.regex(/^(\/|\$\{)/, 'an absolute path was expected').optional(),
   /** The service that is stopped before and started after; without it an engine starts what it restored itself. */
   unit: text.optional(),
   port: z.int().min(1).max(65_535).optional(),

@@ -9,6 +9,7 @@ import type { ControllerSettings } from '@holdfast/shared/failover/controller-st
 import type { LeaseRow } from '@holdfast/shared/failover/lease-row';
 import type { FailoverTiming } from '@holdfast/shared/failover/timing';
 import { protectionOf } from '@holdfast/shared/recovery/protection';
+import { servicesOn } from '@holdfast/shared/recovery/services-on';
 import type { ApplicationSpec } from '@holdfast/shared/rpc/failover-wire';
 
 import type { AppliedPlan } from '../contract.ts';
@@ -42,9 +43,10 @@ export function timingOf({ plan }: AppliedPlan, timing: FailoverTiming): Failove
   return { ...timing, suspectAfterMs: Math.max(suspectAfterMs, 2 * timing.renewMs) };
 }
 
-/** @param peerAddresses of the other host */
+/** @param hostId who is told  @param peerAddresses of the other host */
 export function specFor(
   applied: AppliedPlan,
+  hostId: string,
   timing: FailoverTiming,
   row: LeaseRow,
   identity: string,
@@ -65,7 +67,7 @@ export function specFor(
     catalog: identity,
     peerAddresses,
     ...protectionOf(plan),
-    services: Buffer.from(JSON.stringify(plan.services)),
+    services: Buffer.from(JSON.stringify(servicesOn(plan, nameOf(applied, hostId)))),
     renewMs,
     leaseMs,
     marginMs,
@@ -77,9 +79,13 @@ export function specFor(
 }
 
 /** What the witnesses ask: the present primary's variables put in. */
-export function probeUrl({ plan, hostIds }: AppliedPlan, primaryId: string): string {
-  const primary = plan.placement.hosts.find((name) => hostIds.get(name) === primaryId) ?? '';
-  const vars = plan.placement.vars[primary] ?? {};
+export function probeUrl(applied: AppliedPlan, primaryId: string): string {
+  const { plan } = applied;
+  const vars = plan.placement.vars[nameOf(applied, primaryId)] ?? {};
   const probe = plan.detect.witnesses?.probe ?? '';
   return probe.replaceAll(/\$\{(?:primary\.)?([^}]+)\}/g, (whole, name: string) => vars[name] ?? whole);
+}
+
+function nameOf({ plan, hostIds }: AppliedPlan, hostId: string): string {
+  return plan.placement.hosts.find((name) => hostIds.get(name) === hostId) ?? '';
 }

@@ -139,7 +139,7 @@ class RunningFailover implements HostFailover {
       const { row, identity } = replica.state;
       if (row === undefined || (row.primary !== hostId && row.standby !== hostId)) continue;
       const other = row.primary === hostId ? row.standby : row.primary;
-      specs.push(specFor(applied, this.#timing, row, identity, await this.#deps.peersOf(other)));
+      specs.push(specFor(applied, hostId, this.#timing, row, identity, await this.#deps.peersOf(other)));
     }
     return { specs, removed: await removedApplications(this.#deps.catalog.pool, hostId) };
   }

@@ -175,8 +175,8 @@ export async function openPair(middle: NetworkNamespace, mode: 'manual' | 'appro
       await connectHost(name);
     },
     cutFromController(name, cut) {
-      if (!cut) return void middle.run('nft', 'delete', 'table', 'inet', 'cut');
-      middle.run('nft', 'add', 'table', 'inet', 'cut');
+      middle.run('nft', cut ? 'add' : 'delete', 'table', 'inet', 'cut');
+      if (!cut) return;
       // By the port: this process is the client as well.
       for (const [hook, side, end] of [
         ['input', 'saddr', 'dport'],
@@ -204,7 +204,7 @@ export async function openPair(middle: NetworkNamespace, mode: 'manual' | 'appro
         const file = join(directory, standby, 'failover', planId, 'record.json');
         if (row.disarmed !== 0 || !existsSync(file)) return false;
         const { body } = JSON.parse(readFileSync(file, 'utf8')) as { body: string };
-        return (JSON.parse(body) as StoredRecord).record.disarmed === false;
+        return !(JSON.parse(body) as StoredRecord).record.disarmed;
       }),
     apply: (newMode) => revise(catalog, planId, checked(documentOf(directory, newMode))),
     show: (name) => `${space(name).run('nft', 'list', 'ruleset')}${space(name).run('ip', '-o', 'address')}`,

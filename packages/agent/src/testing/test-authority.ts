@@ -17,8 +17,13 @@ export interface TestAuthority {
   readonly fingerprint: string;
   readonly serverChainPem: string;
   readonly serverKeyPem: string;
-  /** A client certificate (DER) for the key of a PKCS#10 request. */
-  sign(signingRequest: Uint8Array, hostId: string, life?: { notBefore: Date; notAfter: Date }): Promise<Buffer>;
+  /** A certificate (DER) for the key of a PKCS#10 request: a client's, and under `peer` a server's too. */
+  sign(
+    signingRequest: Uint8Array,
+    hostId: string,
+    life?: { notBefore: Date; notAfter: Date },
+    peer?: string,
+  ): Promise<Buffer>;
 }
 
 export async function newTestAuthority(): Promise<TestAuthority> {
@@ -34,8 +39,9 @@ export async function newTestAuthority(): Promise<TestAuthority> {
   const issue = (
     subject: string,
     publicKey: x509.PublicKeyType,
-    usage: string,
+    usages: string[],
     when = life,
+    name = CONTROLLER_NAME,
   ): Promise<x509.X509Certificate> =>
     x509.X509CertificateGenerator.create({
       subject,
@@ -45,23 +51,25 @@ export async function newTestAuthority(): Promise<TestAuthority> {
       signingKey: keys.privateKey,
       signingAlgorithm: ALGORITHM,
       extensions: [
-        new x509.ExtendedKeyUsageExtension([usage], true),
-        new x509.SubjectAlternativeNameExtension([{ type: 'dns', value: CONTROLLER_NAME }]),
+        new x509.ExtendedKeyUsageExtension(usages, true),
+        new x509.SubjectAlternativeNameExtension([{ type: 'dns', value: name }]),
       ],
     });
   const serverKeys = await webcrypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify']);
-  const server = await issue(`CN=${CONTROLLER_NAME}`, serverKeys.publicKey, x509.ExtendedKeyUsage.serverAuth);
+  const server = await issue(`CN=${CONTROLLER_NAME}`, serverKeys.publicKey, [x509.ExtendedKeyUsage.serverAuth]);
   const serverKey = Buffer.from(await webcrypto.subtle.exportKey('pkcs8', serverKeys.privateKey));
   return {
     caPem: `${ca.toString('pem')}\n`,
     fingerprint: createHash('sha256').update(Buffer.from(ca.rawData)).digest('hex'),
     serverChainPem: `${server.toString('pem')}\n${ca.toString('pem')}\n`,
     serverKeyPem: x509.PemConverter.encode(serverKey, 'PRIVATE KEY'),
-    async sign(signingRequest, hostId, when) {
+    async sign(signingRequest, hostId, when, peer) {
       const request = new x509.Pkcs10CertificateRequest(Buffer.from(signingRequest));
       if (!(await request.verify())) throw new Error('the request is not signed by its key');
       const publicKey = await request.publicKey.export(ALGORITHM, ['verify']);
-      const leaf = await issue(`CN=${hostId}`, publicKey, x509.ExtendedKeyUsage.clientAuth, when);
+      const { clientAuth, serverAuth } = x509.ExtendedKeyUsage;
+      const usages = peer === undefined ? [clientAuth] : [clientAuth, serverAuth];
+      const leaf = await issue(`CN=${hostId}`, publicKey, usages, when, peer);
       return Buffer.from(leaf.rawData);
     },
   };

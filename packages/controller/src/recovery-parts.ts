@@ -93,7 +93,6 @@ export async function openRecovery(options: RecoveryOptions): Promise<Recovery> 
     driven: () => drivenPlans(options),
     notifier,
     evidence,
-    controllerContacts: Object.keys(settings.notify.contacts),
     notify: settings.notify,
     clock: systemClock,
     // A run that is not over leaves no standby that could take over.

@@ -88,14 +88,17 @@ export interface FailoverLink {
 
 /** notify/: tells people, and goes on trying. */
 export interface Notifier {
-  /** Durable when it resolves. `contacts` are names of the plan's contacts or the controller's, or e-mail addresses. */
+  /**
+   * Durable when it resolves. `contacts` are names of the plan's contacts or the controller's, or e-mail addresses; everybody: the plan's
+   * contacts and its owner, or else the controller's.
+   */
   notify(message: Notification): Promise<void>;
 }
 
 export interface Notification {
   readonly planId: string | undefined;
   readonly runId: string | undefined;
-  readonly contacts: readonly string[];
+  readonly contacts: readonly string[] | 'everybody';
   /** failover | drill | approval | paused | failed | unready | overdue-drill | objective-breached | undelivered | split-brain */
   readonly template: string;
   readonly facts: Readonly<Record<string, string>>;

@@ -18,9 +18,15 @@ import type { Deliver, DueMessage } from './outbox-rows.ts';
 import { postWebhook } from './webhook.ts';
 
 /** Of a plan that is applied, its newest revision; undefined: there is no such plan any more. */
-export type ContactsOf = (
-  planId: string,
-) => Promise<{ readonly domainId: string; readonly name: string; readonly contacts: Plan['contacts'] } | undefined>;
+export type ContactsOf = (planId: string) => Promise<
+  | {
+      readonly domainId: string;
+      readonly name: string;
+      readonly owner: string;
+      readonly contacts: Plan['contacts'];
+    }
+  | undefined
+>;
 
 export interface DeliverDeps {
   readonly settings: NotifySettings;

@@ -63,6 +63,7 @@ describe('the notifier', () => {
             ? {
                 domainId: 'd',
                 name: 'shop',
+                owner: 'ops',
                 contacts: { oncall: { email: [], webhook: { url: `${base}/oncall`, secret: 'pager' } } },
               }
             : undefined,
@@ -133,6 +134,16 @@ describe('the notifier', () => {
     const whys = heard.map(({ body }) => body.facts['why']);
     expect(whys.filter((why) => why?.includes('night-shift'))).to.have.length(2);
     expect(whys.filter((why) => why?.includes('no mail server'))).to.have.length(2);
+  });
+
+  it('everybody is the plan’s own contacts, and the controller’s where there is no plan; nobody is nobody', async () => {
+    const notifier = start();
+    await notifier.notify({ ...message, contacts: 'everybody' });
+    await notifier.notify({ ...message, contacts: [], key: 'nobody' });
+    await notifier.notify({ ...message, planId: undefined, contacts: 'everybody', key: 'other' });
+    await until(() => heard.length === 2);
+    expect(heard.map(({ path }) => path).toSorted()).to.deep.equal(['/desk', '/oncall']);
+    expect(await states()).to.have.length(2);
   });
 
   it('a webhook whose secret is not set is sent to nobody without it', async () => {

@@ -12,7 +12,8 @@ import type { LogFields } from '@holdfast/shared/runtime/log';
 import type { Catalog } from '../../catalog/catalog.ts';
 import type { Notification, Notifier } from '../contract.ts';
 import { afterAttempt, ATTEMPTS, type Attempts } from './attempts.ts';
-import { deliverThrough, type DeliverDeps } from './deliver.ts';
+import { alertContacts } from './alert-contacts.ts';
+import { deliverThrough, type ContactsOf, type DeliverDeps } from './deliver.ts';
 import {
   claimDue,
   forgetOld,
@@ -74,7 +75,7 @@ export function openNotifier(deps: NotifierDeps): RunningNotifier {
         notification,
         domainId: plan?.domainId,
         words: wordsOf(notification),
-        recipients: recipientsOf(notification.contacts, plan?.contacts ?? {}, deps.settings.contacts),
+        recipients: recipientsOf(namesOf(deps, notification, plan), plan?.contacts ?? {}, deps.settings.contacts),
       });
       wake?.();
     },
@@ -93,6 +94,16 @@ export function openNotifier(deps: NotifierDeps): RunningNotifier {
       await loop;
     },
   };
+}
+
+function namesOf(
+  { settings }: NotifierDeps,
+  { contacts }: Notification,
+  plan: Awaited<ReturnType<ContactsOf>>,
+): readonly string[] {
+  if (contacts !== 'everybody') return contacts;
+  const ofController = Object.keys(settings.contacts);
+  return plan === undefined ? ofController : alertContacts(plan, ofController);
 }
 
 /** Ends when the signal is aborted and nothing is under way. A catalog that is away for a while only delays. */

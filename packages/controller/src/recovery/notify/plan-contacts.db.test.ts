@@ -37,6 +37,7 @@ describe('what the notifier knows of plans', () => {
       expect(await contactsOf('p')).to.deep.equal({
         domainId: 'd',
         name: 'shop',
+        owner: 'ops@shop.test',
         contacts: { oncall: { email: ['night@shop.test'] } },
       });
       expect(await contactsOf('gone')).to.equal(undefined);

@@ -15,7 +15,7 @@ export function planContacts(pool: pg.Pool, masterKey: MasterKey): Pick<DeliverD
     async contactsOf(planId) {
       try {
         const { domainId, name, plan } = await appliedPlan(pool, planId);
-        return { domainId, name, contacts: plan.contacts };
+        return { domainId, name, owner: plan.metadata.owner, contacts: plan.contacts };
       } catch (error) {
         // Of a plan that is gone, or that can't be read any more, only the controller's contacts are known.
         const { code } = toHoldfastError(error);

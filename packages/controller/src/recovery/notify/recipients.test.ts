@@ -1,5 +1,6 @@
 import { expect } from 'chai';
 
+import { alertContacts } from './alert-contacts.ts';
 import { others, recipientsOf } from './recipients.ts';
 
 const ofPlan = {
@@ -45,5 +46,15 @@ describe('recipients', () => {
       'https://pager.test/a',
       'desk@backup.test',
     ]);
+  });
+
+  it('of a plan that is not well, its contacts and its owner hear, or else the controller’s', () => {
+    const told = (owner: string, contacts: object, desk: string[]) =>
+      alertContacts({ owner, contacts: { ...contacts } }, desk);
+    expect(told('ops@shop.test', ofPlan, ['desk'])).to.deep.equal(['oncall', 'empty', 'ops@shop.test']);
+    expect(told('ops', ofPlan, ['desk'])).to.deep.equal(['oncall', 'empty']);
+    expect(told('ops', {}, ['desk'])).to.deep.equal(['desk']);
+    expect(told('ops', {}, ['desk', 'ops'])).to.deep.equal(['ops']);
+    expect(told('constructor', {}, [])).to.deep.equal([]);
   });
 });

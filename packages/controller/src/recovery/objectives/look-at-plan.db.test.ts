@@ -80,7 +80,6 @@ describe('a look at a plan', () => {
         driven: () => Promise.resolve([{ applied, serving, running }]),
         notifier: { notify: (message) => Promise.resolve(void told.push(message)) },
         evidence: { sealEnded: () => Promise.resolve() },
-        controllerContacts: [],
         clock: systemClock,
         heard: (_, health) => void heard.push(health),
         log: (event, { error }) => expect.fail(`${event}: ${String(error)}`),
@@ -100,7 +99,7 @@ describe('a look at a plan', () => {
     // The run that the catalog has missed its RPO by decades, and that is told, too.
     expect(new Set(told.map(({ template, key }) => `${template} ${key}`)).size).to.equal(2);
     const [unready] = told.filter(({ template }) => template === 'unready');
-    expect(unready).to.deep.include({ template: 'unready', planId: 'p', contacts: ['ops@shop.test'] });
+    expect(unready).to.deep.include({ template: 'unready', planId: 'p', contacts: 'everybody' });
     expect(unready?.facts['reason']).to.contain('secret unset').and.contain('web-1/gone').and.contain('web-2');
   });
 });

@@ -7,7 +7,6 @@ import fc from 'fast-check';
 
 import { drillState } from './drills.ts';
 import { forecastOf } from './forecast.ts';
-import { alertContacts } from './alert-contacts.ts';
 import { alertsOf, healthOf } from './plan-health.ts';
 import type { PastRun, PastStep, PlanLook } from './plan-look.ts';
 import { isReady, readinessOf } from './readiness.ts';
@@ -275,12 +274,5 @@ describe('alerts of a plan', () => {
     const at = (days: number) => keys({ runs: [slow], now: new Date(NOW.getTime() + days * DAY_MS) });
     expect(at(0)).to.have.length(1);
     expect(at(5)).to.deep.equal(at(0));
-  });
-
-  it('go to the plan’s contacts and its owner, or else to the controller’s', () => {
-    expect(alertContacts(look(), ['desk'])).to.deep.equal(['ops@plik.example']);
-    const nobody = planOf('owner: ops@plik.example', 'owner: ops');
-    expect(alertContacts({ plan: nobody }, ['desk'])).to.deep.equal(['desk']);
-    expect(alertContacts({ plan: nobody }, ['desk', 'ops'])).to.deep.equal(['ops']);
   });
 });

@@ -12,7 +12,6 @@ import type { LogFields } from '@holdfast/shared/runtime/log';
 import type { AppliedPlan, Notifier } from '../contract.ts';
 import type { Evidence } from '../evidence/evidence.ts';
 import { lookAtPlan, type LookDeps, type Serving } from './look-at-plan.ts';
-import { alertContacts } from './alert-contacts.ts';
 import { alertsOf, healthOf, type PlanHealth } from './plan-health.ts';
 
 export interface PlanWatchDeps extends LookDeps {
@@ -21,8 +20,6 @@ export interface PlanWatchDeps extends LookDeps {
   readonly notifier: Notifier;
   /** Of runs that have ended, whoever drove them. */
   readonly evidence: Pick<Evidence, 'sealEnded'>;
-  /** Names of the contacts in the controller's settings. */
-  readonly controllerContacts: readonly string[];
   readonly clock: Clock;
   /** After every look: for readiness, and whatever else depends on it. */
   readonly heard: (planId: string, health: PlanHealth) => void;
@@ -90,10 +87,9 @@ async function lookAndTell(
     deps.heard(applied.id, health);
     if (running) return [];
     const alerts = alertsOf(applied.id, look, health);
-    const contacts = alertContacts(look, deps.controllerContacts);
     for (const alert of alerts) {
-      if ((seen.get(alert.key) ?? 0) + 1 < PERSISTS || contacts.length === 0) continue;
-      await deps.notifier.notify({ ...alert, planId: applied.id, runId: undefined, contacts });
+      if ((seen.get(alert.key) ?? 0) + 1 < PERSISTS) continue;
+      await deps.notifier.notify({ ...alert, planId: applied.id, runId: undefined, contacts: 'everybody' });
     }
     return alerts.map(({ key }) => key);
   } catch (error) {

@@ -10,8 +10,8 @@
 
 import { durationText } from '@holdfast/shared/recovery/step-types';
 
+import { alertContacts } from '../notify/alert-contacts.ts';
 import { recipientsOf } from '../notify/recipients.ts';
-import { alertContacts } from './alert-contacts.ts';
 import type { DrillState } from './drills.ts';
 import type { Forecast } from './forecast.ts';
 import type { Fact, PlanLook } from './plan-look.ts';
@@ -127,7 +127,12 @@ function secrets({ missingSecrets }: PlanLook): Fact[] {
 function contacts({ plan, notify }: PlanLook): Fact[] {
   if (notify === undefined) return [];
   const ofSteps = plan.steps.flatMap((step) => (step.type === 'notify' ? step.to : []));
-  const names = [...new Set([...ofSteps, ...alertContacts({ plan }, Object.keys(notify.contacts))])];
+  const names = [
+    ...new Set([
+      ...ofSteps,
+      ...alertContacts({ owner: plan.metadata.owner, contacts: plan.contacts }, Object.keys(notify.contacts)),
+    ]),
+  ];
   const found = recipientsOf(names, plan.contacts, notify.contacts);
   const nobody = found.filter(({ channel }) => channel === 'none').map(({ address }) => address);
   const unmailed = notify.smtp === undefined ? found.filter(({ channel }) => channel === 'email') : [];

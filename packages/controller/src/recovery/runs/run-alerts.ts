@@ -41,8 +41,7 @@ export async function afterWriting(
   const waits = asks === undefined ? undefined : 'approval';
   const template = reminds ? 'failover' : isNew ? (TEMPLATES[run.state] ?? waits) : waits;
   if (template === undefined || run.pause === 'operator') return;
-  const names = Object.keys(plan.contacts);
-  const contacts = run.mode === 'drill' ? drillContacts(names) : [plan.metadata.owner, ...names];
+  const contacts = run.mode === 'drill' ? drillContacts(Object.keys(plan.contacts)) : 'everybody';
   if (contacts.length === 0) return;
   const words = asks?.spec.type === 'manual' ? { step: asks.id, reason: asks.spec.text } : { step: asks?.id ?? '' };
   const facts = { ...factsOfRun({ run, plan }), ...words };

@@ -137,7 +137,7 @@ async function dead(deps: RunNewsDeps, applied: AppliedPlan, signs: SignsOfDeath
   await deps.notifier.notify({
     planId: applied.id,
     runId: undefined,
-    contacts: [applied.plan.metadata.owner, ...Object.keys(applied.plan.contacts)],
+    contacts: 'everybody',
     template: 'primary-dead',
     facts: {
       plan: applied.name,

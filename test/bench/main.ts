@@ -2,6 +2,7 @@
 //
 //   pnpm bench [--dir DIR] [--only kernel,small,image] [--rounds N] [--without borg]
 //   pnpm bench db
+//   pnpm bench recovery [--rounds N]
 //
 // Prints one table of wall time, processor time, peak memory, stored bytes, and the ratios to restic. Nothing is asserted but
 // that restored trees are identical.
@@ -17,6 +18,7 @@ import { benchDatabases } from './database.ts';
 import { freshFileSystem, kernelTarballs, smallFiles, sparseImage, unpackInPlace } from './data.ts';
 import type { Cost } from './measure.ts';
 import { type Row, tableOf } from './table.ts';
+import { benchWarm } from './warm.ts';
 
 /** Files that changed in the two seconds before a backup are read again by the next one (agent/src/backup/scan.ts), which would not be unchanged. */
 const SETTLE_MS = 3_000;
@@ -31,6 +33,7 @@ const { values: options, positionals } = parseArgs({
     without: { type: 'string', default: '' },
     small: { type: 'string', default: '200000' },
     check: { type: 'boolean', default: true },
+    rounds: { type: 'string', default: '3' },
   },
 });
 const dir = resolve(options.dir);
@@ -123,6 +126,10 @@ async function image(): Promise<void> {
 async function main(): Promise<void> {
   if (positionals[0] === 'db') {
     process.stdout.write(tableOf(await benchDatabases(work, say)));
+    return;
+  }
+  if (positionals[0] === 'recovery') {
+    process.stdout.write(await benchWarm(work, Number(options.rounds), say));
     return;
   }
   const without = options.without.split(',');

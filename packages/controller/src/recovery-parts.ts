@@ -8,7 +8,7 @@ import { jobsFor } from './api/recovery-jobs.ts';
 import { sourceCandidates } from './api/recovery-points.ts';
 import { reprotect } from './api/recovery-reprotect.ts';
 import type { RecoveryDeps } from './api/recovery-service.ts';
-import { planKeep, planRelease, wishesOf } from './api/recovery-warm.ts';
+import { planKeep, planRelease, warmFactsOf, wishesOf } from './api/recovery-warm.ts';
 import { readOutcome } from './api/recovery-wire.ts';
 import { knowSources } from './api/source-facts.ts';
 import { readFile } from './browse/file-content.ts';
@@ -87,8 +87,10 @@ export async function openRecovery(options: RecoveryOptions): Promise<Recovery> 
     const look = failover.look(id);
     if (look?.driving === true) await engine.drive(id, look.row.term);
   }
+  const further: RecoveryDeps['further'] = (applied, serving) => warmFactsOf({ catalog }, applied, serving);
   const watch = watchPlans({
     pool,
+    further,
     knowSources: (sources) => knowSources(pool, sources),
     driven: () => drivenPlans(options),
     notifier,
@@ -115,7 +117,16 @@ export async function openRecovery(options: RecoveryOptions): Promise<Recovery> 
     planKeep: (wish, takeOver) => planKeep({ catalog, vault }, wish, takeOver),
     planRelease: (copy) => planRelease({ catalog, vault }, copy),
   });
-  const service = { ...common, ...jobs, masterKey, readOutcome, evidence, clock: systemClock, notify: settings.notify };
+  const service = {
+    ...common,
+    ...jobs,
+    masterKey,
+    readOutcome,
+    evidence,
+    clock: systemClock,
+    notify: settings.notify,
+    further,
+  };
   return {
     service,
     notifier,

@@ -17,7 +17,9 @@ import { sourcesById, sourcesOfHost, type Source } from '../fleet/sources.ts';
 import type { AppliedPlan } from '../recovery/contract.ts';
 import { substituteStep, variablesFor } from '../recovery/runs/substitute.ts';
 import type { WarmCopy, WarmWish } from '../recovery/warm/due.ts';
+import { warmFact, type WarmFact } from '../recovery/warm/warm-facts.ts';
 import type { PlannedKeep } from '../recovery/warm/warm-keeper.ts';
+import { warmCopies } from '../recovery/warm/warm-rows.ts';
 import type { Vault } from '../vault/contract.ts';
 import { headsOf, loadRuns } from '../vault/log-rows.ts';
 import { engineOf, planEngineRestore } from './engine-restore.ts';
@@ -71,6 +73,27 @@ export async function wishesOf(
     }
   }
   return wishes;
+}
+
+/** How warm the standby is, source by source; nothing for a plan whose standby is cold. */
+export async function warmFactsOf(
+  deps: Pick<WarmJobDeps, 'catalog'>,
+  applied: AppliedPlan,
+  serving: { readonly primary: string; readonly standby: string },
+): Promise<WarmFact[]> {
+  const { pool } = deps.catalog;
+  const wishes = await wishesOf(deps, applied, serving);
+  const copies = await warmCopies(pool, applied.id);
+  const sources = await sourcesById(
+    pool,
+    wishes.map(({ sourceId }) => sourceId),
+  );
+  const { rows } = await pool.query<{ now: Date }>('select now() as now');
+  return wishes.map((wish) => {
+    const source = sources.get(wish.sourceId);
+    const copy = copies.find(({ sourceId }) => sourceId === wish.sourceId);
+    return warmFact(wish, copy, `${source?.hostName}/${source?.name}`, rows[0]?.now.getTime() ?? 0);
+  });
 }
 
 async function timelineOf({ pool }: Catalog, sourceId: string): Promise<number> {

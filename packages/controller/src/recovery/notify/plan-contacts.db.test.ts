@@ -25,23 +25,23 @@ describe('what the notifier knows of plans', () => {
       const masterKey = masterKeyFrom(randomBytes(32));
       await pool.query(`insert into domain (id, name, managed) values ('d', 'shop', false)`);
       await pool.query(
-        `insert into plan (id, domain_id, name, revision) values ('p', 'd', 'shop', 2), ('broken', 'd', 'broken', 1)`,
+        `insert into plan (id, domain_id, name, revision) values ('contacts', 'd', 'shop', 2), ('unreadable', 'd', 'broken', 1)`,
       );
       await pool.query(
         `insert into plan_revision (plan_id, revision, document, applied_by) values
-           ('p', 1, $1, 'erika'), ('p', 2, $2, 'erika'), ('broken', 1, 'no plan', 'erika')`,
+           ('contacts', 1, $1, 'erika'), ('contacts', 2, $2, 'erika'), ('unreadable', 1, 'no plan', 'erika')`,
         [DOCUMENT.replace('night@', 'day@'), DOCUMENT],
       );
       await setSecret(pool, masterKey, { domainId: 'd', name: 'pager', value: Buffer.from('shared') });
       const { contactsOf, secret } = planContacts(pool, masterKey);
-      expect(await contactsOf('p')).to.deep.equal({
+      expect(await contactsOf('contacts')).to.deep.equal({
         domainId: 'd',
         name: 'shop',
         owner: 'ops@shop.test',
         contacts: { oncall: { email: ['night@shop.test'] } },
       });
       expect(await contactsOf('gone')).to.equal(undefined);
-      expect(await contactsOf('broken')).to.equal(undefined);
+      expect(await contactsOf('unreadable')).to.equal(undefined);
       expect((await secret('d', 'pager'))?.toString()).to.equal('shared');
       expect(await secret('d', 'other')).to.equal(undefined);
       expect(await secret('another', 'pager')).to.equal(undefined);

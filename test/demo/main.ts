@@ -1,6 +1,6 @@
 // `npm run demo`: the main job from end to end, on files of this machine. A controller and two hosts come up, web-1 is backed up,
 // changes, is backed up again and loses its files; web-2 gets them back, and both trees are compared entry by entry. Then a
-// PostgreSQL cluster loses its rows, and comes back on web-2 to the second before.
+// PostgreSQL cluster loses its rows, and comes back on web-2 to the second before. In the end web-1 dies, and web-2 serves.
 //
 // Everything is in one temporary directory and goes at the end; --keep leaves the directory (and nothing running). What
 // fails says which step it was, and leaves the directory with its logs.
@@ -17,6 +17,7 @@ import { builtPrograms } from '../fleet/built.ts';
 import { fleetDown, fleetUp, holdfast } from '../fleet/fleet.ts';
 import { runJobCommand } from './cli-run.ts';
 import * as database from './database.ts';
+import * as failover from './failover.ts';
 import { changeTree, fillWithRealFiles, sizeOf } from './real-files.ts';
 
 const SOURCE = 'web-1/site';
@@ -35,7 +36,7 @@ async function demo(dir: string, ends: Ends): Promise<void> {
   const again = join(dir, 'web-2-site');
   const workspace = dirname(dirname(dirname(dirname(builtPrograms().cli))));
 
-  say('Holdfast: web-1 loses its files and a database, and web-2 gets them back.\n');
+  say('Holdfast: web-1 loses its files and a database, web-2 gets them back; web-1 dies, and web-2 serves.\n');
   await step('a controller and two agents, enrolled over mTLS', async () => {
     await fleetUp({ dir: join(dir, 'fleet'), hosts: ['web-1', 'web-2'] });
   });
@@ -68,6 +69,7 @@ async function demo(dir: string, ends: Ends): Promise<void> {
   await job('restore on web-2', ['restore', SOURCE, '--to', `web-2:${again}`, ...asRoot(['--setuid'])]);
   const { entries, differences } = await step('comparison, entry by entry', () => compareTrees(lost, again));
   const counted = await demoDatabase(dir, ends, job);
+  const recovered = await demoFailover(dir, ends);
   printTable(works);
   if (differences.length > 0) {
     const shown = differences.slice(0, 20).map((difference) => `  ${difference}`);
@@ -75,6 +77,7 @@ async function demo(dir: string, ends: Ends): Promise<void> {
   }
   say(`identical: ${entries} entries`);
   checkOrders(counted);
+  checkFailover(recovered);
 }
 
 interface CountedOrders {
@@ -112,6 +115,29 @@ async function demoDatabase(
   const target = ['--to', `web-2:${again}`, '--at', at];
   await job('database on web-2, a second before', ['restore', database.DATABASE, ...target, ...start]);
   return { before, deleted, restored: await database.ordersIn(again, database.RESTORED_PORT) };
+}
+
+async function demoFailover(dir: string, ends: Ends): Promise<failover.Failover> {
+  const shop = await step('a shop on web-1, and a plan for the day it dies', async () => {
+    const opened = await failover.openShop(dir);
+    ends.unshift(async () => await failover.closeShop(opened));
+    await failover.protectShop(opened);
+    return opened;
+  });
+  const orders = await step('orders, stored as they come', async () => await failover.takeOrders(shop));
+  await step('web-1 dies: its agent and its shop, at once', async () => await failover.killFirstHost(shop));
+  return await step(`the plan: holdfast plan run ${failover.PLAN} --mode unplanned --fence-confirmed`, async () => {
+    return await failover.failOver(shop, orders);
+  });
+}
+
+/** Throws when an acknowledged order is lost. */
+function checkFailover({ acknowledged, there, rtoMs, rpoMs }: failover.Failover): void {
+  const titles = ['RTO', 'RPO', 'ORDERS TAKEN', 'ORDERS THERE'].map((title) => ({ title, align: 'right' as const }));
+  const row = [formatDuration(rtoMs), formatDuration(rpoMs), formatCount(acknowledged), formatCount(there)];
+  say(`\n${formatTable([{ title: '' }, ...titles], [['web-1 died, web-2 serves', ...row]])}`);
+  say('(Two directories and two ports stand for two machines here; npm run lab has whole hosts in namespaces.)');
+  if (there !== acknowledged) throw new Error(`${acknowledged - there} acknowledged orders are lost`);
 }
 
 /** Throws when the restored rows are not those of before the deletion. */

@@ -3,7 +3,7 @@
 // Hazard: after an address moved, its neighbours go on sending to the old host for minutes. And a host that takes an address which another
 // one still has makes both unreachable.
 //
-// IPv4 over Ethernet. Needs CAP_NET_RAW. Tested in arp.test.ts, on a link between two network namespaces.
+// IPv4 over Ethernet. Needs CAP_NET_RAW. Tested in recovery/failover/kernel-gate.test.ts, on a link between two network namespaces.
 
 import koffi from 'koffi';
 import { HoldfastError } from '@holdfast/shared/base/errors';

@@ -4,7 +4,7 @@
 // time, its effects in order, each finished before the next; after one that failed the machines start anew from the disk, as after a
 // restart of the agent. What a failure leaves open, the kernel's timeout closes.
 //
-// Invariants (application-host.test.ts, fail-over.test.ts):
+// Invariants (application-host.test.ts; with real kernels: test/failover):
 //   AH1 no event is decided while an effect of an earlier one is under way;
 //   AH2 a request goes out only after its timeout stands in the kernel;
 //   AH3 units start only while this host may serve, and by themselves only in an epoch whose units a run has started;
@@ -238,6 +238,11 @@ export class ApplicationHost {
     return this.#spec.mode === 'automatic';
   }
 
+  /** A plan without ports has nothing to shut. */
+  get #gates(): boolean {
+    return this.#trouble === undefined && this.#spec.ports.length > 0;
+  }
+
   get #timing(): FailoverTiming {
     const { renewMs, leaseMs, marginMs, suspectAfterMs, outOfReachMs, bootAskMs } = this.#spec;
     return { ...FAILOVER_TIMING, renewMs, leaseMs, marginMs, suspectAfterMs, outOfReachMs, bootAskMs };
@@ -299,7 +304,7 @@ export class ApplicationHost {
 
   /** From now on the kernel ends the service by itself, a lease from now. */
   async #limitGate(): Promise<void> {
-    if (this.#trouble !== undefined) return;
+    if (!this.#gates) return;
     const slot = this.#firstSlot() + 1;
     const { leaseMs } = this.#spec;
     this.#holder = { ...this.#holder, slot, openSlot: slot, leaseUntilMs: this.#now() + leaseMs, nextRenewMs: 0 };
@@ -448,7 +453,7 @@ export class ApplicationHost {
       case 'persist':
         return this.#persist(effect.record);
       case 'stage-gate':
-        return this.#trouble === undefined ? this.#gate.stage(effect.slot, effect.forMs) : undefined;
+        return this.#gates ? this.#gate.stage(effect.slot, effect.forMs) : undefined;
       case 'open-gate':
         return this.#openGate(effect.slot);
       case 'close-gate':
@@ -472,7 +477,7 @@ export class ApplicationHost {
     if (this.#stored.servedBoot !== bootId) this.#save({ ...this.#stored, servedBoot: bootId });
     // Without leases a gate that was never closed needs no opening.
     const bare = slot === 'standing' && !this.#automatic && !(await this.#gateIsThere());
-    if (this.#trouble === undefined && !bare) await this.#gate.open(slot);
+    if (this.#gates && !bare) await this.#gate.open(slot);
     const leftMs = slot === 'standing' ? Infinity : this.#holder.leaseUntilMs - this.#now();
     // Not what keeps writes away: a device that is misnamed must not stop the service.
     await addresses.hold(this.#spec, leftMs).catch((error: unknown) => this.#note('address', error));
@@ -481,7 +486,7 @@ export class ApplicationHost {
   async #closeGate(): Promise<void> {
     const { addresses } = this.#ports;
     await addresses.drop(this.#spec).catch((error: unknown) => this.#note('address', error));
-    if (this.#trouble === undefined) await this.#gate.close();
+    if (this.#gates) await this.#gate.close();
   }
 
   async #gateIsThere(): Promise<boolean> {

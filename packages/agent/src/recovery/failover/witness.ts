@@ -2,7 +2,7 @@
 //
 // Hazard: a process that is paused still accepts connections. So only an answer counts, of the application or of the agent, within the time.
 //
-// Tested in witness.test.ts.
+// Tested in peers.test.ts.
 
 import { get as httpGet } from 'node:http';
 import { get as httpsGet } from 'node:https';

@@ -9,7 +9,7 @@ import { HoldfastError } from '@holdfast/shared/base/errors';
 import { sleep } from '@holdfast/shared/runtime/clock';
 import { refusedProgram } from '../../jobs/program.ts';
 import { hostAndPort } from './looks/tcp-look.ts';
-import type { Look } from './looks/look.ts';
+import type { Look } from './looks/look-target.ts';
 import type { SpecOf, StepAnswer, StepContext, StepType } from './step-type.ts';
 
 interface Check<Spec> {

@@ -7,7 +7,7 @@ import type { Clock } from '@holdfast/shared/runtime/clock';
 import type { Log } from '@holdfast/shared/runtime/log';
 import type { ProgramResult } from '../../jobs/program.ts';
 import type { HostStep, Services, Serving, StepReport } from '../contract.ts';
-import type { Look, LookTarget } from './looks/look.ts';
+import type { Look, LookTarget } from './looks/look-target.ts';
 import type { StepRecord } from './step-records.ts';
 import type { Ending } from './supervised-program.ts';
 

@@ -5,8 +5,8 @@
 //
 // Tested in check-steps.test.ts.
 
-import type { Look, LookTarget } from './look.ts';
-import { LOOK_MS } from './look.ts';
+import type { Look, LookTarget } from './look-target.ts';
+import { LOOK_MS } from './look-target.ts';
 
 const PAGE_MAX_BYTES = 1024 * 1024;
 

@@ -3,12 +3,12 @@
 import { fileURLToPath } from 'node:url';
 import { siblingModule } from '@holdfast/shared/runtime/sibling-module';
 import type { Sandbox } from '../../sandbox/sandbox.ts';
-import { LOOK_MS, type Look, type LookTarget } from './look.ts';
+import { LOOK_MS, type Look, type LookTarget } from './look-target.ts';
 
 const ANSWER_MAX_BYTES = 64 * 1024;
 
 export async function lookInside(sandbox: Sandbox, target: LookTarget, signal: AbortSignal): Promise<Look> {
-  const program = fileURLToPath(siblingModule(import.meta.url, './look-program'));
+  const program = fileURLToPath(siblingModule(import.meta.url, './program/main'));
   let said = '';
   const command = [process.execPath, ...process.execArgv, program, JSON.stringify(target)];
   const onOutput = (chunk: Buffer): void => {

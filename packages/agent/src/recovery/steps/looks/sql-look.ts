@@ -5,7 +5,7 @@
 // Tested in check-steps.db.test.ts.
 
 import { HoldfastError, toHoldfastError } from '@holdfast/shared/base/errors';
-import { LOOK_MS, type Look, type LookTarget } from './look.ts';
+import { LOOK_MS, type Look, type LookTarget } from './look-target.ts';
 
 type SqlTarget = LookTarget & { kind: 'sql' };
 /** Text of the first value; null: NULL; undefined: no row. And its age, when it was asked for and the value is a time. */

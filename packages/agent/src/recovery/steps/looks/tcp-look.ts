@@ -3,7 +3,7 @@
 // Tested in check-steps.test.ts.
 
 import { connect } from 'node:net';
-import { LOOK_MS, type Look, type LookTarget } from './look.ts';
+import { LOOK_MS, type Look, type LookTarget } from './look-target.ts';
 
 /** HOST:PORT, [IPv6]:PORT. Undefined: neither. */
 export function hostAndPort(address: string): { host: string; port: number } | undefined {

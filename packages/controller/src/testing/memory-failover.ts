@@ -64,14 +64,16 @@ export class MemoryFailover implements Failover {
 
   /** The standby is the primary from now on. */
   async promoteNow(planId: string, automatic: boolean): Promise<number> {
+    const now = new Date();
+    const signs = { lastSignOfLifeAt: new Date(now.getTime() - 12_000), suspectedAt: now, declaredDeadAt: now };
+    const look = this.#looks.get(planId);
+    if (look !== undefined) this.#looks.set(planId, { ...look, ...signs });
     const { rows } = await this.#catalog.pool.query<{ epoch: number }>(
       `update application set primary_host = standby_host, standby_host = primary_host, epoch = next_epoch,
          next_epoch = next_epoch + 1, automatic = $2 where plan_id = $1 returning epoch`,
       [planId, automatic],
     );
     const epoch = rows[0]?.epoch ?? 0;
-    const now = new Date();
-    const signs = { lastSignOfLifeAt: new Date(now.getTime() - 12_000), suspectedAt: now, declaredDeadAt: now };
     this.tell({ kind: 'promoted', planId, epoch, automatic, signs });
     return epoch;
   }

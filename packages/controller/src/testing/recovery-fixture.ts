@@ -27,6 +27,8 @@ export interface Replica {
   readonly name: string;
   readonly engine: Engine;
   readonly failover: MemoryFailover;
+  /** Hears nothing any more. */
+  deafen(): void;
 }
 
 export interface RecoveryFixture {
@@ -40,7 +42,11 @@ export interface RecoveryFixture {
   /** Another controller on the same catalog. `own`: its way to the catalog; `change`: what is different from usual. */
   replica(name: string, own?: Catalog, change?: Partial<EngineDeps>): Replica;
   /** The run's id. */
-  start(planId: string, mode: Mode, more?: { approvalsNeeded?: number; fenceConfirmed?: boolean }): Promise<string>;
+  start(
+    planId: string,
+    mode: Mode,
+    more?: { approvalsNeeded?: number; fenceConfirmed?: boolean; untold?: boolean },
+  ): Promise<string>;
   view(runId: string): Promise<RunView>;
   /** Waits until the run is in one of these states. */
   until(runId: string, states: readonly string[], withinMs?: number): Promise<RunView>;
@@ -96,19 +102,23 @@ export async function openRecoveryFixture(): Promise<RecoveryFixture> {
         reprotect: async () => undefined,
         ...change,
       });
-      unsubscribes.push(
+      const subscribed = [
         failover.subscribe((news) => {
           if (news.kind === 'driving') void engine.drive(news.planId, news.term);
         }),
         events.subscribe((event) => void hear(catalog, engine, event)),
-      );
-      const replica = { name, engine, failover };
+      ];
+      unsubscribes.push(...subscribed);
+      const deafen = (): void => {
+        for (const unsubscribe of subscribed) unsubscribe();
+      };
+      const replica = { name, engine, failover, deafen };
       // What was killed waits for ever.
       if (own === catalog) replicas.push(replica);
       else mortals.push(own);
       return replica;
     },
-    async start(planId, mode, { approvalsNeeded = 0, fenceConfirmed = false } = {}) {
+    async start(planId, mode, { approvalsNeeded = 0, fenceConfirmed = false, untold = false } = {}) {
       const applied = await appliedPlan(catalog.pool, planId);
       const files = await newestFiles(catalog);
       const point = { atMs: 1_700_000_000_000, sources: [files], findings: [] };
@@ -116,7 +126,7 @@ export async function openRecoveryFixture(): Promise<RecoveryFixture> {
       return await catalog.transaction(async (client) => {
         const start = { applied, mode, approvalsNeeded, fenceConfirmed, signs: undefined, point, writer };
         const runId = await insertRun(client, start);
-        await events.tell(client, { kind: 'run', runId, planId, version: 0 });
+        if (!untold) await events.tell(client, { kind: 'run', runId, planId, version: 0 });
         return runId;
       });
     },

@@ -60,6 +60,8 @@ export interface Engine {
 const LOOK_AGAIN_MS = 2_000;
 /** A source that is being backed up, a queue that is full. */
 const BUSY_MS = 500;
+/** Runs that were started or changed at another replica, whose news got lost. */
+const SWEEP_MS = 5_000;
 const TURNS_MAX = 2_000;
 
 interface Pump {
@@ -112,10 +114,23 @@ export function openEngine(deps: EngineDeps): Engine {
     },
     async stop() {
       stopped = true;
+      sweep.cancel();
       for (const pump of pumps.values()) pump.timer?.cancel();
       await Promise.allSettled([...pumps.values()].flatMap((pump) => (pump.busy === undefined ? [] : [pump.busy])));
     },
   };
+
+  let sweep = deps.clock.after(SWEEP_MS, sweepRuns);
+  function sweepRuns(): void {
+    const work = [...terms.keys()].map(async (planId) => {
+      for (const runId of await liveRuns(deps.catalog.pool, planId)) void engine.pump(runId);
+    });
+    Promise.all(work)
+      .catch((error: unknown) => deps.log('run.sweep-failed', { error }))
+      .finally(() => {
+        if (!stopped) sweep = deps.clock.after(SWEEP_MS, sweepRuns);
+      });
+  }
 
   async function turn(pump: Pump, runId: string): Promise<void> {
     try {

@@ -55,8 +55,9 @@ export async function writeTransition(
       for (const step of advanced.steps) {
         if (step !== before.get(step.id)) await updateStep(client, run.id, step, before.get(step.id)?.state);
       }
-      for (const stepId of advanced.cancelled) await cancelJobs(client, events, run.id, stepId);
+      // Hosts are locked before jobs, as whoever takes jobs does it: else the two could wait for each other.
       for (const ordered of jobs) await sendJob(client, events, run.id, ordered);
+      for (const stepId of advanced.cancelled) await cancelJobs(client, events, run.id, stepId, ordersOf(jobs));
       await writeEvents(client, run.id, writer, advanced.events);
       await writing.beside?.(client);
       const version = view.run.version + 1;
@@ -138,6 +139,10 @@ async function updateStep(
   if (rowCount !== 1) throw new StaleWrite();
 }
 
+function ordersOf(jobs: readonly OrderedJob[]): string[] {
+  return jobs.map(({ order }) => `${order.phase} ${order.attempt} ${order.round}`);
+}
+
 async function sendJob(
   client: pg.ClientBase,
   events: FleetEvents,
@@ -152,11 +157,19 @@ async function sendJob(
   await events.tell(client, { kind: 'jobs', hostId: job.hostId });
 }
 
-async function cancelJobs(client: pg.ClientBase, events: FleetEvents, runId: string, stepId: string): Promise<void> {
+/** But for those that were just queued. */
+async function cancelJobs(
+  client: pg.ClientBase,
+  events: FleetEvents,
+  runId: string,
+  stepId: string,
+  spared: readonly string[],
+): Promise<void> {
   const { rows } = await client.query<{ id: string; host: string }>(
     `select j.id, j.host_id as host from run_job r join job j on j.id = r.job_id
-     where r.run_id = $1 and r.step_id = $2 and j.state in ('queued', 'running')`,
-    [runId, stepId],
+     where r.run_id = $1 and r.step_id = $2 and j.state in ('queued', 'running')
+       and r.phase || ' ' || r.attempt || ' ' || r.round <> all($3)`,
+    [runId, stepId, spared],
   );
   for (const { id, host } of rows) {
     await askCancel(client, id);

@@ -135,7 +135,7 @@ function partId(id: string, part: string): string {
 async function resolve(
   deps: RecoveryJobsDeps,
   view: RunView,
-  { spec }: StepRow,
+  { spec, hostName }: StepRow,
   phase: JobOrder['phase'],
   hostId: string,
 ): Promise<ResolvedData> {
@@ -144,11 +144,19 @@ async function resolve(
       return { source: await engineFor(deps, view, spec.source, hostId) };
     case 'fence':
       return view.plan.fence?.script === undefined ? {} : { script: view.plan.fence.script };
+    case 'traffic':
+      return trafficFor(view.plan, hostName);
     case 'rebuild':
       return phase === 'undo' ? {} : { blueprint: await blueprintFor(deps, view.run.fromHost, spec) };
     default:
       return {};
   }
+}
+
+/** With automatic failover the addresses come and go with the lease. */
+function trafficFor(plan: Plan, hostName: string): ResolvedData {
+  const bind = plan.placement.vars[hostName]?.['bind'];
+  return { leased: plan.detect.mode === 'automatic', ...(bind === undefined ? {} : { bind }) };
 }
 
 /** How the host reaches what it asks: as its own source of that name says, else as the primary's, at the port that it was restored to. */

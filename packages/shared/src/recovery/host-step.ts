@@ -40,6 +40,8 @@ const resolvedSchema = z.strictObject({
   primary: text.optional(),
   /** traffic: its addresses come and go with the lease (detect.mode: automatic); the step announces them and adds none for good. */
   leased: z.boolean().optional(),
+  /** traffic: what the host's ${bind} stands for, for a name that the step gives no value. */
+  bind: text.optional(),
   /** rebuild: units that the agent alone starts; they are not enabled. */
   protectedUnits: z.array(text).max(256).optional(),
   /** rebuild: the primary's blueprint, by section, each as fact → value. Only the sections that the step names need be there. */

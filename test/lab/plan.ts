@@ -7,7 +7,7 @@ import { dnsKeyFile } from './name-server.ts';
 
 export const PLAN = 'shop';
 
-export interface Finding {
+interface Finding {
   readonly level: string;
   readonly field: string;
   readonly message: string;
@@ -43,7 +43,7 @@ export interface ShownRun {
   readonly rpoMs: number | null;
 }
 
-export interface ShownStep {
+interface ShownStep {
   readonly id: string;
   readonly state: string;
   readonly attempt: number;
@@ -51,7 +51,7 @@ export interface ShownStep {
   readonly output: string | null;
 }
 
-/** Makes test/lab/shop.plan.yaml the plan, and returns when nothing keeps it from running. */
+/** Makes test/lab/shop.plan.yaml the plan, and returns when nothing keeps the standby from taking over. */
 export async function applyPlan(lab: Lab): Promise<void> {
   await lab.json('plan', 'secret', 'set', 'shop-dns-key', '--file', dnsKeyFile(lab.layout));
   const file = join(lab.layout.project, 'test', 'lab', 'shop.plan.yaml');
@@ -69,8 +69,8 @@ export async function showPlan(lab: Lab): Promise<ShownPlan> {
 export async function untilReady(lab: Lab): Promise<void> {
   await eventually('the plan is ready', async () => {
     const plan = await showPlan(lab);
-    if (plan.ready && plan.state === 'ready') return undefined;
-    return `${plan.state}: ${plan.readiness.map(({ level, field, message }) => `${level} ${field}: ${message}`).join('; ')}`;
+    if (plan.ready && plan.state === 'ready' && plan.lease === 'open') return undefined;
+    return `${plan.state}, lease ${plan.lease}: ${plan.readiness.map(({ level, field, message }) => `${level} ${field}: ${message}`).join('; ')}`;
   });
 }
 

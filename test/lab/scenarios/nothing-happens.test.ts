@@ -1,0 +1,44 @@
+// What looks like a dead primary and is none: nobody may take over, and the shop serves on.
+
+import { expect } from 'chai';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Customers, monotonicMs } from '../customers.ts';
+import { runs, showPlan, untilReady } from '../plan.ts';
+import { labFor } from '../testing.ts';
+
+/** More than twice what it takes until a dead primary is replaced. */
+const LONG_MS = 30_000;
+
+describe('the shop is well, and somebody cannot see it', function nothing() {
+  this.timeout(300_000);
+  const lab = labFor(this);
+
+  const servesOn = async (trouble: () => Promise<void>, end: () => Promise<void>): Promise<void> => {
+    const customers = await Customers.come(lab());
+    await trouble();
+    await sleep(LONG_MS);
+    await customers.untilServed('web-1', monotonicMs());
+    await end();
+    await customers.leave();
+    const { turns, withoutServiceMs } = customers.report();
+    expect(turns.map(({ host }) => host)).to.deep.equal(['web-1']);
+    expect(withoutServiceMs).to.be.lessThan(5_000);
+    await untilReady(lab());
+    expect(await showPlan(lab())).to.include({ primary: 'web-1' });
+    expect((await runs(lab())).filter(({ mode }) => mode === 'unplanned')).to.deep.equal([]);
+  };
+
+  it('web-1 is cut from the controller alone: nothing happens', async () => {
+    await servesOn(
+      async () => await lab().cut('web-1', 'controller'),
+      async () => await lab().heal('web-1', 'controller'),
+    );
+  });
+
+  it('the controller is cut from everybody: nothing happens', async () => {
+    await servesOn(
+      async () => await lab().cut('controller', 'all'),
+      async () => await lab().heal('controller', 'all'),
+    );
+  });
+});

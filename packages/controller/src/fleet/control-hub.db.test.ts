@@ -4,7 +4,7 @@ import pg from 'pg';
 
 import { ScriptedAgent } from '../testing/scripted-agent.ts';
 import { codeOf, startTestController, type TestController, type TestHost } from '../testing/test-controller.ts';
-import { findJob, finishJob, takeJobs } from './jobs.ts';
+import { findJob, finishJob, queueJob, RUNNING_MAX, takeJobs } from './jobs.ts';
 
 describe('control streams and jobs', () => {
   let test: TestController;
@@ -164,6 +164,23 @@ describe('control streams and jobs', () => {
   it('says so when the host is not connected', async () => {
     expect(await codeOf(test.owner.startBackup({ source: 'web-1/site' }))).to.equal('FAILED_PRECONDITION');
     expect(await codeOf(test.owner.startBackup({ source: 'web-1/none' }))).to.equal('NOT_FOUND');
+  });
+
+  it('JB2 a step of a recovery run waits for no other job', async () => {
+    const { rows } = await pool.query<{ id: string; domain: string }>('select id, domain_id as domain from host');
+    const { id: hostId, domain: domainId } = rows[0]!;
+    const client = await pool.connect();
+    try {
+      const queue = (kind: 'discover' | 'step'): Promise<string> =>
+        queueJob(client, { domainId, hostId, kind, requestedBy: 'test', request: () => Buffer.from('job') });
+      for (let busy = 0; busy < RUNNING_MAX; busy++) await queue('discover');
+      expect(await takeJobs(client, hostId)).to.have.length(RUNNING_MAX);
+      await queue('discover');
+      const step = await queue('step');
+      expect((await takeJobs(client, hostId)).map(({ id }) => id)).to.deep.equal([step]);
+    } finally {
+      client.release();
+    }
   });
 
   it('JB2 a host takes a bounded number of waiting jobs', async () => {

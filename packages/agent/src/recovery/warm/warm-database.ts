@@ -57,6 +57,8 @@ export class WarmDatabase {
   readonly #starts: number[] = [];
   #record: WarmRecord;
   #reading: { readonly session: LogReadSession; readonly way: WalWay } | undefined;
+  /** Of the order before, closed once the next one is open. */
+  #outdated: LogReadSession | undefined;
   #note = '';
   #finishing = false;
   #watching: Promise<void> = Promise.resolve();
@@ -127,7 +129,9 @@ export class WarmDatabase {
   renew(grant: Uint8Array, stream: LogStream): void {
     this.#record = { ...this.#record, grant: Buffer.from(grant).toString('base64'), timeline: stream.timeline };
     this.#deps.save(this.#record);
-    this.#forgetReading();
+    // What is being read goes on: a session that is closed in the middle of it costs a pause.
+    this.#outdated ??= this.#reading?.session;
+    this.#reading = undefined;
   }
 
   /** Resolves when the standby has replayed something and says so. Throws FAILED_PRECONDITION when it is broken, CANCELLED. */
@@ -220,6 +224,8 @@ export class WarmDatabase {
       const base = { stream: { systemIdentifier, timeline: baseTimeline }, start: positionOf(parseLsn(baseStart)) };
       const way = await findWay(session, base, { systemIdentifier, timeline });
       this.#note = '';
+      this.#outdated?.close();
+      this.#outdated = undefined;
       return (this.#reading = { session, way });
     } catch (error) {
       session.close();
@@ -245,6 +251,8 @@ export class WarmDatabase {
 
   #forgetReading(): void {
     this.#reading?.session.close();
+    this.#outdated?.close();
     this.#reading = undefined;
+    this.#outdated = undefined;
   }
 }

@@ -143,7 +143,8 @@ function protect(
   if (row.phase === 'open') {
     if (row.disarmed !== 0) return undefined;
     if (wantsDisarm(state, row, nowMs, settings)) return { kind: 'disarm', term, above: row.serial };
-    return mayGoOn(state, row) ? { kind: 'withdraw', term, grantSeq: row.grantSeq } : undefined;
+    if (!mayGoOn(state, row) || nowMs < state.withdrawAfterMs) return undefined;
+    return { kind: 'withdraw', term, grantSeq: row.grantSeq };
   }
   if (row.phase === 'ordered') return undefined;
   if (!settings.leases || (state.verdict === 'alive' && !primaryIsFenced(state, row))) {

@@ -53,7 +53,10 @@ export function stepController(
     case 'refused':
       return state.row === undefined
         ? { state, effects: [] }
-        : write(state, { kind: 'refused', term: state.row.term, attempt: event.attempt });
+        : write(
+            { ...state, withdrawAfterMs: nowMs + settings.timing.renewMs },
+            { kind: 'refused', term: state.row.term, attempt: event.attempt },
+          );
     case 'fence-result':
       return { state: event.confirmed ? { ...state, fencedAttempt: event.attempt } : state, effects: [] };
     case 'plan':

@@ -55,6 +55,8 @@ export interface ControllerState {
   readonly busyUntilMs: number;
   readonly nextReadMs: number;
   readonly nextSendMs: number;
+  /** After a refused order: what the standby refused once, it refuses again at once. */
+  readonly withdrawAfterMs: number;
 }
 
 export type ControllerEvent =
@@ -114,6 +116,7 @@ export function startController(nowMs: number, firstId: number): ControllerState
     busyUntilMs: nowMs,
     nextReadMs: nowMs,
     nextSendMs: nowMs,
+    withdrawAfterMs: nowMs,
   };
 }
 

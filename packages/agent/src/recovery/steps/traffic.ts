@@ -2,11 +2,11 @@
 //
 // Taking it back goes through them in reverse, and takes back what the step did, not what it found.
 //
-// Tested in traffic.test.ts; the ways in traffic-address.test.ts, traffic-dns.test.ts and traffic-webhook.test.ts.
+// Tested in step-conformance.test.ts; the ways in traffic-address.test.ts, traffic-dns.test.ts and traffic-webhook.test.ts.
 
 import { toHoldfastError } from '@holdfast/shared/base/errors';
 import type { SpecOf, StepAnswer, StepContext, StepType } from './step-type.ts';
-import { addressWay } from './traffic-address.ts';
+import { addressWay, parseAddress } from './traffic-address.ts';
 import type { Finding, TrafficWay } from './traffic-way.ts';
 
 type Spec = SpecOf<'traffic'>;
@@ -22,13 +22,13 @@ export const trafficStep: StepType<Spec> = {
   async probe(spec, context) {
     const found: Finding[] = [];
     // What can't be looked at is not known: it is thrown.
-    for (const way of await waysOf(spec)) found.push(await way.look(context));
+    for (const way of await waysOf(spec, context)) found.push(await way.look(context));
     return { ...told(found), state: found.every(({ well }) => well) ? 'done' : 'not-done' };
   },
 
   async apply(spec, context) {
     const did: string[] = [];
-    for (const way of await waysOf(spec)) did.push(await way.apply(context));
+    for (const way of await waysOf(spec, context)) did.push(await way.apply(context));
     return { state: 'ok', message: did.join('; '), facts: { 'switched-at-ms': String(context.clock.wallMs()) } };
   },
 
@@ -39,17 +39,26 @@ export const trafficStep: StepType<Spec> = {
 
   async undo(spec, context) {
     const did: string[] = [];
-    for (const way of (await waysOf(spec)).toReversed()) did.push(await way.undo(context));
+    for (const way of (await waysOf(spec, context)).toReversed()) did.push(await way.undo(context));
     return { state: 'ok', message: did.join('; ') };
   },
 };
 
-async function waysOf({ via }: Spec): Promise<TrafficWay[]> {
-  const ways: TrafficWay[] = [];
-  for (const way of via) {
-    if ('address' in way) ways.push(addressWay(way.address.ip, way.address.dev));
-  }
-  return ways;
+async function waysOf({ via }: Spec, { order }: StepContext): Promise<TrafficWay[]> {
+  const addresses = via.flatMap((way) => ('address' in way ? [parseAddress(way.address.ip).ip] : []));
+  const { bind } = order.resolved;
+  const reached = addresses.length > 0 || bind === undefined ? addresses : [bind];
+  return Promise.all(
+    via.map(async (way, index) => {
+      if ('address' in way) return addressWay(way.address.ip, way.address.dev);
+      if ('dns' in way) {
+        const { dnsWay } = await import('./traffic-dns.ts');
+        return dnsWay(way.dns, way.dns.value === undefined ? reached : [way.dns.value]);
+      }
+      const { webhookWay } = await import('./traffic-webhook.ts');
+      return webhookWay(way.webhook, index, reached);
+    }),
+  );
 }
 
 async function findings(
@@ -58,7 +67,7 @@ async function findings(
   look: (way: TrafficWay) => Promise<Finding>,
 ): Promise<Finding[]> {
   const found: Finding[] = [];
-  for (const way of await waysOf(spec)) {
+  for (const way of await waysOf(spec, context)) {
     try {
       found.push(await look(way));
     } catch (error) {

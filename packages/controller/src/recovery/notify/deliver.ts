@@ -9,13 +9,13 @@ import { readFileSync } from 'node:fs';
 
 import { toHoldfastError } from '@holdfast/shared/base/errors';
 import type { Plan } from '@holdfast/shared/recovery/plan';
+import { postWebhook } from '@holdfast/shared/recovery/webhook';
 import type { Clock } from '@holdfast/shared/runtime/clock';
 
 import type { Delivery } from './attempts.ts';
 import { sendMail } from './mail.ts';
 import { webhookUrl, type NotifySettings } from './notify-settings.ts';
 import type { Deliver, DueMessage } from './outbox-rows.ts';
-import { postWebhook } from './webhook.ts';
 
 /** Of a plan that is applied, its newest revision; undefined: there is no such plan any more. */
 export type ContactsOf = (planId: string) => Promise<

@@ -10,7 +10,10 @@
 
 import { createHmac } from 'node:crypto';
 
-import type { Delivery } from './attempts.ts';
+export type WebhookOutcome =
+  | { readonly kind: 'sent' }
+  /** `final`: the same message will never be taken. */
+  | { readonly kind: 'failed'; readonly final: boolean; readonly why: string };
 
 export interface WebhookMessage {
   readonly id: string;
@@ -34,7 +37,7 @@ export function webhookSignature(secret: Buffer, seconds: number, body: string):
   return `t=${seconds},v1=${mac}`;
 }
 
-export async function postWebhook(message: WebhookMessage): Promise<Delivery> {
+export async function postWebhook(message: WebhookMessage): Promise<WebhookOutcome> {
   const { id, url, body, secret, nowMs, timeoutMs } = message;
   const seconds = Math.floor(nowMs / 1000);
   try {

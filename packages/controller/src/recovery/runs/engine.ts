@@ -84,7 +84,7 @@ export function openEngine(deps: EngineDeps): Engine {
   const later = (runId: string, ms: number): void => {
     const pump = pumpOf(runId);
     pump.timer?.cancel();
-    if (!stopped) pump.timer = deps.clock.after(ms, () => void engine.pump(runId));
+    if (!stopped) pump.timer = deps.clock.after(ms, () => void engine.pump(runId), { background: true });
   };
 
   const engine: Engine = {
@@ -120,7 +120,7 @@ export function openEngine(deps: EngineDeps): Engine {
     },
   };
 
-  let sweep = deps.clock.after(SWEEP_MS, sweepRuns);
+  let sweep = deps.clock.after(SWEEP_MS, sweepRuns, { background: true });
   function sweepRuns(): void {
     const work = [...terms.keys()].map(async (planId) => {
       for (const runId of await liveRuns(deps.catalog.pool, planId)) void engine.pump(runId);
@@ -128,7 +128,7 @@ export function openEngine(deps: EngineDeps): Engine {
     Promise.all(work)
       .catch((error: unknown) => deps.log('run.sweep-failed', { error }))
       .finally(() => {
-        if (!stopped) sweep = deps.clock.after(SWEEP_MS, sweepRuns);
+        if (!stopped) sweep = deps.clock.after(SWEEP_MS, sweepRuns, { background: true });
       });
   }
 

@@ -78,7 +78,7 @@ export async function openRecovery(options: RecoveryOptions): Promise<Recovery> 
     log,
     readOutcome,
     jobsFor: (...order) => jobsFor(jobs, ...order),
-    reprotect: (view) => reprotect({ catalog, events }, view),
+    reprotect: (view) => reprotect({ catalog, events, fileContent }, view),
   });
   const common = { catalog, events, replica, failover, candidates };
   const unfollow = followNews({ ...common, notifier, engine, log });

@@ -1,9 +1,9 @@
-import { SourceSpec } from '@holdfast/shared/rpc/gen/holdfast/v1/source';
+import { FilesSource, SourceSpec } from '@holdfast/shared/rpc/gen/holdfast/v1/source';
 import { expect } from 'chai';
 
 import { reprotect } from '../../api/recovery-reprotect.ts';
 import { sourcesOfHost } from '../../fleet/sources.ts';
-import { openRecoveryFixture, type RecoveryFixture } from '../../testing/recovery-fixture.ts';
+import { addSource, openRecoveryFixture, type RecoveryFixture } from '../../testing/recovery-fixture.ts';
 import { actOn, type Action } from './actions.ts';
 import { advance } from './advance.ts';
 import { writeTransition } from './transitions.ts';
@@ -22,6 +22,29 @@ steps:
   - {id: after, type: manual, in: [unplanned], text: look at it, needs: [switch]}
 `;
 
+const BASE = { dataDirectory: '/var/lib/postgresql/15/main', tablespaces: [{ oid: 1, location: '/srv/space' }] };
+
+async function* fileContent(): AsyncGenerator<Buffer> {
+  yield Buffer.from(JSON.stringify(BASE));
+}
+
+/** A source of the host of another type than files, or with other settings. */
+async function respecify(
+  fixture: RecoveryFixture,
+  host: string,
+  name: string,
+  type: SourceSpec['type'],
+): Promise<void> {
+  const hostId = fixture.hostIds.get(host) ?? '';
+  const known = (await sourcesOfHost(fixture.catalog.pool, hostId)).find((one) => one.name === name);
+  const id = known?.id ?? (await addSource(fixture.catalog, hostId, fixture.domainId, name));
+  const spec = SourceSpec.fromPartial({ sourceId: id, name, ...(type === undefined ? {} : { type }) });
+  await fixture.catalog.pool.query('update source set spec = $2 where id = $1', [
+    id,
+    Buffer.from(SourceSpec.encode(spec).finish()),
+  ]);
+}
+
 describe('protection after a failover', () => {
   let fixture: RecoveryFixture;
   let planId: string;
@@ -29,7 +52,9 @@ describe('protection after a failover', () => {
   beforeEach(async () => {
     fixture = await openRecoveryFixture();
     planId = await fixture.apply(PLAN);
-    const { failover } = fixture.replica('one', fixture.catalog, { reprotect: (view) => reprotect(fixture, view) });
+    const { failover } = fixture.replica('one', fixture.catalog, {
+      reprotect: (view) => reprotect({ ...fixture, fileContent }, view),
+    });
     await failover.drive(planId);
   });
   afterEach(() => fixture.close());
@@ -96,5 +121,43 @@ describe('protection after a failover', () => {
     await act(runId, 'skip');
     const done = await fixture.until(runId, ['done']);
     expect(done.run.diverged['files']).to.include({ state: 'skipped', message: 'given up by operator ann' });
+  });
+
+  it('RP2 of a database whose server was stopped its directories are kept, as files, by nobody’s hand', async () => {
+    await respecify(fixture, 'web-1', 'files', { $case: 'engine', value: { type: 'postgres', settings: [] } });
+    const runId = await fixture.start(planId, 'unplanned');
+    await settled(async () => (await fixture.view(runId)).steps.some(({ state }) => state === 'waiting'));
+    await act(runId, 'done');
+    await fixture.until(runId, ['awaiting-commit']);
+    const stopped = ({ host, name }: { host: string; name: string }): boolean =>
+      host === 'web-1' && name === 'web-1/files';
+    fixture.hosts.answers = (work) => (work.kind === 'backup' && stopped(work) ? 'failed' : undefined);
+    await act(runId, 'commit');
+    const { run } = await fixture.until(runId, ['done']);
+    expect(run.diverged['files']).to.include({ state: 'taken', message: 'as files, in web-1/files.diverged' });
+    const job = fixture.hosts.seen.at(-1)?.kind;
+    const spec = job?.$case === 'backup' ? job.value.source?.type : undefined;
+    expect(spec?.$case === 'files' && spec.value.paths).to.deep.equal(['/var/lib/postgresql/15/main', '/srv/space']);
+    const { rows } = await fixture.catalog.pool.query<{ id: string; live: boolean }>(
+      `select encode(l.snapshot_id, 'hex') as id, o.removed_at is null as live from snapshot_lock l
+         join snapshot s on s.id = l.snapshot_id join source o on o.id = s.source_id where o.name = 'files.diverged'`,
+    );
+    expect(rows).to.deep.equal([{ id: run.diverged['files']?.snapshotId, live: false }]);
+  });
+
+  it('RP1 what was continuous stays so, and the new primary has a blueprint, too, for the way back', async () => {
+    const settings = { excludes: ['*.tmp'], continuous: true, scanEverySeconds: 7 };
+    const before = FilesSource.fromPartial({ ...settings, paths: ['/srv/shop'] });
+    await respecify(fixture, 'web-1', 'files', { $case: 'files', value: before });
+    await respecify(fixture, 'web-1', 'server', { $case: 'engine', value: { type: 'blueprint', settings: [] } });
+    const runId = await fixture.start(planId, 'unplanned');
+    await settled(async () => (await fixture.view(runId)).run.protectedAt !== null);
+    const there = await sourcesOfHost(fixture.catalog.pool, fixture.hostIds.get('web-2')!);
+    expect(there.map(({ name }) => name)).to.deep.equal(['files', 'server']);
+    const [files] = there.map(({ spec }) => SourceSpec.decode(spec).type);
+    expect(files?.value).to.deep.include({ ...settings, paths: ['/srv/standby'] });
+    const backedUp = (name: string) => (work: { host: string; name: string; kind: string }) =>
+      work.host === 'web-2' && work.kind === 'backup' && work.name === `web-2/${name}`;
+    await settled(async () => ['files', 'server'].every((name) => fixture.hosts.worked.some(backedUp(name))));
   });
 });

@@ -8,10 +8,9 @@
 import { HoldfastError } from '@holdfast/shared/base/errors';
 
 import { isEnd, nextRunState, nextStepState, type RunState, type StepState } from './run-states.ts';
-import type { Decision, DivergedSnapshot, Phase, RunRow, RunTimes, RunView, StepRow } from './run-view.ts';
+import type { Decision, DivergedSnapshot, Phase, RunRow, RunView, StepRow } from './run-view.ts';
 import type { PinnedSource } from './recovery-choice.ts';
-import { allDone } from './run-machine.ts';
-import { isCheck, isRestore } from './step-policy.ts';
+import { timesOf } from './run-times.ts';
 
 export interface RunEventText {
   /** '': of the run. */
@@ -115,7 +114,7 @@ class Draft {
 
   result(): Advanced {
     const steps = [...this.#steps.values()];
-    const run = { ...this.#run, times: { ...this.#run.times, ...timesOf(steps, this.#run) } };
+    const run = { ...this.#run, times: timesOf(steps, this.#run) };
     return { run, steps, events: this.#events, orders: this.#orders, cancelled: this.#cancelled };
   }
 
@@ -236,25 +235,4 @@ function withReport(step: StepRow, report: NonNullable<Extract<Decision, { kind:
     output: output === undefined || output === '' ? step.output : output.slice(0, OUTPUT_MAX),
     facts: { ...step.facts, ...facts },
   };
-}
-
-/** When each part of the run was over: of all steps that make it up. */
-function timesOf(steps: readonly StepRow[], run: RunRow): RunTimes {
-  // Planned, the last sign of life is the moment from which the old primary is asked to stop.
-  const stops =
-    run.mode !== 'planned' ? [] : steps.filter(({ spec }) => spec.type === 'service.stop' || spec.type === 'fence');
-  const stopped = stops.flatMap(({ startedAt, hostId }) =>
-    startedAt === null || hostId !== run.fromHost ? [] : startedAt.getTime(),
-  );
-  const at = (which: (step: StepRow) => boolean): number | undefined => allDone(steps, which)?.getTime();
-  const outside = (step: StepRow): boolean => step.spec.type === 'check.http' && step.spec.from !== undefined;
-  const times = {
-    lastSignOfLife: stopped.length === 0 ? undefined : Math.min(...stopped),
-    fenced: at(({ spec }) => spec.type === 'fence'),
-    restored: at(({ spec }) => isRestore(spec.type)),
-    started: at(({ spec }) => spec.type === 'service.start'),
-    switched: at(({ spec }) => spec.type === 'traffic'),
-    healthy: at(steps.some(outside) ? outside : ({ spec }) => isCheck(spec.type)),
-  };
-  return Object.fromEntries(Object.entries(times).filter(([, ms]) => ms !== undefined));
 }

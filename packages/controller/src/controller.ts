@@ -33,7 +33,7 @@ import { describeSource } from './api/source-identity.ts';
 import { domainSecret, listDomains } from './fleet/domains.ts';
 import { peerAddressesOf } from './fleet/hosts.ts';
 import type { Failover } from './recovery/contract.ts';
-import { failoverDesk, failoverLink } from './recovery/failover/failover-link.ts';
+import { failoverDesk, failoverLink } from './api/failover-link.ts';
 import { openFailover } from './recovery/failover/failover.ts';
 import { appliedPlans } from './recovery/plans/plan-store.ts';
 import { openRecovery } from './recovery-parts.ts';

@@ -8,11 +8,11 @@
 import { isIP } from 'node:net';
 import { bounded, exact, violation } from '../format/log-codec.ts';
 import type { CommandNumbers, FailoverMessage, Grant, HostReport, Renew } from '../failover/messages.ts';
-import type {
-  ApplicationSpec as WireSpec,
+import {
   FailoverMessage as WireMessage,
-  HostReport as WireReport,
-  OrderNumbers,
+  type ApplicationSpec as WireSpec,
+  type HostReport as WireReport,
+  type OrderNumbers,
 } from './gen/holdfast/v1/failover.ts';
 
 /** What a host is told about an application that it is part of. */
@@ -364,4 +364,14 @@ function duration(value: bigint): number {
 
 function n(value: number): bigint {
   return BigInt(value);
+}
+
+/** As bytes, for where messages are carried as such. */
+export function encodeFailover(application: string, message: FailoverMessage): Buffer {
+  return Buffer.from(WireMessage.encode(failoverToWire(application, message)).finish());
+}
+
+/** Throws as failoverFromWire does, and for what is no message at all. */
+export function decodeFailover(bytes: Uint8Array): ReturnType<typeof failoverFromWire> {
+  return failoverFromWire(WireMessage.decode(bytes));
 }

@@ -11,7 +11,7 @@ import { removeScratchDirectories, scratchDirectory } from '../../testing/scratc
 import { newTestAuthority } from '../../testing/test-authority.ts';
 import { FORCE_FILE } from './force-serving.ts';
 import { lazyServing, type LazyServing } from './lazy-serving.ts';
-import { newPeerLinks } from './peer-links.ts';
+import { newPeerLinks } from '../../link/peer-links.ts';
 import { knownApplications, RecordFiles } from './record-file.ts';
 import { testPeer } from './testing/test-peer.ts';
 

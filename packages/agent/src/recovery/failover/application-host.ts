@@ -14,7 +14,7 @@
 // The modes without leases: the same record and orders; nothing is renewed, nothing expires, and boot-question.ts decides after a boot.
 
 import type { HostRecord } from '@holdfast/shared/failover/commands';
-import { newHostRecord, reportOf } from '@holdfast/shared/failover/commands';
+import { reportOf } from '@holdfast/shared/failover/commands';
 import { CONTROLLER, type FailoverMessage, type HostId } from '@holdfast/shared/failover/messages';
 import {
   startHolder,
@@ -30,34 +30,16 @@ import {
   type StandbyEvent,
   type StandbyState,
 } from '@holdfast/shared/failover/standby-granter';
-import { FAILOVER_TIMING, type FailoverTiming } from '@holdfast/shared/failover/timing';
-import { HoldfastError, toHoldfastError } from '@holdfast/shared/base/errors';
+import type { FailoverTiming } from '@holdfast/shared/failover/timing';
+import { toHoldfastError } from '@holdfast/shared/base/errors';
 import type { ApplicationSpec } from '@holdfast/shared/rpc/failover-wire';
+import { timingOf, type ApplicationPorts } from './application-ports.ts';
 import { BootQuestioner } from './boot-question.ts';
+import { firstRecord } from './first-record.ts';
 import type { KernelGate } from './kernel-gate.ts';
+import { bearable, withTrouble } from './kernel-trouble.ts';
 import type { ProtectedUnits } from './protected-units.ts';
-import type { RecordFiles, StoredRecord } from './record-file.ts';
-
-export interface ApplicationPorts {
-  readonly host: HostId;
-  readonly bootId: string;
-  /** Milliseconds since the boot (os/boot-clock.ts). */
-  readonly nowMs: () => number;
-  readonly files: RecordFiles;
-  readonly gate: (spec: ApplicationSpec) => KernelGate;
-  readonly units: (spec: ApplicationSpec) => ProtectedUnits;
-  readonly addresses: {
-    hold(spec: ApplicationSpec, forMs: number): Promise<void>;
-    drop(spec: ApplicationSpec): Promise<void>;
-    /** Somebody else answers for one of them. */
-    taken(spec: ApplicationSpec): Promise<boolean>;
-  };
-  /** Why this host's kernel can't enforce a lease; undefined when it can. */
-  readonly kernelTrouble: (spec: ApplicationSpec) => Promise<string | undefined>;
-  readonly toController: (message: FailoverMessage) => void;
-  readonly toPeer: (message: FailoverMessage) => void;
-  readonly log: (event: string, fields: Record<string, unknown>) => void;
-}
+import type { StoredRecord } from './record-file.ts';
 
 /** Events that wait at most; more are dropped like any message that is lost. */
 const QUEUE_MAX = 256;
@@ -244,13 +226,10 @@ export class ApplicationHost {
   }
 
   get #timing(): FailoverTiming {
-    const { renewMs, leaseMs, marginMs, suspectAfterMs, outOfReachMs, bootAskMs } = this.#spec;
-    return { ...FAILOVER_TIMING, renewMs, leaseMs, marginMs, suspectAfterMs, outOfReachMs, bootAskMs };
+    return timingOf(this.#spec);
   }
 
-  #now(): number {
-    return this.#ports.nowMs();
-  }
+  readonly #now = (): number => this.#ports.nowMs();
 
   /** Above every slot of earlier runs in this boot: a slot a millisecond is more than anybody asks for. */
   #firstSlot(): number {
@@ -390,7 +369,8 @@ export class ApplicationHost {
     switch (message.kind) {
       case 'grant': {
         if (!this.#automatic || message.granter !== (from === 'peer' ? this.#peer : CONTROLLER)) return;
-        const grant = this.#bearable(message);
+        const standing = Object.keys(this.#holder.standing).length > 0;
+        const grant = this.#trouble === undefined ? message : bearable(message, standing);
         return grant === undefined ? undefined : this.#stepHolder({ kind: 'grant', grant });
       }
       case 'stop':
@@ -412,14 +392,6 @@ export class ApplicationHost {
         return;
       default:
     }
-  }
-
-  /** AH4: without a kernel that enforces, only grants without end are taken, and none of them is put to an end. */
-  #bearable(grant: Extract<FailoverMessage, { kind: 'grant' }>): typeof grant | undefined {
-    if (this.#trouble === undefined) return grant;
-    const { ends: _ends, ...rest } = grant;
-    const standing = Object.keys(this.#holder.standing).length > 0;
-    return rest.standing !== undefined || standing ? rest : undefined;
   }
 
   async #stepHolder(event: HolderEvent): Promise<void> {
@@ -476,7 +448,7 @@ export class ApplicationHost {
     const { bootId, addresses } = this.#ports;
     if (this.#stored.servedBoot !== bootId) this.#save({ ...this.#stored, servedBoot: bootId });
     // Without leases a gate that was never closed needs no opening.
-    const bare = slot === 'standing' && !this.#automatic && !(await this.#gateIsThere());
+    const bare = slot === 'standing' && !this.#automatic && !(await this.#gate.exists().catch(() => false));
     if (this.#gates && !bare) await this.#gate.open(slot);
     const leftMs = slot === 'standing' ? Infinity : this.#holder.leaseUntilMs - this.#now();
     // Not what keeps writes away: a device that is misnamed must not stop the service.
@@ -487,10 +459,6 @@ export class ApplicationHost {
     const { addresses } = this.#ports;
     await addresses.drop(this.#spec).catch((error: unknown) => this.#note('address', error));
     if (this.#gates) await this.#gate.close();
-  }
-
-  async #gateIsThere(): Promise<boolean> {
-    return await this.#gate.exists().catch(() => false);
   }
 
   /** AH3. Not waited for: renewals go on meanwhile, and every unit asks again whether this host still serves. */
@@ -507,15 +475,10 @@ export class ApplicationHost {
   }
 
   #send(to: string, message: FailoverMessage): void {
-    const told = this.#withTrouble(message);
+    const told = withTrouble(message, this.#trouble);
     if (to === CONTROLLER) this.#ports.toController(told);
     else if (this.#reply === undefined) this.#ports.toPeer(told);
     else this.#reply.push(told);
-  }
-
-  #withTrouble(message: FailoverMessage): FailoverMessage {
-    if (this.#trouble === undefined || (message.kind !== 'renew' && message.kind !== 'status')) return message;
-    return { ...message, report: { ...message.report, trouble: this.#trouble } };
   }
 
   #persist(record: HostRecord): void {
@@ -533,37 +496,3 @@ export class ApplicationHost {
 }
 
 const FORCED_KEPT = 20;
-
-/** What a host begins with that never heard of the application. */
-async function firstRecord(ports: ApplicationPorts, spec: ApplicationSpec): Promise<StoredRecord> {
-  const { host, bootId } = ports;
-  // The gate of an agent of this boot: its record was lost, and with it what this host promised.
-  if (
-    await ports
-      .gate(spec)
-      .exists()
-      .catch(() => false)
-  ) {
-    throw new HoldfastError(
-      'FAILED_PRECONDITION',
-      `what this host knew about ${spec.plan} is lost: it serves and grants nothing`,
-      {
-        hint: 'If it is certain that no other host serves, restart this host, or: holdfast-agent serve --force',
-      },
-    );
-  }
-  const fresh = newHostRecord(host, spec.catalog);
-  const isPrimary = spec.primaryHost === host && spec.epoch === FIRST_EPOCH;
-  const record: HostRecord = {
-    ...fresh,
-    highestEpoch: spec.epoch,
-    servingEpoch: isPrimary ? FIRST_EPOCH : 0,
-    // As a granter it begins disarmed, like the catalog's row: only a handshake arms.
-    serial: 1,
-    disarmed: true,
-  };
-  return { record, activatedEpoch: isPrimary ? FIRST_EPOCH : 0, servedBoot: isPrimary ? bootId : '', forced: [] };
-}
-
-/** With it every application begins; whoever is primary in a later one was promoted to it. */
-const FIRST_EPOCH = 1;

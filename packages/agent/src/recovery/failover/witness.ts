@@ -7,7 +7,7 @@
 import { get as httpGet } from 'node:http';
 import { get as httpsGet } from 'node:https';
 import type { ProbeAnswer, ProbeOrder } from '@holdfast/shared/failover/messages';
-import type { PeerLinks } from './peer-links.ts';
+import type { PeerLinks } from '../../link/peer-links.ts';
 
 /** Never throws: what can't be asked was not answered. */
 export async function askForWitness(

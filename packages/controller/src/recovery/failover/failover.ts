@@ -11,8 +11,7 @@ import type { ControllerEvent } from '@holdfast/shared/failover/controller-state
 import type { FailoverMessage } from '@holdfast/shared/failover/messages';
 import { refuseAutomatic } from '@holdfast/shared/failover/catalog-epoch';
 import { FAILOVER_TIMING, type FailoverTiming } from '@holdfast/shared/failover/timing';
-import { failoverFromWire, failoverToWire, type ApplicationSpec } from '@holdfast/shared/rpc/failover-wire';
-import { FailoverMessage as WireMessage } from '@holdfast/shared/rpc/gen/holdfast/v1/failover';
+import { decodeFailover, encodeFailover, type ApplicationSpec } from '@holdfast/shared/rpc/failover-wire';
 import { sleep, type Clock } from '@holdfast/shared/runtime/clock';
 
 import type { Catalog } from '../../catalog/catalog.ts';
@@ -256,7 +255,7 @@ class RunningFailover implements HostFailover {
 
   #relay(hostId: string, planId: string, message: FailoverMessage, toHost: boolean): void {
     const { events, catalog, replica, log } = this.#deps;
-    const bytes = Buffer.from(WireMessage.encode(failoverToWire(planId, message)).finish());
+    const bytes = encodeFailover(planId, message);
     if (bytes.length > RELAY_MAX_BYTES) return;
     const event = { kind: 'failover', replica, hostId, toHost, message: bytes.toString('base64') } as const;
     events.tell(catalog.pool, event).catch((error: unknown) => log('failover.relay-failed', { error: String(error) }));
@@ -270,7 +269,7 @@ class RunningFailover implements HostFailover {
     }
     if (event.kind === 'connected') this.#tellOthers(event.hostId);
     if (event.kind !== 'failover' || event.replica === this.#deps.replica) return;
-    const { application, message } = failoverFromWire(WireMessage.decode(Buffer.from(event.message, 'base64')));
+    const { application, message } = decodeFailover(Buffer.from(event.message, 'base64'));
     if (event.toHost) this.#deps.link.send(event.hostId, application, message);
     else this.#hear(event.hostId, application, message);
   }

@@ -10,7 +10,7 @@ import { openChannel } from '@holdfast/shared/rpc/channel';
 import { failoverFromWire, failoverToWire } from '@holdfast/shared/rpc/failover-wire';
 import { PeerDefinition } from '@holdfast/shared/rpc/gen/holdfast/v1/failover';
 import { peerName } from '@holdfast/shared/rpc/peer-name';
-import type { AgentIdentity } from '../../link/identity.ts';
+import type { AgentIdentity } from './identity.ts';
 
 export interface PeerLinks {
   /** `answered` gets what came back with the answer. */

@@ -12,7 +12,7 @@ import { PeerDefinition, type PeerServiceImplementation } from '@holdfast/shared
 import { peerOf } from '@holdfast/shared/rpc/peer-name';
 import { createRpcServer, type PeerContext } from '@holdfast/shared/rpc/server';
 import type { Log } from '@holdfast/shared/runtime/log';
-import type { AgentIdentity } from '../../link/identity.ts';
+import type { AgentIdentity } from './identity.ts';
 
 export interface PeerServer {
   readonly port: number;

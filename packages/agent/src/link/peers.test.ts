@@ -4,13 +4,13 @@ import type { FailoverMessage } from '@holdfast/shared/failover/messages';
 import { peerName, peerOf } from '@holdfast/shared/rpc/peer-name';
 import { silentLog } from '@holdfast/shared/runtime/log';
 import { HoldfastError } from '@holdfast/shared/base/errors';
-import type { AgentIdentity } from '../../link/identity.ts';
-import { newTestAuthority, type TestAuthority } from '../../testing/test-authority.ts';
-import { testPeer } from './testing/test-peer.ts';
-import { peerAddresses } from './peer-addresses.ts';
+import type { AgentIdentity } from './identity.ts';
+import { newTestAuthority, type TestAuthority } from '../testing/test-authority.ts';
+import { testPeer } from '../recovery/failover/testing/test-peer.ts';
+import { peerAddresses } from '../recovery/failover/peer-addresses.ts';
 import { newPeerLinks, type PeerLinks } from './peer-links.ts';
 import { startPeerServer, type PeerServer } from './peer-server.ts';
-import { askForWitness } from './witness.ts';
+import { askForWitness } from '../recovery/failover/witness.ts';
 
 const stop: FailoverMessage = { kind: 'stop', epoch: 3 };
 const stopped: FailoverMessage = { kind: 'stopped', host: 'h1', epoch: 3 };

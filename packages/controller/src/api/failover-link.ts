@@ -1,19 +1,18 @@
 // Failover on the control streams: its messages as bytes of the wire, and each host's list of applications.
 //
-// Tested in failover.db.test.ts.
+// Tested in recovery/failover/failover.db.test.ts.
 
-import { applicationToWire, failoverToWire } from '@holdfast/shared/rpc/failover-wire';
-import { ApplicationList, FailoverMessage } from '@holdfast/shared/rpc/gen/holdfast/v1/failover';
+import { applicationToWire, encodeFailover } from '@holdfast/shared/rpc/failover-wire';
+import { ApplicationList } from '@holdfast/shared/rpc/gen/holdfast/v1/failover';
 
-import type { ControlHub, FailoverDesk } from '../../fleet/control-hub.ts';
-import type { FailoverLink } from '../contract.ts';
-import type { HostFailover } from './failover.ts';
+import type { ControlHub, FailoverDesk } from '../fleet/control-hub.ts';
+import type { FailoverLink } from '../recovery/contract.ts';
+import type { HostFailover } from '../recovery/failover/failover.ts';
 
 /** To hosts with a stream at this replica. */
 export function failoverLink(hub: Pick<ControlHub, 'sendFailover'>): FailoverLink {
   return {
-    send: (hostId, planId, message) =>
-      hub.sendFailover(hostId, Buffer.from(FailoverMessage.encode(failoverToWire(planId, message)).finish())),
+    send: (hostId, planId, message) => hub.sendFailover(hostId, encodeFailover(planId, message)),
   };
 }
 

@@ -6,6 +6,7 @@
 // Tested in recovery.db.test.ts.
 
 import { HoldfastError } from '@holdfast/shared/base/errors';
+import { checkPlan as checkDocument } from '@holdfast/shared/recovery/check-plan';
 import type { PlanInfo, RecoveryServiceImplementation } from '@holdfast/shared/rpc/gen/holdfast/v1/recovery';
 import type { DeepPartial } from '@holdfast/shared/rpc/gen/holdfast/v1/operator';
 
@@ -31,6 +32,7 @@ import { msOf } from './operator-wire.ts';
 import type { OperatorContext } from './permissions.ts';
 import { precheckJob } from './recovery-check.ts';
 import type { RecoveryDeps } from './recovery-service.ts';
+import { unplacedRestores } from './recovery-targets.ts';
 import { findingToWire, readOutcome, runToWire } from './recovery-wire.ts';
 import { knowSources } from './source-facts.ts';
 
@@ -48,7 +50,8 @@ export function planCalls(deps: RecoveryDeps): Calls {
     async checkPlan(request, context) {
       const domain = context.scope().domain(request.domain);
       bounded(request.document);
-      const { plan, findings } = await placePlan(pool, domain.id, request.document);
+      const { plan, findings: placed } = await placePlan(pool, domain.id, request.document);
+      const findings = [...placed, ...(plan === undefined ? [] : await unplacedRestores(deps, domain.id, plan))];
       const wrong = findings.some((finding) => finding.level === 'error');
       const live =
         request.live && plan !== undefined && !wrong ? await checkOnHosts(deps, domain, request.document) : [];
@@ -62,6 +65,7 @@ export function planCalls(deps: RecoveryDeps): Calls {
       const scope = context.scope();
       const domain = scope.domain(request.domain);
       bounded(request.document);
+      await refuseUnplaced(deps, domain.id, request.document);
       const applied = await applyPlan(deps, domain.id, request.document, `operator ${scope.caller.name}`);
       // Not waited for longer than the call may take: the plan is applied.
       await deps.failover.plansChanged();
@@ -113,6 +117,13 @@ export function planCalls(deps: RecoveryDeps): Calls {
 
 function bounded(document: string): void {
   if (document.length > DOCUMENT_MAX) throw new HoldfastError('INVALID_ARGUMENT', 'a plan has at most 256 KiB');
+}
+
+/** Throws INVALID_ARGUMENT; what else is wrong with it is said by who applies it. */
+async function refuseUnplaced(deps: RecoveryDeps, domainId: string, document: string): Promise<void> {
+  const { plan } = checkDocument(document);
+  const [first] = plan === undefined ? [] : await unplacedRestores(deps, domainId, plan);
+  if (first !== undefined) throw new HoldfastError('INVALID_ARGUMENT', first.message, { hint: first.remedy });
 }
 
 /** Of what is applied, the result is kept: it makes the plan ready, or not. */

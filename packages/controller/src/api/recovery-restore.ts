@@ -11,18 +11,17 @@ import type { DeepPartial } from '@holdfast/shared/rpc/gen/holdfast/v1/operator'
 import { SourceSpec, type Setting } from '@holdfast/shared/rpc/gen/holdfast/v1/source';
 
 import { snapshotsById } from '../browse/snapshots.ts';
-import type { Catalog } from '../catalog/catalog.ts';
 import type { NewJob } from '../fleet/jobs.ts';
 import { sourcesById, type Source } from '../fleet/sources.ts';
 import type { PinnedSource } from '../recovery/runs/recovery-choice.ts';
 import type { RunView, StepRow } from '../recovery/runs/run-view.ts';
 import { substituteStep, variablesFor } from '../recovery/runs/substitute.ts';
 import type { Vault } from '../vault/contract.ts';
+import { dataPlaceOf, type DataDirectoryDeps } from './data-directory.ts';
 import { engineOf, planEngineRestore } from './engine-restore.ts';
 import { checkPath } from './source-spec.ts';
 
-export interface RestoreDeps {
-  readonly catalog: Catalog;
+export interface RestoreDeps extends DataDirectoryDeps {
   readonly vault: Pick<Vault, 'grant' | 'grantLog'>;
 }
 
@@ -51,8 +50,12 @@ export async function restoreJob(deps: RestoreDeps, view: RunView, step: StepRow
   if (source === undefined) throw new HoldfastError('NOT_FOUND', `there is no source ${spec.source} any more`);
   const to = { hostId: step.hostId, domainId: run.domainId };
   const { snapshotId, engine } = await choose(deps, source, pinned, spec, to);
-  const place = placeOf(source, spec.target);
-  const warm = plan.placement.mode === 'warm' && run.mode !== 'drill' && isWarm(pinned, source);
+  // Without a word, a database goes where it is on the primary: both hosts are alike.
+  const asked = spec.target ?? (await dataPlaceOf(deps, source))?.directory;
+  const place = placeOf(source, asked);
+  // Nobody keeps a copy of a database warm whose place the plan does not name.
+  const isPlaced = spec.target !== undefined || engine === undefined;
+  const warm = plan.placement.mode === 'warm' && run.mode !== 'drill' && isPlaced && isWarm(pinned, source);
   const value: DeepPartial<RestoreJob> = {
     grant: await deps.vault.grant(to, snapshotId, GRANT_TTL_MS),
     target: place.target,

@@ -3,7 +3,7 @@
 // A check looks again and again until it is well for as long as the plan asks, or its time is over. It changes nothing, so it is not noted,
 // and a question whether it is done is a look of its own.
 //
-// Tested in check-steps.test.ts and check-steps.db.test.ts.
+// Tested in step-conformance.test.ts.
 
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import { sleep } from '@holdfast/shared/runtime/clock';

@@ -1,6 +1,6 @@
 // `command`: a program of the plan's. What it did is known from its exit code, and better from its probe.
 //
-// Tested in command.test.ts.
+// Tested in step-conformance.test.ts.
 
 import { refusedProgram } from '../../jobs/program.ts';
 import { fromRecord, judged } from './program-record.ts';

@@ -3,7 +3,7 @@
 // Hazard: a confirmation on a guess makes two hosts serve. So nothing but that exit code is one: not a time-out, not a program that vanished,
 // and never what an earlier run's program said.
 //
-// Tested in fence.test.ts.
+// Tested in step-conformance.test.ts.
 
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import { refusedProgram } from '../../jobs/program.ts';

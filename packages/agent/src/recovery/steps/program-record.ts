@@ -1,6 +1,6 @@
 // What a step that is one program did, from its record and its exit code.
 //
-// Tested in command.test.ts.
+// Tested in step-conformance.test.ts.
 
 import type { StepRecord } from './step-records.ts';
 import type { StepAnswer, StepContext } from './step-type.ts';

@@ -3,7 +3,7 @@
 // Hazard: a configuration that is half written, that everybody may read from now on, or in which a replacement was replaced again. So a file is
 // replaced as a whole, with its owner and mode, and its new content is remembered: what is there already is left alone.
 //
-// Tested in render.test.ts.
+// Tested in step-conformance.test.ts.
 
 import { createHash, randomUUID } from 'node:crypto';
 import {

@@ -2,7 +2,7 @@
 //
 // What ran before is remembered, so that taking the step back leaves alone what it did not change.
 //
-// Tested in service-steps.test.ts.
+// Tested in step-conformance.test.ts.
 
 import { HoldfastError, toHoldfastError } from '@holdfast/shared/base/errors';
 import type { StepRecord } from './step-records.ts';

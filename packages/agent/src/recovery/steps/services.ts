@@ -4,7 +4,7 @@
 // Hazards: a service that is reported as started while it is still dying at its own configuration; one that dies with the agent because it
 // was its child. So a start is over when the status says that it runs, and programs run in a session of their own.
 //
-// Tested in services.test.ts.
+// Tested in step-conformance.test.ts (service.start, service.stop).
 
 import { randomUUID } from 'node:crypto';
 import { existsSync, mkdirSync, rmSync } from 'node:fs';
@@ -16,7 +16,7 @@ import { runProgram, type ProgramResult } from '../../jobs/program.ts';
 import type { Services } from '../contract.ts';
 import type { Sandbox } from '../sandbox/sandbox.ts';
 import { toolPath } from './tool-path.ts';
-import { outputOf, runSupervised } from './supervised-program.ts';
+import { outputOf, runSupervised, type NotedProgram } from './supervised-program.ts';
 
 export interface ServicesDeps {
   readonly clock: Clock;
@@ -29,6 +29,8 @@ export interface ServicesDeps {
   /** Absent: when the system runs it. */
   readonly systemd?: boolean;
   readonly bounds?: ServiceBounds;
+  /** Of the step that starts and stops, before each of its programs. Absent: nobody asks later what became of them. */
+  readonly noted?: () => NotedProgram;
 }
 
 export interface ServiceBounds {
@@ -126,24 +128,35 @@ class HostServices implements Services {
     command: readonly string[],
     signal: AbortSignal,
   ): Promise<string> {
+    if (this.#deps.noted !== undefined) return this.#supervise(unit, what, command, this.#deps.noted(), signal);
     const folder = join(this.#deps.stateDir, 'services');
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     const directory = join(folder, randomUUID());
     mkdirSync(directory, { mode: 0o700 });
-    const base = join(directory, what);
     try {
-      const run = { command: this.#where(command), base, environment: {}, onReady: () => undefined };
-      const ending = await runSupervised(run, this.#bounds.commandMs, this.#deps.clock, signal);
-      const said = outputOf(base).toString('utf8').trim().slice(-2000);
-      if (ending.kind === 'exited' && ending.code === 0) return said;
-      const how = ending.kind === 'exited' ? `ended with exit code ${ending.code}` : 'did not come to its end';
-      throw new HoldfastError(
-        'FAILED_PRECONDITION',
-        `${what} of ${unit}: ${command[0]} ${how}${said === '' ? '' : `: ${said}`}`,
-      );
+      const unnoted = { base: join(directory, what), onReady: () => undefined };
+      return await this.#supervise(unit, what, command, unnoted, signal);
     } finally {
       rmSync(directory, { recursive: true, force: true });
     }
+  }
+
+  async #supervise(
+    unit: string,
+    what: 'start' | 'stop',
+    command: readonly string[],
+    { base, onReady }: NotedProgram,
+    signal: AbortSignal,
+  ): Promise<string> {
+    const run = { command: this.#where(command), base, environment: {}, onReady };
+    const ending = await runSupervised(run, this.#bounds.commandMs, this.#deps.clock, signal);
+    const said = outputOf(base).toString('utf8').trim().slice(-2000);
+    if (ending.kind === 'exited' && ending.code === 0) return said;
+    const how = ending.kind === 'exited' ? `ended with exit code ${ending.code}` : 'did not come to its end';
+    throw new HoldfastError(
+      'FAILED_PRECONDITION',
+      `${what} of ${unit}: ${command[0]} ${how}${said === '' ? '' : `: ${said}`}`,
+    );
   }
 
   async #settles(commands: ServiceCommands, wanted: boolean, signal: AbortSignal): Promise<boolean> {

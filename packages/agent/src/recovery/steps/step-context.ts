@@ -8,16 +8,24 @@ import type { HostStep, Services, Serving } from '../contract.ts';
 import type { Sandbox } from '../sandbox/sandbox.ts';
 import { look } from './looks/look.ts';
 import { lookInside } from './looks/look-inside.ts';
-import type { StepRecords } from './step-records.ts';
+import type { StepRecord, StepRecords } from './step-records.ts';
 import type { StepContext } from './step-type.ts';
-import { exitCode, outputOf, OUTPUT_KEPT_BYTES, runSupervised, type Ending } from './supervised-program.ts';
+import {
+  exitCode,
+  outputOf,
+  OUTPUT_KEPT_BYTES,
+  runSupervised,
+  type Ending,
+  type NotedProgram,
+} from './supervised-program.ts';
 
 export interface StepContextDeps {
   readonly order: HostStep;
   readonly clock: Clock;
   readonly log: Log;
   readonly records: StepRecords;
-  readonly services: Services;
+  /** @param noted before each program that a service is started or stopped with */
+  readonly services: (noted: () => NotedProgram) => Services;
   readonly sandbox: Sandbox | undefined;
   readonly serving: Serving | undefined;
   readonly signal: AbortSignal;
@@ -37,17 +45,26 @@ export function newStepContext(deps: StepContextDeps): OwnContext {
   let said = Buffer.alloc(0);
   const leftMs = (): number => Math.max(0, deps.untilMs - clock.monotonicMs());
   const keep = (output: Buffer): void => void (said = bounded(Buffer.concat([said, output])));
-  const change = (with_: Partial<ReturnType<StepRecords['read']> & object>): void => {
+  const recordOf = (): StepRecord => {
     const record = records.read(order.run, order.step);
     if (record === undefined) throw new HoldfastError('INTERNAL', 'a step without a record changes something');
-    records.write(order.run, { ...record, ...with_ }, clock.wallMs());
+    return record;
+  };
+  const change = (with_: Partial<StepRecord>): void => {
+    records.write(order.run, { ...recordOf(), ...with_ }, clock.wallMs());
+  };
+  // The number of the program before is taken off first: what it left running would be taken for this one.
+  const noted = (): NotedProgram => {
+    const { process, ...record } = recordOf();
+    if (process !== undefined) records.write(order.run, record, clock.wallMs());
+    return { base: records.base(order.run, order.step), onReady: (started) => change({ process: started }) };
   };
   return {
     order,
     clock,
     log: deps.log,
     signal,
-    services: deps.services,
+    services: deps.services(noted),
     serving: deps.serving,
     untilMs: deps.untilMs,
     keep,
@@ -60,8 +77,7 @@ export function newStepContext(deps: StepContextDeps): OwnContext {
     },
     async run(words, environment = {}) {
       const command = this.where(words);
-      const base = records.base(order.run, order.step);
-      const onReady: Parameters<typeof runSupervised>[0]['onReady'] = (process) => change({ process });
+      const { base, onReady } = noted();
       const ending = await runSupervised({ command, base, environment, onReady }, leftMs(), clock, signal);
       keep(outputOf(base));
       if (ending.kind === 'interrupted') throw interrupted(words, ending, order);

@@ -4,7 +4,7 @@
 // may come from a controller that was replaced. So what changes something needs the right to it, is noted durably before it begins, and what
 // is found to run is waited for or ended, never started beside itself.
 //
-// Invariants (step-runner.test.ts): R1 nothing begins before its record is durable; R2 one step is worked on by one job at a time; R3 what runs
+// Invariants (step-runner.test.ts; R3: step-conformance.test.ts, SC6): R1 nothing begins before its record is durable; R2 one step is worked on by one job at a time; R3 what runs
 // of an earlier process is adopted, and ended when its time is over; R4 an attempt that has ended answers what it answered; an older
 // attempt is refused; R5 an order that is out of date changes nothing; R6 no secret is in a record, a report or the log.
 
@@ -91,7 +91,7 @@ class RecordingStepRunner implements StepRunner {
       order,
       records: this.#records,
       sandbox,
-      services: newServices({ ...this.#deps, planServices: order.services, sandbox }),
+      services: (noted) => newServices({ ...this.#deps, planServices: order.services, sandbox, noted }),
       signal,
       untilMs: clock.monotonicMs() + order.timeoutMs,
     });
@@ -114,7 +114,9 @@ class RecordingStepRunner implements StepRunner {
     if (this.#working.has(keyOf(order))) return { state: 'running', message: 'this agent works on it' };
     const record = this.#records.read(order.run, order.step);
     if (record !== undefined && running(record)) {
-      if (leftMs(record) > 0) return { state: 'running', message: 'its program still runs' };
+      // What it left behind may live on; it is over once there is a code.
+      if (leftMs(record) > 0 && context.exitCode() === undefined)
+        return { state: 'running', message: 'its program still runs' };
       await this.#wait(order, record, context);
     }
     return type.probe(order.spec, context, record);

@@ -30,6 +30,9 @@ export interface SupervisedRun {
   onReady(supervisor: ProcessIdentity): void;
 }
 
+/** What of a run belongs to the step that it is a part of. */
+export type NotedProgram = Pick<SupervisedRun, 'base' | 'onReady'>;
+
 export type Ending =
   | { readonly kind: 'exited'; readonly code: number }
   | { readonly kind: 'interrupted'; readonly why: 'time' | 'cancelled' }

@@ -3,7 +3,7 @@
 // Hazards: a server that accepts and says nothing (the look is bounded); a page without end (its first MiB is read); a redirect to a host
 // that is well while this one is not (none is followed: that it answers is what counts).
 //
-// Tested in check-steps.test.ts.
+// Tested in ../step-conformance.test.ts.
 
 import type { Look, LookTarget } from './look-target.ts';
 import { LOOK_MS } from './look-target.ts';

@@ -1,8 +1,6 @@
 // An answer of a database: the first value of the first row, and, when it is a time, its age by the server's own clock and time zone.
 //
 // Hazard: a check that changes what it checks. So the server is asked in a transaction that may only read, and that ends with a rollback.
-//
-// Tested in check-steps.db.test.ts.
 
 import { HoldfastError, toHoldfastError } from '@holdfast/shared/base/errors';
 import { LOOK_MS, type Look, type LookTarget } from './look-target.ts';

@@ -1,6 +1,6 @@
 // A port that takes connections.
 //
-// Tested in check-steps.test.ts.
+// Tested in ../step-conformance.test.ts.
 
 import { connect } from 'node:net';
 import { LOOK_MS, type Look, type LookTarget } from './look-target.ts';

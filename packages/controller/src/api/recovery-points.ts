@@ -32,6 +32,7 @@ export async function sourceCandidates(
       sourceId: one.source.id,
       kind: isFiles ? 'files' : 'engine',
       logUpToMs: logUpToMs(one, nowMs),
+      quietUpToMs: one.facts.quietAgeMs === undefined ? undefined : nowMs - one.facts.quietAgeMs,
       snapshots: snapshots.map(candidate),
     });
   }

@@ -38,17 +38,27 @@ interface Ages {
   readonly reportMs: number | null;
   readonly hostMs: number | null;
   readonly newestMs: number | null;
+  readonly quietMs: number | null;
 }
+
+/** How long a watcher gathers changes before a backup of them begins (the agent's MAX_WAIT_MS), and a little for its turn. */
+const GATHERS_MS = 12_000;
 
 /** All by the catalog's clock. */
 async function loadAges(pool: pg.Pool, ids: readonly string[]): Promise<Map<string, Ages>> {
   const { rows } = await pool.query<Ages & { id: string }>(
     `select s.id, floor(extract(epoch from now() - s.log_reported_at) * 1000)::bigint as "reportMs",
-       case when h.connection_id <> '' then floor(extract(epoch from now() - h.last_seen_at) * 1000)::bigint end as "hostMs",
+       floor(extract(epoch from now() - h.last_seen_at) * 1000)::bigint as "hostMs",
+       -- Watched, and nothing came: so nothing had changed, but for what was being gathered, or backed up, or waited for other work.
+       case when s.watching = 'continuous' and s.watching_note = '' then floor(extract(epoch from now() - least(h.last_seen_at,
+         (select min(v.created_at) from vault_session v where v.host_id = s.host_id and v.state = 'live' and not exists
+           (select from snapshot p where p.source_id = v.source_id and p.committed_at >= v.created_at)),
+         (select min(coalesce(j.sent_at, j.created_at)) from job j
+           where j.host_id = s.host_id and j.state = 'running' and j.kind <> 'step'))) * 1000)::bigint + $2 end as "quietMs",
        (select floor(extract(epoch from now() - max(p.committed_at)) * 1000)::bigint from snapshot p where p.source_id = s.id)
          as "newestMs"
      from source s join host h on h.id = s.host_id where s.id = any($1)`,
-    [ids],
+    [ids, GATHERS_MS],
   );
   return new Map(rows.map((row) => [row.id, row]));
 }
@@ -66,6 +76,7 @@ async function factsOf(
     status,
     reportAgeMs: atLeastZero(ages?.reportMs),
     hostAgeMs: atLeastZero(ages?.hostMs),
+    quietAgeMs: isEngine ? undefined : atLeastZero(ages?.quietMs),
     newest:
       latest === undefined
         ? undefined

@@ -62,6 +62,15 @@ describe('how well a source is protected', () => {
     expect(said(facts())).to.deep.equal([]);
   });
 
+  it('a watched tree in which nothing changed is as new as the last word of its host, never older than its snapshot', () => {
+    const tree = { log: undefined, status: undefined };
+    const newest = { ageMs: 90_000, durationMs: 1000, suspect: false };
+    expect(stateOf(facts({ ...tree, newest })).rpoMs).to.equal(91_000);
+    expect(stateOf(facts({ ...tree, newest, quietAgeMs: 15_000 })).rpoMs).to.equal(15_000);
+    expect(stateOf(facts({ ...tree, newest, quietAgeMs: 200_000 })).rpoMs).to.equal(91_000);
+    expect(stateOf(facts({ ...tree, newest: undefined, quietAgeMs: 15_000 })).rpoMs).to.equal(undefined);
+  });
+
   it('I7 lag and the age of the report are added, each measured by one clock', () => {
     const behind = facts({ status: { ...following, lagMs: 50_000 } });
     expect(stateOf(behind)).to.deep.include({ state: 'behind', rpoMs: 90_000 });

@@ -17,8 +17,10 @@ export interface SourceFacts {
   readonly status: LogStatus | undefined;
   /** Since the agent said `status`, by the catalog's clock. */
   readonly reportAgeMs: number | undefined;
-  /** Since the host was last heard of, by the catalog's clock; undefined: never, or not connected. */
+  /** Since the host was last heard of, by the catalog's clock; undefined: never. */
   readonly hostAgeMs: number | undefined;
+  /** A file tree that is watched: since when it may have changed with nothing of it stored. Undefined: nobody watches. */
+  readonly quietAgeMs?: number | undefined;
   readonly newest:
     | {
         /** Since its commit, by the catalog's clock. */
@@ -48,7 +50,8 @@ export const BEHIND_MS = 60_000;
 export function stateOf(facts: SourceFacts): SourceState {
   const { log, newest } = facts;
   if (log === undefined || !log.bases.some(({ point }) => point.hasLog)) {
-    const rpoMs = newest === undefined ? undefined : newest.ageMs + newest.durationMs;
+    const rpoMs =
+      newest === undefined ? undefined : Math.min(newest.ageMs + newest.durationMs, facts.quietAgeMs ?? Infinity);
     const state = newest === undefined ? 'unprotected' : newest.suspect ? 'suspect' : 'protected';
     return { state, rpoMs, recoverable: log === undefined ? undefined : recoverableOf(log) };
   }

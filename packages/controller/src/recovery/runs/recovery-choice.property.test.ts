@@ -144,4 +144,12 @@ describe('the recovery point', () => {
     expect(point.sources[1]?.target).to.deep.equal({ kind: 'time', atMs: NOW - 3 * HOUR });
     expect(point.findings).to.deep.equal(['young has no state that could be restored']);
   });
+
+  it('a watched tree in which nothing changed stands for that time, and only its newest snapshot does', () => {
+    const quiet = { ...files([candidate(2), candidate(5)]), quietUpToMs: NOW - 20_000 };
+    expect(choosePoints([quiet], request()).atMs).to.equal(NOW - 20_000);
+    expect(choosePoints([quiet], request({ kind: 'at', atMs: NOW - 3 * HOUR })).atMs).to.equal(NOW - 5 * HOUR - 60_000);
+    const damaged = { ...quiet, snapshots: [candidate(2, { damaged: true }), candidate(5)] };
+    expect(choosePoints([damaged], request()).atMs).to.equal(NOW - 5 * HOUR - 60_000);
+  });
 });

@@ -33,6 +33,8 @@ export interface SourceCandidates {
   readonly kind: 'files' | 'engine';
   /** An engine's log: how old the newest that is stored of it is, by the catalog's clock, ms since 1970. Undefined: it keeps none. */
   readonly logUpToMs: number | undefined;
+  /** A watched file tree: until when nothing had changed that its newest snapshot does not have, by the catalog's clock. */
+  readonly quietUpToMs?: number | undefined;
   /** Newest first. */
   readonly snapshots: readonly Candidate[];
 }
@@ -107,7 +109,11 @@ function chooseOne(
   const { source, sourceId, kind, logUpToMs } = one;
   const snapshotAtMs = snapshot.committedAtMs - snapshot.durationMs;
   const common = { source, sourceId, kind, snapshotId: snapshot.id };
-  if (logUpToMs === undefined) return { ...common, target: null, atMs: snapshotAtMs };
+  if (logUpToMs === undefined) {
+    const isNewest = snapshot === one.snapshots[0] && before === Infinity;
+    const quietUpToMs = isNewest ? (one.quietUpToMs ?? 0) : 0;
+    return { ...common, target: null, atMs: Math.max(snapshotAtMs, quietUpToMs) };
+  }
   if (before === Infinity) return { ...common, target: { kind: 'latest' }, atMs: Math.max(snapshotAtMs, logUpToMs) };
   return {
     ...common,

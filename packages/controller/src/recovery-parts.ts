@@ -7,15 +7,16 @@ import { systemClock } from '@holdfast/shared/runtime/clock';
 import { jobsFor } from './api/recovery-jobs.ts';
 import { sourceCandidates } from './api/recovery-points.ts';
 import { reprotect } from './api/recovery-reprotect.ts';
-import type { RecoveryDeps } from './api/recovery-service.ts';
+import type { RecoveryDeps } from './api/recovery-deps.ts';
 import { planKeep, planRelease, warmFactsOf, wishesOf } from './api/recovery-warm.ts';
 import { readOutcome } from './api/recovery-wire.ts';
 import { knowSources } from './api/source-facts.ts';
 import { readFile } from './browse/file-content.ts';
 import type { ManifestsDeps } from './browse/manifests.ts';
+import type { Catalog } from './catalog/catalog.ts';
 import { listDomains } from './fleet/domains.ts';
 import type { FleetEvents } from './fleet/fleet-events.ts';
-import type { Foundation } from './controller.ts';
+import type { MasterKey } from './fleet/master-key.ts';
 import type { Failover } from './recovery/contract.ts';
 import { openEvidence } from './recovery/evidence/evidence.ts';
 import { openNotifier, type RunningNotifier } from './recovery/notify/notifier.ts';
@@ -29,7 +30,9 @@ import type { Settings } from './settings.ts';
 import type { Vault } from './vault/contract.ts';
 import type { Log } from '@holdfast/shared/runtime/log';
 
-export interface RecoveryOptions extends Foundation {
+export interface RecoveryOptions {
+  readonly catalog: Catalog;
+  readonly masterKey: MasterKey;
   readonly settings: Settings;
   readonly events: FleetEvents;
   readonly vault: Vault;

@@ -31,7 +31,7 @@ import { audit } from './operator-accounts.ts';
 import { msOf } from './operator-wire.ts';
 import type { OperatorContext } from './permissions.ts';
 import { precheckJob } from './recovery-check.ts';
-import type { RecoveryDeps } from './recovery-service.ts';
+import type { RecoveryDeps } from './recovery-deps.ts';
 import { unplacedRestores } from './recovery-targets.ts';
 import { findingToWire, readOutcome, runToWire } from './recovery-wire.ts';
 import { knowSources } from './source-facts.ts';

@@ -18,7 +18,7 @@ import { actOnRun, startRun } from '../recovery/runs/run-desk.ts';
 import { isEnd } from '../recovery/runs/run-states.ts';
 import { findRun, findRunByPrefix, listEvents, listRuns, listSteps } from '../recovery/runs/run-store.ts';
 import type { OperatorContext } from './permissions.ts';
-import type { RecoveryDeps } from './recovery-service.ts';
+import type { RecoveryDeps } from './recovery-deps.ts';
 import { eventToWire, runToWire, stepToWire } from './recovery-wire.ts';
 
 type Calls = Pick<

@@ -6,7 +6,7 @@
 import { toHoldfastError } from '@holdfast/shared/base/errors';
 
 import type { Failover, Notifier } from '../contract.ts';
-import type { Engine } from './engine.ts';
+import type { Engine } from './engine-contract.ts';
 import { fenceEffect } from './fence-machine.ts';
 import type { Decision, RunView, StepRow } from './run-view.ts';
 import { drillContacts } from './start-run.ts';

@@ -16,6 +16,7 @@ import type { FleetEvents } from '../../fleet/fleet-events.ts';
 import type { Failover, Notifier } from '../contract.ts';
 import { advance, type Advanced, type JobOrder } from './advance.ts';
 import { startEffects } from './effects.ts';
+import type { Engine } from './engine-contract.ts';
 import { afterWriting } from './run-alerts.ts';
 import { decide } from './run-machine.ts';
 import { isEnd } from './run-states.ts';
@@ -41,19 +42,6 @@ export interface EngineDeps {
   ) => Promise<OrderedJob[]>;
   /** The new primary gets the plan's sources; after the commit, what the old one held is kept. Undefined: nothing is due. */
   readonly reprotect: (view: RunView) => Promise<Decision[] | undefined>;
-}
-
-export interface Engine {
-  /** Looks at the run now. Resolves when nothing is due any more at this replica. */
-  pump(runId: string): Promise<void>;
-  /** This replica drives the plan's runs from now on. */
-  drive(planId: string, term: number): Promise<void>;
-  lose(planId: string): void;
-  termOf(planId: string): number | undefined;
-  /** Writes what is decided on the newest view; decided anew when that was old. */
-  apply(runId: string, decideOn: (view: RunView) => readonly Decision[]): Promise<boolean>;
-  /** Ends timers, and waits for what is being written. */
-  stop(): Promise<void>;
 }
 
 /** While anything is under way: hosts go away without a word, and news get lost. */

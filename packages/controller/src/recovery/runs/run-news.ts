@@ -12,7 +12,7 @@ import type { Catalog } from '../../catalog/catalog.ts';
 import type { FleetEvents } from '../../fleet/fleet-events.ts';
 import type { AppliedPlan, Failover, FailoverNews, Notifier, SignsOfDeath } from '../contract.ts';
 import { appliedPlan } from '../plans/plan-store.ts';
-import type { Engine } from './engine.ts';
+import type { Engine } from './engine-contract.ts';
 import { pinPoint, type CandidatesOf } from './run-desk.ts';
 import { isEnd } from './run-states.ts';
 import { liveRuns } from './run-store.ts';

@@ -17,6 +17,7 @@ const LOADERS: Loaders = {
   'service.stop': async () => (await import('./service-steps.ts')).serviceStop,
   fence: async () => (await import('./fence.ts')).fenceStep,
   render: async () => (await import('./render.ts')).renderStep,
+  rebuild: async () => (await import('./rebuild/rebuild.ts')).rebuildStep,
   traffic: async () => (await import('./traffic.ts')).trafficStep,
   command: async () => (await import('./command.ts')).commandStep,
 };

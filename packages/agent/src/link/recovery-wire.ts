@@ -43,7 +43,13 @@ export function warmReportMessage({ completeToMs, stream, replayed, ...rest }: W
   return { kind: { $case: 'warm', value } };
 }
 
-function warmFromWire({ application, sourceId, action, takeOver, snapshotId }: NonNullable<WireRestore['warm']>): WarmOrder {
+function warmFromWire({
+  application,
+  sourceId,
+  action,
+  takeOver,
+  snapshotId,
+}: NonNullable<WireRestore['warm']>): WarmOrder {
   const known = WARM_ACTIONS.find((one) => one === action);
   if (known === undefined) throw refused('something with a warm copy that this agent does not know; update the agent');
   if (!ID.test(application) || !ID.test(sourceId)) throw refused('a warm copy of nothing');

@@ -12,7 +12,7 @@ import {
 } from '../failover/testing/network-namespace.ts';
 import { lookUp } from './dns/name-server.ts';
 import { noBind, startBind, ZONE } from './testing/test-bind.ts';
-import { stepConformance, type StepFixture } from './testing/step-conformance.ts';
+import { stepConformance, type StepFixture } from './testing/conformance-suite.test.ts';
 
 const every = { id: 'it', in: ['unplanned' as const], needs: [], ahead: false, critical: true, host: 'standby' };
 const never = new AbortController().signal;

@@ -1,6 +1,6 @@
 // What every type of step that a host carries out can do, and what it is given.
 //
-// Tested by testing/step-conformance.ts, which every type passes.
+// Tested by testing/conformance-suite.test.ts, which every type passes.
 
 import type { HostStepSpec } from '@holdfast/shared/recovery/host-step';
 import type { Clock } from '@holdfast/shared/runtime/clock';

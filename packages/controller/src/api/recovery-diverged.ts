@@ -65,6 +65,7 @@ async function divergedAfter(
   const job = await findJob(pool, known.jobId);
   if (job?.state === 'queued' || job?.state === 'running') return undefined;
   const sourceId = job?.sourceId ?? source.id;
+  if (sourceId !== source.id) await deps.catalog.transaction((client) => removeSource(client, sourceId));
   const isTaken = job?.state === 'done' || job?.state === 'warnings';
   const latest = isTaken ? (await latestSnapshots(pool, [sourceId])).get(sourceId)?.latest : undefined;
   if (latest === undefined) {
@@ -114,7 +115,7 @@ function plannedTarget({ run, plan }: RunView, source: Source): string | undefin
 const SUFFIX = '.diverged';
 const NAME_MAX = 63;
 
-/** Under a removed source: kept and found by its name, and backed up by nobody ever after. */
+/** Under a source that is removed as soon as this one backup is over: kept and found by its name, and backed up by nobody ever after. */
 async function backUpFiles(
   deps: DivergedDeps,
   { run }: RunView,
@@ -136,8 +137,8 @@ async function backUpFiles(
   const spec = Buffer.from(SourceSpec.encode(wire).finish());
   return await unlessBusy(async () =>
     deps.catalog.transaction(async (client) => {
+      // Removed again when its one backup is over (divergedAfter): the vault takes nothing for a removed source.
       await insertSource(client, { id, hostId: run.fromHost, name, spec });
-      await removeSource(client, id);
       const subject = `${run.fromName}/${name}: ${paths.join(', ')}`;
       await appendAudit(client, { domainId: run.domainId, actor: 'controller', action: 'run.keep-diverged', subject });
       const jobId = await queueJob(client, backupJob({ ...source, id, name, spec }, `run ${run.id}`));

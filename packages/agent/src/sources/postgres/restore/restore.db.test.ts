@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { expect } from 'chai';
@@ -79,6 +79,10 @@ for (const [version, bin] of [
         `select current_setting('archive_mode') as archive, current_setting('primary_conninfo') as primary`,
       );
       expect(row).to.deep.equal({ archive: 'off', primary: '' });
+      // Nothing in its directory is kept from it: a base backup of the restored server reads every file.
+      const dataDir = join(source.root, 'facts');
+      const owners = readdirSync(dataDir).map((name) => statSync(join(dataDir, name)).uid);
+      expect(new Set(owners)).to.deep.equal(new Set([statSync(join(dataDir, 'PG_VERSION')).uid]));
     });
 
     it('without --start the directory stands alone: another server recovers from it', async () => {

@@ -3,7 +3,7 @@
 // It is a process of its own: it goes on when the agent ends. Until it takes connections its end is an error, said in its own words.
 
 import { spawn, type ChildProcess } from 'node:child_process';
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { closeSync, fchownSync, fstatSync, openSync, readSync } from 'node:fs';
 import { join } from 'node:path';
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import type { LogStream } from '@holdfast/shared/format/log-point';
@@ -51,6 +51,8 @@ export function startServer(order: ServerOrder): RestoredServer {
   const { bin, dataDir, port, account, clock, place } = order;
   const itsDir = place?.target ?? dataDir;
   const log = openSync(join(dataDir, LOG_FILE), 'a', 0o600);
+  // A base backup of the restored server takes every file of its directory.
+  if (account !== undefined) fchownSync(log, account.uid, account.gid);
   const settings = {
     listen_addresses: '',
     unix_socket_directories: itsDir,

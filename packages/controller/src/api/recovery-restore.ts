@@ -59,6 +59,7 @@ export async function restoreJob(deps: RestoreDeps, view: RunView, step: StepRow
   const value: DeepPartial<RestoreJob> = {
     grant: await deps.vault.grant(to, snapshotId, GRANT_TTL_MS),
     target: place.target,
+    paths: pathsBelow(source, place.target),
     // What an earlier attempt left, or the cluster of a host that served before, is brought to the point; MariaDB can't do that.
     delta: canDelta(engine),
     intoNonEmpty: true,
@@ -142,6 +143,13 @@ export function placeOf(source: Source, asked: string | undefined): { target: st
   }
   checkPath(asked, 'target');
   return { target: asked, whole: true };
+}
+
+/** Several directories of one source go where they were, below /: each by itself, so that nothing beside them is touched. */
+export function pathsBelow(source: Source, target: string): Buffer[] {
+  const { type } = SourceSpec.decode(source.spec);
+  if (target !== '/' || type?.$case !== 'files') return [];
+  return type.value.paths.map((path) => Buffer.from(path.replace(/^\/+|\/+$/g, '')));
 }
 
 /** The settings of a server that was restored to another port: in its address, where it has one. */

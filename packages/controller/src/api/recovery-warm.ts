@@ -8,7 +8,6 @@
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import { Job as WireJob, type RestoreJob } from '@holdfast/shared/rpc/gen/holdfast/v1/control';
 import type { DeepPartial } from '@holdfast/shared/rpc/gen/holdfast/v1/operator';
-import { SourceSpec } from '@holdfast/shared/rpc/gen/holdfast/v1/source';
 
 import { latestSnapshots } from '../browse/snapshots.ts';
 import type { Catalog } from '../catalog/catalog.ts';
@@ -23,7 +22,7 @@ import { warmCopies } from '../recovery/warm/warm-rows.ts';
 import type { Vault } from '../vault/contract.ts';
 import { headsOf, loadRuns } from '../vault/log-rows.ts';
 import { engineOf, planEngineRestore } from './engine-restore.ts';
-import { placeOf } from './recovery-restore.ts';
+import { pathsBelow, placeOf } from './recovery-restore.ts';
 
 export interface WarmJobDeps {
   readonly catalog: Catalog;
@@ -109,7 +108,7 @@ export async function planKeep(deps: WarmJobDeps, wish: WarmWish, takeOver: bool
   if (wish.kind === 'files') {
     const snapshotId = Buffer.from(wish.newest, 'hex');
     const grant = await deps.vault.grant(to, snapshotId, GRANT_TTL_MS);
-    const value = { grant, target: wish.target, paths: pathsOf(source, wish.target), setuid: true, warm };
+    const value = { grant, target: wish.target, paths: pathsBelow(source, wish.target), setuid: true, warm };
     return { job: jobOf(source, wish.hostId, value, snapshotId), snapshotId, timeline: 0, grantUntil: until };
   }
   const engine = engineOf(source);
@@ -149,13 +148,6 @@ async function sourceOf({ catalog }: WarmJobDeps, sourceId: string): Promise<Sou
   const source = (await sourcesById(catalog.pool, [sourceId])).get(sourceId);
   if (source === undefined) throw new HoldfastError('NOT_FOUND', 'there is no such source any more');
   return source;
-}
-
-/** Several directories of one source are kept where they are, below /: each by itself, so that nothing beside them is removed. */
-function pathsOf(source: Source, target: string): Buffer[] {
-  const { type } = SourceSpec.decode(source.spec);
-  if (target !== '/' || type?.$case !== 'files') return [];
-  return type.value.paths.map((path) => Buffer.from(path.replace(/^\/+|\/+$/g, '')));
 }
 
 function jobOf(

@@ -145,6 +145,7 @@ export const SUSPICION_WINDOW_MS = 7 * 86_400_000;
 /** Snapshots before one that say what is usual. */
 const USUAL_MIN = 2;
 const MOST = 0.5;
+const LITTLE_BYTES = 64 * 1024;
 const USUAL_FACTOR = 5;
 const INCOMPRESSIBLE = 0.97;
 
@@ -177,7 +178,8 @@ export function massChange(snapshot: Candidate, before: readonly Candidate[]): s
   const last = before.at(-1);
   if (last === undefined || before.length < USUAL_MIN) return undefined;
   if (last.files >= 10 && snapshot.files < last.files * (1 - MOST)) return 'most files are gone';
-  if (snapshot.bytesTotal === 0) return undefined;
+  // A few small files change as a whole whenever they change.
+  if (snapshot.bytesNew < LITTLE_BYTES) return undefined;
   const share = snapshot.bytesNew / snapshot.bytesTotal;
   // The first one is all new by nature.
   const shares = before.slice(1).map((one) => (one.bytesTotal === 0 ? 0 : one.bytesNew / one.bytesTotal));

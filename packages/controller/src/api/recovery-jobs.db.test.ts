@@ -8,7 +8,7 @@ import type { StepJob } from '@holdfast/shared/rpc/gen/holdfast/v1/step';
 import { expect } from 'chai';
 
 import { addSource, openRecoveryFixture, type RecoveryFixture } from '../testing/recovery-fixture.ts';
-import { jobsFor, type RecoveryJobsDeps } from './recovery-jobs.ts';
+import { addressIn, jobsFor, type RecoveryJobsDeps } from './recovery-jobs.ts';
 import { withPort } from './recovery-restore.ts';
 
 const PLAN = `
@@ -111,6 +111,18 @@ describe('the jobs of a run', () => {
     const [made] = await steps('fence', 'apply');
     expect(made?.host).to.equal('web-2');
     expect(decodeResolved(made!.job.resolved)).to.deep.equal({ script: '/etc/power-off' });
+  });
+
+  it('a drill’s sandbox gets the address that the standby binds to, however it is written, and no loopback', () => {
+    expect(['10.0.0.1', '10.0.0.1:80', 'fd00::1', '[fd00::1]:80'].map(addressIn)).to.deep.equal([
+      '10.0.0.1',
+      '10.0.0.1',
+      'fd00::1',
+      'fd00::1',
+    ]);
+    expect(['', '127.0.0.1:8102', '::1', '[::1]:80', 'web-2', 'web-2:80', '*'].map(addressIn)).to.deep.equal(
+      Array.from({ length: 7 }),
+    );
   });
 
   it('another port goes into an address as it is written', () => {

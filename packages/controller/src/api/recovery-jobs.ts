@@ -5,6 +5,8 @@
 //
 // Tested in recovery-jobs.db.test.ts.
 
+import { isIP } from 'node:net';
+
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import {
   encodeHostStep,
@@ -233,9 +235,16 @@ export function backupJob(source: Source, requestedBy: string): NewJob {
 
 const DRILL_LIFE_MS = 2 * 3_600_000;
 
+/** The address in ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT; undefined for a name, and for the loopback, which every sandbox has. */
+export function addressIn(bind: string): string | undefined {
+  const bracketed = /^\[([^\]]+)\](?::\d+)?$/.exec(bind)?.[1];
+  const bare = bracketed ?? (isIP(bind) === 0 ? bind.replace(/:\d+$/, '') : bind);
+  return isIP(bare) === 0 || bare.startsWith('127.') || bare === '::1' ? undefined : bare;
+}
+
 /** Inside, the standby's addresses and the application's are there, and nobody else's. */
 function sandboxJob({ run, plan }: RunView, order: JobOrder): NewJob {
-  const bind = plan.placement.vars[run.toName]?.['bind'];
+  const bind = addressIn(plan.placement.vars[run.toName]?.['bind'] ?? '');
   const moved = plan.steps.flatMap((step: Step) =>
     step.type === 'traffic'
       ? step.via.flatMap((via) => ('address' in via ? via.address.ip.replace(/\/\d+$/, '') : []))

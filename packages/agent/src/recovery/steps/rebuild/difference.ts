@@ -94,8 +94,15 @@ function compareAccounts(found: Mutable, there: Sections, here: Sections): void 
   const ownGroups = here['groups'] ?? {};
   const added = new Set<string>();
   for (const [name, fact] of Object.entries(groups)) {
-    if (name in ownGroups || !ACCOUNT.test(name)) continue;
+    if (!ACCOUNT.test(name)) continue;
     const gid = Number(part(fact, 'gid'));
+    const own = ownGroups[name];
+    if (own !== undefined) {
+      const has = Number(part(own, 'gid'));
+      if (has !== gid && gid >= FIRST_PERSON && gid !== NOBODY)
+        found.refusals.push(`group ${name} has the id ${has} here, and ${gid} on the primary`);
+      continue;
+    }
     const holder = ownerOf(ownGroups, 'gid', gid);
     if (holder !== undefined) conflict(found, 'group', name, gid, holder);
     else if (isId(gid)) {
@@ -118,14 +125,19 @@ function compareAccounts(found: Mutable, there: Sections, here: Sections): void 
       continue;
     }
     const holder = ownerOf(ownUsers, 'uid', uid);
+    const group = text(part(fact, 'group'));
     if (holder !== undefined) conflict(found, 'user', name, uid, holder);
-    else if (isId(uid)) found.accounts.push(userAdd(name, fact, uid, supplementary));
+    else if (!(group in ownGroups) && !added.has(group)) {
+      // Its number may be another group's here.
+      const what = `user ${name}: its group ${group || 'of no name'} can’t be had here`;
+      (uid >= FIRST_PERSON && uid !== NOBODY ? found.refusals : found.notes).push(what);
+    } else if (isId(uid)) found.accounts.push(userAdd(name, fact, uid, group, supplementary));
   }
 }
 
-function userAdd(name: string, fact: FactValue, uid: number, groups: readonly string[]): string[] {
+function userAdd(name: string, fact: FactValue, uid: number, group: string, groups: readonly string[]): string[] {
   const [home, shell, comment] = ['home', 'shell', 'comment'].map((key) => text(part(fact, key)));
-  const words = ['useradd', '--uid', String(uid), '--gid', String(Number(part(fact, 'gid')))];
+  const words = ['useradd', '--uid', String(uid), '--gid', group];
   words.push('--no-create-home', '--no-user-group', '--comment', (comment ?? '').replaceAll(/[:\n]/g, ' '));
   if (home?.startsWith('/') === true) words.push('--home-dir', home);
   if (shell?.startsWith('/') === true) words.push('--shell', shell);

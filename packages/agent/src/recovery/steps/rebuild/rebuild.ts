@@ -26,7 +26,16 @@ const POLICY = '/usr/sbin/policy-rc.d';
 const POLICY_TEXT =
   '#!/bin/sh\n# Written by holdfast-agent while packages are installed: their services do not start.\nexit 101\n';
 const QUIET = { DEBIAN_FRONTEND: 'noninteractive', RUNLEVEL: '1' };
-const INSTALL = ['apt-get', '-y', '-q', '--no-install-recommends', '-o', 'Dpkg::Options::=--force-confold', 'install'];
+const INSTALL = [
+  'apt-get',
+  '-y',
+  '-q',
+  '--no-install-recommends',
+  '--no-remove',
+  '-o',
+  'Dpkg::Options::=--force-confold',
+  'install',
+];
 
 export const rebuildStep: StepType<RebuildStep> = {
   changes: true,
@@ -34,30 +43,23 @@ export const rebuildStep: StepType<RebuildStep> = {
   async precheck(spec, context) {
     const difference = await look(spec, context);
     if (difference.refusals.length > 0) return refused(difference);
-    if (difference.packages.length === 0) return { state: 'ok', message: summary(difference) };
-    const { ok, problem, output } = await context.ask(
-      tool([...INSTALL, '--simulate', ...(await wanted(difference, context))]),
-      {
-        environment: QUIET,
-      },
-    );
-    if (ok) return { state: 'ok', message: summary(difference) };
-    return {
-      state: 'failed',
-      message: `apt-get can’t install what is missing: ${problem}`,
-      remedy: 'Give this host the primary’s package sources, then: apt-get update',
-      output: Buffer.from(output),
-    };
+    return (await refusedByApt(difference, context)) ?? { state: 'ok', message: summary(difference) };
   },
 
   async probe(spec, context) {
     const difference = await look(spec, context);
+    if (policyIsOurs(context))
+      return { state: 'not-done', message: `${POLICY} of an earlier attempt still forbids services` };
     return { state: isEmpty(difference) ? 'done' : 'not-done', message: summary(difference) };
   },
 
   async apply(spec, context) {
     const difference = await look(spec, context);
     if (difference.refusals.length > 0) return refused(difference);
+    // What an agent left that died in the middle.
+    if (policyIsOurs(context)) rmSync(context.path(POLICY), { force: true });
+    const refusal = await refusedByApt(difference, context);
+    if (refusal !== undefined) return refusal;
     await install(difference, context);
     // A package may have made its own accounts.
     const accounts = (spec.users ? await look(spec, context) : difference).accounts;
@@ -109,6 +111,29 @@ function systemd(context: StepContext): boolean {
   return context.order.sandbox === '' && existsSync('/run/systemd/system');
 }
 
+/** What apt-get would not do, or would do to what is here already. Undefined: it adds, and nothing else. */
+async function refusedByApt(difference: Difference, context: StepContext): Promise<StepAnswer | undefined> {
+  if (difference.packages.length === 0) return undefined;
+  const command = tool([...INSTALL, '--simulate', ...(await wanted(difference, context))]);
+  const { ok, problem, output } = await context.ask(command, { environment: QUIET });
+  // "Inst NAME [OLD] (NEW …" replaces a version that is here; "Remv" removes.
+  const harm = /^(Remv .*|Inst \S+ \[.*)$/m.exec(output)?.[1];
+  if (ok && harm === undefined) return undefined;
+  return {
+    state: 'failed',
+    message: ok
+      ? `what is missing can’t be added without changing what is here: ${harm}`
+      : `apt-get can’t install what is missing: ${problem}`,
+    remedy: 'Bring this host to the primary’s package sources and state, then: apt-get update',
+    output: Buffer.from(output),
+  };
+}
+
+function policyIsOurs(context: StepContext): boolean {
+  const policy = context.path(POLICY);
+  return existsSync(policy) && readFileSync(policy, 'utf8') === POLICY_TEXT;
+}
+
 /** NAME=VERSION where that version can be had, else NAME. */
 async function wanted({ packages: missing }: Difference, context: StepContext): Promise<string[]> {
   const words: string[] = [];
@@ -124,8 +149,8 @@ async function wanted({ packages: missing }: Difference, context: StepContext): 
 async function install(difference: Difference, context: StepContext): Promise<void> {
   if (difference.packages.length === 0) return;
   const policy = context.path(POLICY);
-  // An agent that died in the middle left its own; somebody else's stays.
-  const ours = !existsSync(policy) || readFileSync(policy, 'utf8') === POLICY_TEXT;
+  // Somebody else's stays.
+  const ours = !existsSync(policy);
   if (ours) write(policy, POLICY_TEXT, 0o755);
   try {
     await must([...INSTALL, ...(await wanted(difference, context))], context, QUIET);

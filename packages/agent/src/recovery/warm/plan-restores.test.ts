@@ -86,6 +86,13 @@ describe('restores that a plan asks for', () => {
     expect(ran.length, 'the same').to.equal(3);
     await run(finish);
     expect(ran.length, 'others may have written since').to.equal(4);
+    const below = (...names: string[]) => ({
+      target: fromText('/'),
+      paths: names.map((name) => fromText(join(disk, name).slice(1))),
+    });
+    await run({ ...below('a', 'b'), warm: { ...ORDER, sourceId: 'two' } });
+    await run({ ...below('a', 'c'), warm: { ...finish.warm, sourceId: 'two' } });
+    expect(ran.length, 'another directory than the copy’s').to.equal(6);
   });
 
   it('WM2 no two copies lie in one another', async () => {

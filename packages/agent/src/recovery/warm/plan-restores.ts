@@ -64,9 +64,7 @@ async function finishFiles(
   run: (job: RestoreJob) => Promise<JobReport>,
 ): Promise<JobReport> {
   const mark = marks.of(order);
-  // Below / the copy's places are the source's own.
-  const base = job.target.replace(/\/+$/, '');
-  const isThere = mark !== undefined && (base === '' || mark.places.includes(base));
+  const isThere = mark !== undefined && placesOf(job).every((place) => mark.places.includes(place));
   const isCurrent = isThere && order.snapshotId !== '' && mark.applied === order.snapshotId;
   // From now on others write there.
   marks.applied(order, '');

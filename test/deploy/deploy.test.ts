@@ -45,7 +45,11 @@ describe('deploy/', () => {
     expect(byDefault).to.include({ stateDir: '/var/lib/holdfast/agent', logLevel: 'info', logFile: undefined });
     writeFileSync(config, withEverySetting(read('agent.yaml')));
     // The defaults that it shows are the defaults.
-    expect(loadAgentConfig({ config })).to.deep.equal({ ...byDefault, logFile: '/var/log/holdfast/agent.log' });
+    expect(loadAgentConfig({ config })).to.deep.equal({
+      ...byDefault,
+      logFile: '/var/log/holdfast/agent.log',
+      peers: { ...byDefault.peers, advertise: '203.0.113.7:7402' },
+    });
   });
 
   it('controller.yaml is understood by the controller, and shows every setting that there is', () => {

@@ -100,7 +100,7 @@ function answers(port: number): Promise<boolean> {
         await gate.close();
         served.write('late');
         await sleep(systemClock, 300);
-        expect(heard).to.deep.equal(['here']);
+        expect(heard).to.equal('here');
         socket.destroy();
         served.destroy();
       }),

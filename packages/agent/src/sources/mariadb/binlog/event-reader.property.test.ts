@@ -72,6 +72,29 @@ describe('events of a binary log', () => {
   });
 });
 
+describe('a format description', () => {
+  const silent = eventOf(EventType.formatDescription, 1, Buffer.alloc(61));
+  const unsummed = Buffer.from(silent);
+  unsummed.writeUInt32LE(1, unsummed.length - 4);
+  const event = eventOf(EventType.xid, 9, Buffer.alloc(8));
+
+  it('switches the sums off at the beginning of a file alone, or when its own sum is right', () => {
+    const rotation = eventOf(EventType.rotate, 0, Buffer.from('12345678binlog.2'));
+    for (const bytes of [
+      [layout, event, rotation, unsummed],
+      [layout, event, silent],
+    ])
+      expect(read(Buffer.concat(bytes), [])).to.have.length(bytes.length);
+    expect(() => read(Buffer.concat([layout, event, unsummed]), [])).to.throw(/checksum/);
+  });
+
+  it('is not what a changed byte makes of another event', () => {
+    const changed = Buffer.from(event);
+    changed[4] = EventType.formatDescription;
+    expect(() => read(Buffer.concat([layout, changed]), [])).to.throw(/checksum/);
+  });
+});
+
 describe('transactions of a binary log', () => {
   const commits = (bytes: Buffer): { gtids: string[]; open: boolean } => {
     const tracker = new TransactionTracker();

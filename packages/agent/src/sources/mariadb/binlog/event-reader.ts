@@ -63,6 +63,7 @@ export class EventReader {
   readonly #tail = Buffer.alloc(CHECKSUM_BYTES);
   #tailFill = 0;
   #checksums: number = CHECKSUM_NONE;
+  #rotated = false;
 
   /** @param checksums of events before the first format description: what a server makes up for a replica that it greets */
   constructor(onEvent: (event: BinlogEvent) => void, checksums = false) {
@@ -129,8 +130,11 @@ export class EventReader {
     this.#headerFill = 0;
     const header = this.#header;
     const type = header.readUInt8(4);
+    // A byte that turned an event into a format description must not switch the sums off: only a new file may begin without them.
+    const kept = this.#rotated ? CHECKSUM_NONE : this.#checksums;
     if (type === EventType.formatDescription) this.#checksums = this.#checksumsSaid();
-    if (this.#checksums === CHECKSUM_CRC32 && this.#tail.readUInt32LE(0) !== this.#crc) {
+    this.#rotated = type === EventType.rotate;
+    if ((kept === CHECKSUM_CRC32 || this.#checksums === CHECKSUM_CRC32) && this.#tail.readUInt32LE(0) !== this.#crc) {
       throw damaged(`the checksum of the event that ends at ${header.readUInt32LE(13)} is wrong`);
     }
     const body = this.#length - EVENT_HEADER_BYTES - (this.#checksums === CHECKSUM_CRC32 ? CHECKSUM_BYTES : 0);

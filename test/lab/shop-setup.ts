@@ -45,8 +45,11 @@ const SCHEMA = `CREATE TABLE IF NOT EXISTS orders (
 );
 `;
 
-/** Few processes and little memory, but everything is written durably. */
-const POSTGRES_SETTINGS = `listen_addresses = ''
+/**
+ * Few processes and little memory, but everything is written durably. The shop comes by TCP, so that the gate stands between it and its
+ * database, too; only people and the agent use the socket.
+ */
+const POSTGRES_SETTINGS = `listen_addresses = '127.0.0.1'
 unix_socket_directories = '/run/postgresql'
 shared_buffers = 16MB
 max_connections = 30
@@ -72,7 +75,7 @@ mkdir -p /etc/shop
 cat >/etc/shop/config.ini <<'END'
 bind = ${address}
 port = ${SHOP_PORT}
-database = /run/postgresql
+database = 127.0.0.1
 files = /srv/shop/files
 END
 cat >/etc/shop/nginx.conf <<'END'

@@ -1,6 +1,6 @@
 import { expect } from 'chai';
 import { parsePlan, type Plan } from './plan.ts';
-import { protectionOf } from './protection.ts';
+import { protectionOf, ungatedServers } from './protection.ts';
 
 function planWith(more: string, steps: string): Plan {
   const { plan, findings } = parsePlan(`apiVersion: holdfast/v1
@@ -43,5 +43,10 @@ describe('what of a plan only the host that serves may have', () => {
 
   it('the addresses that its traffic moves', () => {
     expect(protectionOf(planWith('', STEPS)).addresses).to.deep.equal([{ ip: '10.77.0.100/24', device: 'eth0' }]);
+  });
+
+  it('a restored server whose port is not gated is told of', () => {
+    expect(ungatedServers(planWith('ports: [80]', STEPS))).to.deep.equal([{ step: 'db', port: 5432 }]);
+    expect(ungatedServers(planWith('ports: [80, 5432]', STEPS))).to.deep.equal([]);
   });
 });

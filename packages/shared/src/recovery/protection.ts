@@ -39,6 +39,27 @@ export function protectionOf(plan: Plan): Protection {
   return { units: [...units], ports: portsOf(plan, steps, onStandby), addresses: [...addresses.values()] };
 }
 
+/** Where a server of an engine listens unless it is told. */
+const ENGINE_PORTS: Partial<Record<Step['type'], number>> = {
+  'restore.postgres': 5432,
+  'restore.mariadb': 3306,
+  'restore.redis': 6379,
+};
+
+/**
+ * Restored servers whose port the plan does not gate. Over a socket, or an ungated port, an application that was paused together with its database
+ * hands over what lay in its buffers once both go on, and the database takes it beside its successor.
+ */
+export function ungatedServers(plan: Plan): { readonly step: string; readonly port: number }[] {
+  const { ports } = protectionOf(plan);
+  return plan.steps.flatMap((step) => {
+    const usual = ENGINE_PORTS[step.type];
+    if (usual === undefined || step.in.every((mode) => mode === 'drill')) return [];
+    const port = ('port' in step ? step.port : undefined) ?? usual;
+    return ports.includes(port) ? [] : [{ step: step.id, port }];
+  });
+}
+
 function portsOf(plan: Plan, steps: readonly Step[], onStandby: (step: Step) => boolean): number[] {
   const ports = new Set<number>(plan.ports ?? []);
   if (plan.ports === undefined) {

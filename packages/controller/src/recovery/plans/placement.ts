@@ -6,6 +6,7 @@
 
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import { checkPlan } from '@holdfast/shared/recovery/check-plan';
+import { ungatedServers } from '@holdfast/shared/recovery/protection';
 import { parsePlan, type FieldPath, type Finding, type Plan } from '@holdfast/shared/recovery/plan';
 
 import { findHost, type Host } from '../../fleet/hosts.ts';
@@ -46,6 +47,12 @@ export async function placePlan(client: Queryable, domainId: string, document: s
   await lookUpSources(client, domainId, plan, report);
   for (const name of await missingSecrets(client, domainId, secretsOfPlan(plan))) {
     report('warning', ['secrets'], `the secret ${name} has no value`, `holdfast plan secret set ${name}`);
+  }
+  if (plan.detect.mode === 'automatic') {
+    for (const { step, port } of ungatedServers(plan)) {
+      const risk = `port ${port} of the server that ${step} restores is not gated: a host that stood still may hand it what lay in its buffers`;
+      report('warning', ['ports'], risk, `add ${port} to "ports", and let the application reach the server by TCP`);
+    }
   }
   return { plan, findings: found, hosts };
 }

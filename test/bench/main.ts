@@ -2,7 +2,7 @@
 //
 //   pnpm bench [--dir DIR] [--only kernel,small,image] [--rounds N] [--without borg]
 //   pnpm bench db
-//   pnpm bench recovery [--rounds N]
+//   pnpm bench recovery [--rounds N] [--lab-rounds N]
 //
 // Prints one table of wall time, processor time, peak memory, stored bytes, and the ratios to restic. Nothing is asserted but
 // that restored trees are identical.
@@ -18,6 +18,7 @@ import { benchDatabases } from './database.ts';
 import { freshFileSystem, kernelTarballs, smallFiles, sparseImage, unpackInPlace } from './data.ts';
 import type { Cost } from './measure.ts';
 import { type Row, tableOf } from './table.ts';
+import { benchLab } from './lab.ts';
 import { benchWarm } from './warm.ts';
 
 /** Files that changed in the two seconds before a backup are read again by the next one (agent/src/backup/scan.ts), which would not be unchanged. */
@@ -34,6 +35,8 @@ const { values: options, positionals } = parseArgs({
     small: { type: 'string', default: '200000' },
     check: { type: 'boolean', default: true },
     rounds: { type: 'string', default: '3' },
+    /** Failovers in labs of their own; 0: none. */
+    'lab-rounds': { type: 'string', default: '20' },
   },
 });
 const dir = resolve(options.dir);
@@ -129,7 +132,11 @@ async function main(): Promise<void> {
     return;
   }
   if (positionals[0] === 'recovery') {
-    process.stdout.write(await benchWarm(work, Number(options.rounds), say));
+    const rounds = Number(options.rounds);
+    const unplanned = Number(options['lab-rounds']);
+    const some = unplanned === 0 ? 0 : rounds;
+    process.stdout.write(await benchLab(work, { unplanned, planned: some, cold: Math.min(some, 1) }, say));
+    if (rounds > 0) process.stdout.write(await benchWarm(work, rounds, say));
     return;
   }
   const without = options.without.split(',');

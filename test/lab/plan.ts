@@ -1,5 +1,6 @@
 // The lab's plan from outside, by the operator's command line: applied, shown, run and followed.
 
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { eventually } from './eventually.ts';
 import type { Lab } from './lab.ts';
@@ -51,10 +52,15 @@ interface ShownStep {
   readonly output: string | null;
 }
 
-/** Makes test/lab/shop.plan.yaml the plan, and returns when nothing keeps the standby from taking over. */
-export async function applyPlan(lab: Lab): Promise<void> {
+/**
+ * Makes test/lab/shop.plan.yaml the plan, and returns when nothing keeps the standby from taking over.
+ * @param change of the document, for a plan that is a little different
+ */
+export async function applyPlan(lab: Lab, change: (document: string) => string = (same) => same): Promise<void> {
   await lab.json('plan', 'secret', 'set', 'shop-dns-key', '--file', dnsKeyFile(lab.layout));
-  const file = join(lab.layout.project, 'test', 'lab', 'shop.plan.yaml');
+  const document = readFileSync(join(lab.layout.project, 'test', 'lab', 'shop.plan.yaml'), 'utf8');
+  const file = join(lab.dir, 'shop.plan.yaml');
+  writeFileSync(file, change(document));
   await lab.json('plan', 'apply', file);
   // Every step is looked at on its host: that is what verifies a plan.
   const { code, stdout, stderr } = await lab.holdfast(['plan', 'check', file, '--live']);

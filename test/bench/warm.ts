@@ -14,7 +14,7 @@ import { createRpcClient } from '@holdfast/shared/rpc/channel';
 import { RecoveryDefinition, type StepInfo } from '@holdfast/shared/rpc/gen/holdfast/v1/recovery';
 import { seededBytes } from '@holdfast/shared/testing/seeded-bytes';
 import pg from 'pg';
-import { outcomeOf, startEnrolledAgent } from '../e2e/in-process-agent.ts';
+import { outcomeOf, startEnrolledAgent } from '../fleet/in-process-agent.ts';
 
 const DOMAIN = 'default';
 const FILE_BYTES = 32 * 1024;

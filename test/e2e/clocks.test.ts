@@ -9,7 +9,7 @@ import { startTestController, type TestController } from '@holdfast/controller/t
 import type { JobOutcome } from '@holdfast/shared/rpc/gen/holdfast/v1/control';
 import { systemClock, type Clock } from '@holdfast/shared/runtime/clock';
 import { expect } from 'chai';
-import { outcomeOf, startEnrolledAgent } from './in-process-agent.ts';
+import { outcomeOf, startEnrolledAgent } from '../fleet/in-process-agent.ts';
 
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;

@@ -13,7 +13,7 @@ import type { RecoveryTarget } from '@holdfast/shared/rpc/gen/holdfast/v1/log';
 import type { JobOutcome } from '@holdfast/shared/rpc/gen/holdfast/v1/control';
 import type { SourceInfo } from '@holdfast/shared/rpc/gen/holdfast/v1/operator';
 import { expect } from 'chai';
-import { outcomeOf, startEnrolledAgent } from './in-process-agent.ts';
+import { outcomeOf, startEnrolledAgent } from '../fleet/in-process-agent.ts';
 
 const DOMAIN = 'default';
 const SOURCE = 'web-1/shopdb';

@@ -9,7 +9,7 @@ import type { Agent } from '@holdfast/agent/agent';
 import { startTestController, type TestController } from '@holdfast/controller/testing/test-controller';
 import type { JobSummary } from '@holdfast/shared/rpc/gen/holdfast/v1/control';
 import { expect } from 'chai';
-import { outcomeOf, startEnrolledAgent } from './in-process-agent.ts';
+import { outcomeOf, startEnrolledAgent } from '../fleet/in-process-agent.ts';
 
 const DOMAIN = 'default';
 const SOURCE = 'web-1/app';

@@ -14,7 +14,7 @@ import type { SourceInfo } from '@holdfast/shared/rpc/gen/holdfast/v1/operator';
 import { systemClock } from '@holdfast/shared/runtime/clock';
 import { silentLog } from '@holdfast/shared/runtime/log';
 import { expect } from 'chai';
-import { startEnrolledAgent } from './in-process-agent.ts';
+import { startEnrolledAgent } from '../fleet/in-process-agent.ts';
 
 const DOMAIN = 'default';
 

@@ -9,7 +9,7 @@ import { connectCatalog } from '@holdfast/controller/catalog/catalog';
 import { codeOf, startTestController, type TestController } from '@holdfast/controller/testing/test-controller';
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import { expect } from 'chai';
-import { outcomeOf, startEnrolledAgent } from './in-process-agent.ts';
+import { outcomeOf, startEnrolledAgent } from '../fleet/in-process-agent.ts';
 
 const DOMAIN = 'vaulted';
 const SOURCE = 'web-1/site';

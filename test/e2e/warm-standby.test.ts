@@ -12,7 +12,7 @@ import { createRpcClient } from '@holdfast/shared/rpc/channel';
 import { RecoveryDefinition, type RecoveryClient, type RunInfo } from '@holdfast/shared/rpc/gen/holdfast/v1/recovery';
 import { expect } from 'chai';
 import pg from 'pg';
-import { outcomeOf, startEnrolledAgent } from './in-process-agent.ts';
+import { outcomeOf, startEnrolledAgent } from '../fleet/in-process-agent.ts';
 
 const DOMAIN = 'default';
 const PORT = 5507;

@@ -96,6 +96,7 @@ function standingStep(spec: Step, hostId: string, hostName: string): StepRow {
     hostId,
     hostName,
     hostAwayMs: 0,
+    copyReplays: false,
     state: 'pending',
     attempt: 0,
     phase: '',

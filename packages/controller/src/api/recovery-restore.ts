@@ -55,7 +55,7 @@ export async function restoreJob(deps: RestoreDeps, view: RunView, step: StepRow
   const place = placeOf(source, asked);
   // Nobody keeps a copy of a database warm whose place the plan does not name.
   const isPlaced = spec.target !== undefined || engine === undefined;
-  const warm = plan.placement.mode === 'warm' && run.mode !== 'drill' && isPlaced && isWarm(pinned, source);
+  const warm = plan.placement.mode === 'warm' && run.mode !== 'drill' && isPlaced && isWarm(source);
   const value: DeepPartial<RestoreJob> = {
     grant: await deps.vault.grant(to, snapshotId, GRANT_TTL_MS),
     target: place.target,
@@ -85,10 +85,13 @@ function canDelta(engine: DeepPartial<RestoreJob['engine']>): boolean {
   return engine === undefined || engine.source?.type === 'postgres';
 }
 
-/** File trees whatever the point: one that is the copy already is left as it is. A standby that replays stands at the newest, and can't go back. */
-function isWarm(pinned: PinnedSource, source: Source): boolean {
+/**
+ * Whatever the point: its host knows what it keeps. File trees that are the copy already are left as they are; a standby that stands behind the point
+ * can't go back, is ended, and its directory is brought to the point.
+ */
+function isWarm(source: Source): boolean {
   const engine = engineOf(source);
-  return engine === undefined || (pinned.target?.kind === 'latest' && engine.type === 'postgres');
+  return engine === undefined || engine.type === 'postgres';
 }
 
 interface RestoreSpec {

@@ -13,7 +13,8 @@ import type { DeepPartial } from '@holdfast/shared/rpc/gen/holdfast/v1/operator'
 
 import type { PlanFinding } from '../recovery/plans/placement.ts';
 import type { ReadOutcome, RunEventRow } from '../recovery/runs/run-store.ts';
-import type { Report, RunRow, RunTimes, StepRow } from '../recovery/runs/run-view.ts';
+import type { ShownStep } from '../recovery/runs/run-store.ts';
+import type { Report, RunRow, RunTimes } from '../recovery/runs/run-view.ts';
 import { msOf } from './operator-wire.ts';
 
 const STATES = new Set(['ok', 'failed', 'unknown', 'done', 'not-done', 'running']);
@@ -101,7 +102,7 @@ function timesToWire(times: RunTimes): DeepPartial<RunInfo['times']> {
   };
 }
 
-export function stepToWire(step: Omit<StepRow, 'hostAwayMs'>): DeepPartial<StepInfo> {
+export function stepToWire(step: ShownStep): DeepPartial<StepInfo> {
   return {
     id: step.id,
     type: step.spec.type,

@@ -230,6 +230,7 @@ function firstRow(spec: Step, position: number, mode: Mode): StepRow {
     hostId: hostName === '' ? null : hostName,
     hostName,
     hostAwayMs: hostName === '' ? undefined : 0,
+    copyReplays: false,
     state: refused === undefined ? 'pending' : 'skipped',
     attempt: 0,
     phase: '',

@@ -31,12 +31,17 @@ const SELECT_RUN = `
 const STEP_COLUMNS = `s.step_id as id, s.position, s.spec, s.host_id as "hostId", coalesce(h.name, '') as "hostName", s.state, s.attempt,
   s.phase, s.round, s.due_at as "dueAt", s.started_at as "startedAt", s.finished_at as "finishedAt", s.message, s.remedy, s.output, s.facts`;
 
+const COPY_REPLAYS = `exists (
+  select 1 from run r join warm_copy w on w.plan_id = r.plan_id and w.host_id = s.host_id and w.kind = 'postgres' and w.state = 'replaying'
+    join source o on o.id = w.source_id and o.name = s.spec ->> 'source'
+  where r.id = s.run_id and r.mode <> 'drill') as "copyReplays"`;
+
 /** Throws NOT_FOUND; FAILED_PRECONDITION when the pinned revision can't be read any more. */
 export async function loadView(client: Queryable, runId: string, readOutcome: ReadOutcome): Promise<RunView> {
   const run = await findRun(client, runId);
   const plan = await appliedPlan(client, run.planId, run.revision);
   const { rows: steps } = await client.query<StepRow>(
-    `select ${STEP_COLUMNS},
+    `select ${STEP_COLUMNS}, ${COPY_REPLAYS},
        case when h.id is null then null
             when h.connection_id <> '' and h.last_seen_at > now() - interval '${OFFLINE_AFTER_MS} ms' then 0
             else coalesce(floor(extract(epoch from now() - h.last_seen_at) * 1000)::bigint, ${OFFLINE_AFTER_MS}) end as "hostAwayMs"
@@ -132,9 +137,12 @@ export async function listRuns(
   return rows.map(checked);
 }
 
-/** In the order of the document; without how long hosts are away. */
-export async function listSteps(client: Queryable, runId: string): Promise<Omit<StepRow, 'hostAwayMs'>[]> {
-  const { rows } = await client.query<Omit<StepRow, 'hostAwayMs'>>(
+/** Without what only the engine asks of it. */
+export type ShownStep = Omit<StepRow, 'hostAwayMs' | 'copyReplays'>;
+
+/** In the order of the document. */
+export async function listSteps(client: Queryable, runId: string): Promise<ShownStep[]> {
+  const { rows } = await client.query<ShownStep>(
     `select ${STEP_COLUMNS} from run_step s left join host h on h.id = s.host_id where s.run_id = $1 order by s.position`,
     [runId],
   );

@@ -90,6 +90,8 @@ export interface StepRow {
   readonly hostName: string;
   /** Since its host was last heard of; 0 while its stream is open; undefined: it has no host. */
   readonly hostAwayMs: number | undefined;
+  /** A warm copy of what it restores replays on its host, by the host's newest report; never in a drill. */
+  readonly copyReplays: boolean;
   readonly state: StepState;
   readonly attempt: number;
   readonly phase: Phase | '';

@@ -72,10 +72,10 @@ export function startDecisions(view: RunView, step: StepRow): Decision[] {
   const due = limit === undefined ? {} : { dueInMs: limit };
   const unblock: Decision[] = step.state === 'pending' ? [{ kind: 'step', step: step.id, event: 'unblock' }] : [];
   if (waits(step.spec.type)) return [...unblock, { kind: 'step', step: step.id, event: 'wait', ...due }];
-  const [first] = phasesOf(step.spec, view.plan);
+  const [first] = phasesOf(step.spec, view.plan, step.copyReplays);
   const again = step.attempt > 0 && canProbe(step.spec.type);
   const phase = first === undefined ? {} : { phase: again ? ('probe' as const) : first };
-  const dueInMs = (limit ?? 0) * Math.max(1, phasesOf(step.spec, view.plan).length) + ANSWER_GRACE_MS;
+  const dueInMs = (limit ?? 0) * Math.max(1, phasesOf(step.spec, view.plan, step.copyReplays).length) + ANSWER_GRACE_MS;
   return [
     ...unblock,
     { kind: 'step', step: step.id, event: 'dispatch', ...phase, ...(limit === undefined ? {} : { dueInMs }) },
@@ -150,7 +150,7 @@ function afterReport(
   if (step.phase === 'probe') {
     if (report.state === 'done') return nextPhase(view, step, 'apply', report);
     if (report.state === 'not-done') {
-      const [first] = phasesOf(step.spec, view.plan);
+      const [first] = phasesOf(step.spec, view.plan, step.copyReplays);
       if (!allowed.start || first === undefined) return [];
       return [{ kind: 'phase', step: id, phase: first }];
     }
@@ -167,7 +167,7 @@ function afterReport(
 
 /** After `phase` went well. */
 function nextPhase(view: RunView, step: StepRow, phase: Phase, report: Report): Decision[] {
-  const phases = phasesOf(step.spec, view.plan);
+  const phases = phasesOf(step.spec, view.plan, step.copyReplays);
   const next = phases[phases.indexOf(phase) + 1];
   if (next === undefined) return [{ kind: 'step', step: step.id, event: 'succeed', report }];
   if (step.state === 'verifying') return [{ kind: 'phase', step: step.id, phase: next, report }];

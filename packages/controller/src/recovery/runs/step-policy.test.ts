@@ -29,7 +29,7 @@ const of = <T>(ask: (step: NonNullable<ReturnType<typeof steps.get>>) => T): Rec
 
 describe('what is particular about steps', () => {
   it('phases: units around a restore, files rendered after it, a look behind what changes a host', () => {
-    expect(of((step) => phasesOf(step, plan!).join(' '))).to.deep.equal({
+    expect(of((step) => phasesOf(step, plan!, false).join(' '))).to.deep.equal({
       sign: '',
       fence: '',
       files: 'apply render',
@@ -40,6 +40,10 @@ describe('what is particular about steps', () => {
       healthy: 'apply',
       switch: 'apply verify',
     });
+  });
+
+  it('a copy that replays is not stopped before it takes over: its server would start again in between', () => {
+    expect(phasesOf(steps.get('db')!, plan!, true)).to.deep.equal(['apply', 'start-unit']);
   });
 
   it('tried again by itself only where that is safe, and a check never: it has looked long enough', () => {

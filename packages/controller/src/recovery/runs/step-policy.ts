@@ -65,14 +65,18 @@ export function canUndo(step: Step): boolean {
   }
 }
 
-/** In turn; none for what the controller does itself. */
-export function phasesOf(step: Step, plan: Pick<Plan, 'render'>): Phase[] {
+/**
+ * In turn; none for what the controller does itself.
+ * @param copyReplays a warm copy replays where the step restores to. Then what runs there is the copy's own server, which the restore itself ends:
+ *   to stop it as the unit would make it start anew, replay again, and be in the way
+ */
+export function phasesOf(step: Step, plan: Pick<Plan, 'render'>, copyReplays: boolean): Phase[] {
   if (isOwn(step.type)) return [];
   if ('unit' in step || isRestore(step.type)) {
     const unit = 'unit' in step ? step.unit : undefined;
     const render = step.type === 'restore.files' && plan.render.length > 0;
     return [
-      ...(unit === undefined ? [] : (['stop-unit'] as const)),
+      ...(unit === undefined || copyReplays ? [] : (['stop-unit'] as const)),
       'apply',
       ...(render ? (['render'] as const) : []),
       ...(unit === undefined ? [] : (['start-unit'] as const)),

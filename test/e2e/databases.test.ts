@@ -74,6 +74,17 @@ describe('a database on the fleet, by the command line', function databases() {
       await pause(200);
     }
   };
+  /** After a controller was away, agents come back one by one: they spread their attempts. */
+  const untilOnline = async (host: string): Promise<void> => {
+    const end = performance.now() + STORED_MS;
+    for (;;) {
+      const { stdout } = await holdfast(fleet, ['host', 'ls', '--json']);
+      const { hosts } = JSON.parse(stdout) as { hosts: { name: string; state: string }[] };
+      if (hosts.some(({ name, state }) => name === host && state === 'online')) return;
+      if (performance.now() > end) throw new Error(`${host} does not come back: ${stdout}`);
+      await pause(200);
+    }
+  };
   const countOf = async (host: string, at: number): Promise<number> =>
     (await queryAt<{ count: number }>(host, at, 'SELECT count(*)::int AS count FROM seen'))[0]!.count;
   /** Restores, counts the rows, ends the server again. */
@@ -158,6 +169,7 @@ describe('a database on the fleet, by the command line', function databases() {
       await add(1);
       await untilStored(await flushed());
       expect((await show()).recoverable.gaps).to.deep.equal([]);
+      await untilOnline('web-2');
       expect(await rowsAt([])).to.equal(had + added + 1);
     });
   }

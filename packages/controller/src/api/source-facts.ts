@@ -42,7 +42,7 @@ interface Ages {
 }
 
 /** How long a watcher gathers changes before a backup of them begins (the agent's MAX_WAIT_MS), and a little for its turn. */
-const GATHERS_MS = 12_000;
+const GATHERS_MS = 8_000;
 
 /** All by the catalog's clock. */
 async function loadAges(pool: pg.Pool, ids: readonly string[]): Promise<Map<string, Ages>> {

@@ -18,7 +18,7 @@ export interface Changes {
 }
 
 export const QUIET_MS = 2000;
-export const MAX_WAIT_MS = 10_000;
+export const MAX_WAIT_MS = 6000;
 export const MAX_PATHS = 10_000;
 
 /** Adds paths of the manifest to what was noted before (undefined: nothing). */

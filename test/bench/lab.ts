@@ -181,7 +181,10 @@ async function diesCold(lab: Lab): Promise<{ afterDetectionMs: number; restoreMs
     async () => ((await showPlan(lab)).primary === 'web-2' ? undefined : 'it is not'),
     COLD_PATIENCE_MS,
   );
-  return { afterDetectionMs: afterDetection(await served(lab, COLD_PATIENCE_MS)), restoreMs };
+  const run = await served(lab, COLD_PATIENCE_MS);
+  const there = Number(await lab.host('web-2').ok('sh', '-c', 'cat /srv/shop/archive/* | wc -c'));
+  if (there !== COLD_BYTES) throw new Error(`web-2 has ${there} bytes of the archive`);
+  return { afterDetectionMs: afterDetection(run), restoreMs };
 }
 
 async function served(lab: Lab, withinMs = PATIENCE_MS): Promise<ShownRun> {

@@ -138,7 +138,7 @@ function stateDirBefore(places: ConfigPlaces): string {
 
 function readToken(word: string | undefined, file: string | undefined): string {
   if (word !== undefined && word !== '-' && file === undefined) return word;
-  if (file !== undefined && word === undefined) return readSecretFile(file, 'the token');
+  if (file !== undefined && word === undefined) return readSecretFile(file === '-' ? '/dev/stdin' : file, 'the token');
   if (word === '-' && file === undefined) return readSecretFile('/dev/stdin', 'the token');
   throw new HoldfastError('USAGE', 'give the token once: as a word, with --token-file, or - for standard input');
 }

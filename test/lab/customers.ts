@@ -1,4 +1,4 @@
-// The customers on the host `client`, from a test: they order through the service address until they are stopped.
+// The customers, from a test: they order until they are stopped. Those on the host `client` do so through the service address.
 
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { spawn, type ChildProcess } from 'node:child_process';
@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { siblingModule } from '@holdfast/shared/runtime/sibling-module';
 import { systemEnvironment } from './command.ts';
+import type { Host } from './host.ts';
 import type { Lab } from './lab.ts';
 import {
   lostOrders,
@@ -23,15 +24,26 @@ const LOG = '/var/log/load.log';
 const REQUEST_LOG = '/var/log/shop/requests.log';
 const PATIENCE_MS = 10_000;
 const POLL_MS = 50;
+const INSIDE_PER_SECOND = 20;
+
+/** Where customers order, and from where. */
+interface Counter {
+  readonly host: string;
+  readonly address: string;
+}
+
+const ALL_THE_WORLD: Counter = { host: 'client', address: SERVICE_ADDRESS };
 
 export class Customers {
   readonly #lab: Lab;
+  readonly #host: Host;
   readonly #process: ChildProcess;
   readonly #ended: Promise<void>;
   readonly #pid: Promise<number>;
 
-  private constructor(lab: Lab, child: ChildProcess) {
+  private constructor(lab: Lab, host: Host, child: ChildProcess) {
     this.#lab = lab;
+    this.#host = host;
     this.#process = child;
     this.#pid = new Promise((resolve) =>
       child.stdout?.once('data', (line: Buffer) => resolve(Number(line.toString()))),
@@ -40,23 +52,28 @@ export class Customers {
   }
 
   /** Lets customers come, that many orders a second while all is well. Resolves with the first acknowledged order. */
-  static async come(lab: Lab, ordersPerSecond = 40): Promise<Customers> {
-    const client = lab.host('client');
-    rmSync(client.file(LOG), { force: true });
+  static async come(lab: Lab, ordersPerSecond = 40, counter = ALL_THE_WORLD): Promise<Customers> {
+    const host = lab.host(counter.host);
+    rmSync(host.file(LOG), { force: true });
     const program = fileURLToPath(siblingModule(import.meta.url, './load'));
-    const words = [process.execPath, program, `http://${SERVICE_ADDRESS}`, LOG, String(ordersPerSecond)];
-    const child = spawn('nsenter', client.entering(words), {
+    const words = [process.execPath, program, `http://${counter.address}`, LOG, String(ordersPerSecond)];
+    const child = spawn('nsenter', host.entering(words), {
       stdio: ['ignore', 'pipe', 'inherit'],
       env: systemEnvironment(),
     });
-    const customers = new Customers(lab, child);
+    const customers = new Customers(lab, host, child);
     await customers.untilServed('', 0);
     return customers;
   }
 
+  /** Those who sit on this host itself, and order at its own address: no cable that is cut keeps them away. */
+  static async comeInside(lab: Lab, name: string): Promise<Customers> {
+    return await Customers.come(lab, INSIDE_PER_SECOND, { host: name, address: lab.host(name).address });
+  }
+
   /** Every order that is over by now. */
   attempts(): OrderAttempt[] {
-    const file = this.#lab.host('client').file(LOG);
+    const file = this.#host.file(LOG);
     return existsSync(file) ? parseLines<OrderAttempt>(readFileSync(file, 'utf8')) : [];
   }
 
@@ -87,8 +104,7 @@ export class Customers {
   async leave(): Promise<void> {
     const { exitCode, signalCode } = this.#process;
     // nsenter waits for the program on the host, which is the one to be told, by its pid there.
-    if (exitCode === null && signalCode === null)
-      await this.#lab.host('client').exec(['kill', String(await this.#pid)]);
+    if (exitCode === null && signalCode === null) await this.#host.exec(['kill', String(await this.#pid)]);
     await this.#ended;
   }
 

@@ -1,0 +1,106 @@
+// The controller dies, and others with it: who may serve goes on, who can't know stays down, and nobody is replaced.
+//
+// With HOLDFAST_LONG=1 the controller is dead for the ten minutes that docs/plans.md speaks of, and not only for longer than every lease.
+
+import { expect } from 'chai';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Customers, monotonicMs, writesOf } from '../customers.ts';
+import { eventually } from '../eventually.ts';
+import { heldBy, NOTHING_HELD } from '../held.ts';
+import type { Host } from '../host.ts';
+import { runs, showPlan, untilReady } from '../plan.ts';
+import { labFor } from '../testing.ts';
+import { PROTECTED_UNITS } from '../units.ts';
+
+const LONG = process.env['HOLDFAST_LONG'] === '1';
+/** From then on the standby, alone for 60 s, has given a grant without end. */
+const ALONE_MS = LONG ? 600_000 : 65_000;
+/** More than twice a lease. */
+const LEASES_MS = 20_000;
+const BOOT_MS = 60_000;
+
+describe('the controller dies', function controllerDies() {
+  this.timeout(LONG ? 900_000 : 300_000);
+  const lab = labFor(this);
+
+  const oneEpoch = async (epoch: number): Promise<void> => {
+    await untilReady(lab());
+    expect(await showPlan(lab())).to.include({ primary: 'web-1', standby: 'web-2', epoch });
+    expect((await runs(lab())).filter(({ mode }) => mode === 'unplanned')).to.deep.equal([]);
+  };
+  const startedAt = async (): Promise<string> =>
+    await lab()
+      .host('web-1')
+      .ok('sh', '-c', 'for unit in shop nginx; do cut -d" " -f22 /proc/$(cat /run/$unit.pid)/stat; done');
+
+  it('for long, and then the standby too: web-1 serves on', async () => {
+    const { epoch } = await showPlan(lab());
+    const [controller, web1, web2] = ['controller', 'web-1', 'web-2'].map((name) => lab().host(name)) as [
+      Host,
+      Host,
+      Host,
+    ];
+    const before = await startedAt();
+    const customers = await Customers.come(lab(), 20);
+    await controller.kill();
+    await sleep(ALONE_MS);
+    await eventually('web-1 may serve for good', async () => {
+      const { address } = await heldBy(web1);
+      return address === 'for good' ? undefined : address;
+    });
+    await web2.kill();
+    await sleep(LEASES_MS);
+    await customers.untilServed('web-1', monotonicMs());
+    expect(await heldBy(web1)).to.deep.equal({ units: PROTECTED_UNITS, address: 'for good' });
+    expect(await startedAt(), 'no unit was stopped meanwhile').to.equal(before);
+    await Promise.all([controller.start(), web2.start()]);
+    await oneEpoch(epoch);
+    await customers.untilServed('web-1', monotonicMs());
+    await customers.leave();
+    const { turns, withoutServiceMs } = customers.report();
+    expect(turns.map(({ host }) => host)).to.deep.equal(['web-1']);
+    expect(withoutServiceMs).to.be.lessThan(5_000);
+    expect(await customers.lostOn('web-1')).to.deep.equal([]);
+    expect(customers.overlaps(0)).to.deep.equal([]);
+    process.stderr.write(`      the longest time between two orders: ${Math.round(withoutServiceMs)} ms\n`);
+  });
+
+  it('web-1 boots meanwhile: web-2 lets it serve again, and the controller agrees when it is back', async () => {
+    const { epoch } = await showPlan(lab());
+    const customers = await Customers.come(lab(), 20);
+    await lab().host('controller').kill();
+    await lab().host('web-1').kill();
+    const died = monotonicMs();
+    await lab().host('web-1').start();
+    await customers.untilServed('web-1', died, BOOT_MS);
+    await lab().host('controller').start();
+    await oneEpoch(epoch);
+    await customers.untilServed('web-1', monotonicMs());
+    await customers.leave();
+    const { turns, outages } = customers.report();
+    expect(turns.map(({ host }) => host)).to.deep.equal(['web-1']);
+    expect(outages).to.have.length(1);
+    expect(await customers.lostOn('web-1')).to.deep.equal([]);
+    expect(customers.overlaps(0)).to.deep.equal([]);
+  });
+
+  it('web-1 boots, and web-2 is dead as well: it serves nobody until it was told that it may', async () => {
+    const { epoch } = await showPlan(lab());
+    const customers = await Customers.come(lab(), 20);
+    for (const name of ['controller', 'web-2', 'web-1']) await lab().host(name).kill();
+    const died = monotonicMs();
+    await lab().host('web-1').start();
+    await sleep(LEASES_MS);
+    expect(await heldBy(lab().host('web-1'))).to.deep.equal(NOTHING_HELD);
+    const back = monotonicMs();
+    await lab().host('controller').start();
+    await customers.untilServed('web-1', back, BOOT_MS);
+    await lab().host('web-2').start();
+    await oneEpoch(epoch);
+    await customers.leave();
+    expect(writesOf(lab(), 'web-1').filter(({ began }) => began > died && began < back)).to.deep.equal([]);
+    expect(customers.report().turns.map(({ host }) => host)).to.deep.equal(['web-1']);
+    expect(await customers.lostOn('web-1')).to.deep.equal([]);
+    expect(customers.overlaps(0)).to.deep.equal([]);
+  });
+});

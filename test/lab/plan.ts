@@ -72,9 +72,12 @@ export async function showPlan(lab: Lab): Promise<ShownPlan> {
   return await lab.json<ShownPlan>('plan', 'show', PLAN);
 }
 
+/** Also of a controller that boots. */
 export async function untilReady(lab: Lab): Promise<void> {
   await eventually('the plan is ready', async () => {
-    const plan = await showPlan(lab);
+    const { code, stdout, stderr } = await lab.holdfast(['plan', 'show', PLAN, '--json']);
+    if (code !== 0) return stderr || stdout;
+    const plan = JSON.parse(stdout) as ShownPlan;
     if (plan.ready && plan.state === 'ready' && plan.lease === 'open') return undefined;
     return `${plan.state}, lease ${plan.lease}: ${plan.readiness.map(({ level, field, message }) => `${level} ${field}: ${message}`).join('; ')}`;
   });

@@ -45,7 +45,7 @@ async function standingView(
 ): Promise<RunView & { readonly term: number }> {
   const { plan, hostIds } = applied;
   const [first = '', second = ''] = plan.placement.hosts;
-  const isApplied = applied.revision > 0;
+  const isApplied = applied.id !== '';
   const placement = isApplied
     ? await placementOf(catalog.pool, applied.id)
     : { primary: hostIds.get(first) ?? '', standby: hostIds.get(second) ?? '', epoch: 0, nextEpoch: 1 };

@@ -28,7 +28,7 @@ import type { RunView, StepRow } from '../recovery/runs/run-view.ts';
 import { isRestore, LOOK_MS, timeoutMs } from '../recovery/runs/step-policy.ts';
 import { renderings, substitute, substituteStep, variablesFor } from '../recovery/runs/substitute.ts';
 import { blueprintFor } from './recovery-blueprint.ts';
-import { restoreJob, withPort, type RestoreDeps } from './recovery-restore.ts';
+import { restoreJob, restoreLookOf, withPort, type RestoreDeps } from './recovery-restore.ts';
 
 export interface RecoveryJobsDeps extends RestoreDeps {
   /** A small file out of a snapshot. */
@@ -137,10 +137,12 @@ function partId(id: string, part: string): string {
 async function resolve(
   deps: RecoveryJobsDeps,
   view: RunView,
-  { spec, hostName }: StepRow,
+  step: StepRow,
   phase: JobOrder['phase'],
   hostId: string,
 ): Promise<ResolvedData> {
+  const { spec, hostName } = step;
+  if (isRestore(spec.type)) return phase === 'precheck' ? { restore: await restoreLookOf(deps, view, step) } : {};
   switch (spec.type) {
     case 'check.sql':
       return { source: await engineFor(deps, view, spec.source, hostId) };

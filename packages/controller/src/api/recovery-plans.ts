@@ -132,7 +132,9 @@ async function checkOnHosts(deps: RecoveryDeps, domain: Domain, document: string
   if (plan === undefined) return [];
   const row = (await listPlans(deps.catalog.pool, domain.id)).find((one) => one.name === plan.metadata.name);
   const isNewest = row?.document === document;
-  const applied = isNewest ? await appliedPlan(deps.catalog.pool, row.id) : await asIfApplied(deps, domain, plan);
+  const applied = isNewest
+    ? await appliedPlan(deps.catalog.pool, row.id)
+    : await asIfApplied(deps, domain, plan, row?.id ?? '');
   const findings = await checkLive(
     { ...deps, readOutcome, precheck: (...asked) => precheckJob(deps, ...asked) },
     applied,
@@ -141,13 +143,19 @@ async function checkOnHosts(deps: RecoveryDeps, domain: Domain, document: string
   return findings;
 }
 
-async function asIfApplied(deps: RecoveryDeps, domain: Domain, plan: AppliedPlan['plan']): Promise<AppliedPlan> {
+/** @param id of the plan, where an earlier revision of it is applied; else '' */
+async function asIfApplied(
+  deps: RecoveryDeps,
+  domain: Domain,
+  plan: AppliedPlan['plan'],
+  id: string,
+): Promise<AppliedPlan> {
   const { rows } = await deps.catalog.pool.query<{ id: string; name: string }>(
     'select id, name from host where domain_id = $1 and name = any($2)',
     [domain.id, [...plan.placement.hosts, ...(plan.detect.witnesses?.hosts ?? [])]],
   );
   const hostIds = new Map(rows.map(({ id, name }) => [name, id]));
-  return { id: '', domainId: domain.id, name: plan.metadata.name, revision: 0, plan, hostIds };
+  return { id, domainId: domain.id, name: plan.metadata.name, revision: 0, plan, hostIds };
 }
 
 interface ApplicationRow {

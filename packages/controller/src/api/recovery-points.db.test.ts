@@ -34,7 +34,7 @@ describe('what a plan’s sources could be recovered to', () => {
     await watch('the last backup failed');
     expect(await quietForS(), 'changes may wait').to.equal(undefined);
     await watch('');
-    expect(await quietForS()).to.be.within(32, 40);
+    expect(await quietForS()).to.be.within(28, 36);
   });
 
   it('what was being backed up counts as lost from its beginning on', async () => {
@@ -44,8 +44,8 @@ describe('what a plan’s sources could be recovered to', () => {
        select 's', $2, host_id, id, '', 'live', 1, now() - interval '100 s', now() from source where host_id = $1`,
       [hostId, fixture.domainId],
     );
-    expect(await quietForS()).to.be.within(112, 120);
+    expect(await quietForS()).to.be.within(108, 116);
     await fixture.catalog.pool.query(`update snapshot set committed_at = now() - interval '50 s'`);
-    expect(await quietForS(), 'it is stored').to.be.within(32, 40);
+    expect(await quietForS(), 'it is stored').to.be.within(28, 36);
   });
 });

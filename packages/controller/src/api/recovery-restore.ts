@@ -6,16 +6,19 @@
 // Tested in recovery/runs/engine.db.test.ts.
 
 import { HoldfastError } from '@holdfast/shared/base/errors';
+import type { ResolvedData } from '@holdfast/shared/recovery/host-step';
+import type { Plan } from '@holdfast/shared/recovery/plan';
 import { Job as WireJob, type RestoreJob } from '@holdfast/shared/rpc/gen/holdfast/v1/control';
 import type { DeepPartial } from '@holdfast/shared/rpc/gen/holdfast/v1/operator';
 import { SourceSpec, type Setting } from '@holdfast/shared/rpc/gen/holdfast/v1/source';
 
-import { snapshotsById } from '../browse/snapshots.ts';
+import { latestSnapshots, snapshotsById } from '../browse/snapshots.ts';
 import type { NewJob } from '../fleet/jobs.ts';
-import { sourcesById, type Source } from '../fleet/sources.ts';
+import { sourcesById, sourcesOfHost, type Source } from '../fleet/sources.ts';
 import type { PinnedSource } from '../recovery/runs/recovery-choice.ts';
 import type { RunView, StepRow } from '../recovery/runs/run-view.ts';
 import { substituteStep, variablesFor } from '../recovery/runs/substitute.ts';
+import { wasPrimary } from '../recovery/warm/warm-rows.ts';
 import type { Vault } from '../vault/contract.ts';
 import { dataPlaceOf, type DataDirectoryDeps } from './data-directory.ts';
 import { engineOf, planEngineRestore } from './engine-restore.ts';
@@ -50,12 +53,8 @@ export async function restoreJob(deps: RestoreDeps, view: RunView, step: StepRow
   if (source === undefined) throw new HoldfastError('NOT_FOUND', `there is no source ${spec.source} any more`);
   const to = { hostId: step.hostId, domainId: run.domainId };
   const { snapshotId, engine } = await choose(deps, source, pinned, spec, to);
-  // Without a word, a database goes where it is on the primary: both hosts are alike.
-  const asked = spec.target ?? (await dataPlaceOf(deps, source))?.directory;
-  const place = placeOf(source, asked);
-  // Nobody keeps a copy of a database warm whose place the plan does not name.
-  const isPlaced = spec.target !== undefined || engine === undefined;
-  const warm = plan.placement.mode === 'warm' && run.mode !== 'drill' && isPlaced && isWarm(source);
+  const place = await targetOf(deps, source, spec.target);
+  const warm = run.mode !== 'drill' && keptWarm(plan, source, spec.target);
   const value: DeepPartial<RestoreJob> = {
     grant: await deps.vault.grant(to, snapshotId, GRANT_TTL_MS),
     target: place.target,
@@ -85,13 +84,56 @@ function canDelta(engine: DeepPartial<RestoreJob['engine']>): boolean {
   return engine === undefined || engine.source?.type === 'postgres';
 }
 
+/** Without a word, a database goes where it is on the primary: both hosts are alike. */
+async function targetOf(
+  deps: DataDirectoryDeps,
+  source: Source,
+  asked: string | undefined,
+): Promise<{ target: string; whole: boolean }> {
+  return placeOf(source, asked ?? (await dataPlaceOf(deps, source))?.directory);
+}
+
 /**
  * Whatever the point: its host knows what it keeps. File trees that are the copy already are left as they are; a standby that stands behind the point
- * can't go back, is ended, and its directory is brought to the point.
+ * can't go back, is ended, and its directory is brought to the point. Nobody keeps a copy of a database whose place the plan does not name.
  */
-function isWarm(source: Source): boolean {
+function keptWarm({ placement }: Pick<Plan, 'placement'>, source: Source, asked: string | undefined): boolean {
   const engine = engineOf(source);
-  return engine === undefined || engine.type === 'postgres';
+  return placement.mode === 'warm' && (engine === undefined || (engine.type === 'postgres' && asked !== undefined));
+}
+
+/** What a host needs to know to look at where a restore would go. Throws NOT_FOUND, FAILED_PRECONDITION when nothing is stored yet. */
+export async function restoreLookOf(
+  deps: DataDirectoryDeps,
+  { run, plan }: Pick<RunView, 'run' | 'plan'>,
+  { spec, hostName, hostId }: Pick<StepRow, 'spec' | 'hostName' | 'hostId'>,
+): Promise<NonNullable<ResolvedData['restore']>> {
+  const { pool } = deps.catalog;
+  const names = { host: hostName, primary: run.fromName, standby: run.toName };
+  const placed = substituteStep(spec, variablesFor(plan, names, run.point.atMs));
+  if (!('options' in placed) || hostId === null) throw new HoldfastError('INTERNAL', 'not a restore');
+  const source = (await sourcesOfHost(pool, run.fromHost)).find(({ name }) => name === placed.source);
+  if (source === undefined) {
+    throw new HoldfastError('NOT_FOUND', `${run.fromName} has no source ${placed.source}`, {
+      hint: `holdfast source add ${placed.source} --host ${run.fromName} …`,
+    });
+  }
+  const newest = (await latestSnapshots(pool, [source.id])).get(source.id)?.latest;
+  if (newest === undefined) {
+    throw new HoldfastError('FAILED_PRECONDITION', `nothing of ${run.fromName}/${source.name} is stored yet`, {
+      hint: `holdfast backup ${run.fromName}/${source.name}`,
+    });
+  }
+  const { target } = await targetOf(deps, source, placed.target);
+  const below = pathsBelow(source, target).map((path) => `/${path.toString('utf8')}`);
+  return {
+    application: run.planId,
+    sourceId: source.id,
+    places: below.length > 0 ? below : [target],
+    bytes: newest.bytesTotal,
+    warm: keptWarm(plan, source, placed.target),
+    takeOver: await wasPrimary(pool, run.planId, hostId),
+  };
 }
 
 interface RestoreSpec {

@@ -34,6 +34,22 @@ const fact = z.union([scalar, z.array(z.string()), z.record(z.string(), z.union(
 const resolvedSchema = z.strictObject({
   /** check.sql: the source that it asks, as the host that is asked reaches it. */
   source: z.strictObject({ type: z.string().max(32), settings: z.record(z.string(), z.string()) }).optional(),
+  /** restore.*, of which a host's step is the look at where it goes. */
+  restore: z
+    .strictObject({
+      /** The plan's id, also of a document that is not applied yet. */
+      application: z.string().max(64),
+      sourceId: text,
+      /** Absolute. */
+      places: z.array(text).max(1024),
+      /** What the newest snapshot holds. */
+      bytes: z.number().nonnegative(),
+      /** It is kept there as a warm copy. */
+      warm: z.boolean(),
+      /** What is there may be taken over: the host served before. */
+      takeOver: z.boolean(),
+    })
+    .optional(),
   /** fence: the program that makes sure that the old primary is off. */
   script: text.startsWith('/', 'an absolute path was expected').optional(),
   /** fence: the name of the host that is fenced. */

@@ -8,11 +8,20 @@ type Loaders = {
   readonly [Type in HostStepSpec['type']]?: () => Promise<StepType<Extract<HostStepSpec, { type: Type }>>>;
 };
 
+const restoreLook = async (): Promise<StepType> => (await import('./restore-look.ts')).restoreLook;
+
 const LOADERS: Loaders = {
   'check.command': async () => (await import('./check-steps.ts')).commandCheck,
   'check.http': async () => (await import('./check-steps.ts')).httpCheck,
   'check.sql': async () => (await import('./check-steps.ts')).sqlCheck,
   'check.tcp': async () => (await import('./check-steps.ts')).tcpCheck,
+  'restore.command': restoreLook,
+  'restore.files': restoreLook,
+  'restore.image': restoreLook,
+  'restore.mariadb': restoreLook,
+  'restore.postgres': restoreLook,
+  'restore.redis': restoreLook,
+  'restore.sqlite': restoreLook,
   'service.start': async () => (await import('./service-steps.ts')).serviceStart,
   'service.stop': async () => (await import('./service-steps.ts')).serviceStop,
   fence: async () => (await import('./fence.ts')).fenceStep,

@@ -23,6 +23,7 @@ export interface StepContextDeps {
   readonly order: HostStep;
   readonly clock: Clock;
   readonly log: Log;
+  readonly stateDir: string;
   readonly records: StepRecords;
   /** @param noted before each program that a service is started or stopped with */
   readonly services: (noted: () => NotedProgram) => Services;
@@ -63,6 +64,7 @@ export function newStepContext(deps: StepContextDeps): OwnContext {
     order,
     clock,
     log: deps.log,
+    stateDir: deps.stateDir,
     signal,
     services: deps.services(noted),
     serving: deps.serving,

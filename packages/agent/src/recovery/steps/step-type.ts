@@ -46,6 +46,8 @@ export interface StepContext {
   readonly log: Log;
   /** Aborted when the job is cancelled, or its time is over. */
   readonly signal: AbortSignal;
+  /** The agent's own directory. */
+  readonly stateDir: string;
   readonly services: Services;
   readonly serving: Serving | undefined;
   /** When the step's time is over, on `clock.monotonicMs()`. */

@@ -25,6 +25,8 @@ export interface Mark {
   readonly applied: string;
 }
 
+type Claim = Pick<WarmOrder, 'application' | 'sourceId' | 'takeOver'>;
+
 const FOLDER = 'warm';
 const MARKS_MAX = 1024;
 
@@ -43,6 +45,18 @@ export class Marks {
 
   /** Makes `places` this copy's. Durable when it returns. Throws FAILED_PRECONDITION (WM1, WM2), LIMIT_EXCEEDED. */
   claim(order: WarmOrder, places: readonly ByteString[]): void {
+    const objection = this.objection(order, places);
+    if (objection !== undefined) throw objection;
+    // From now on, until it says otherwise, it is between two snapshots.
+    if (this.of(order) === undefined && this.all().length >= MARKS_MAX)
+      throw new HoldfastError('LIMIT_EXCEEDED', `this host keeps ${MARKS_MAX} warm copies already`);
+    mkdirSync(this.#folder, { recursive: true, mode: 0o700 });
+    const { application, sourceId } = order;
+    this.#write({ application, sourceId, places, applied: '' });
+  }
+
+  /** Why these places can't be this copy's (WM1, WM2); undefined: they can. Changes nothing. */
+  objection(order: Claim, places: readonly ByteString[]): HoldfastError | undefined {
     const all = this.all();
     const own = all.find((mark) => isOf(mark, order));
     for (const place of places) {
@@ -50,7 +64,7 @@ export class Marks {
         (mark) => mark !== own && mark.places.some((one) => isWithin(one, place) || isWithin(place, one)),
       );
       if (other !== undefined) {
-        throw new HoldfastError(
+        return new HoldfastError(
           'FAILED_PRECONDITION',
           `${displayPath(place)} overlaps with the warm copy of another plan’s source`,
           {
@@ -59,7 +73,7 @@ export class Marks {
         );
       }
       if (own?.places.includes(place) === true || order.takeOver || isFree(place)) continue;
-      throw new HoldfastError(
+      return new HoldfastError(
         'FAILED_PRECONDITION',
         `${displayPath(place)} holds something that is no copy of this plan’s`,
         {
@@ -68,16 +82,11 @@ export class Marks {
         },
       );
     }
-    // From now on, until it says otherwise, it is between two snapshots.
-    if (own === undefined && all.length >= MARKS_MAX)
-      throw new HoldfastError('LIMIT_EXCEEDED', `this host keeps ${MARKS_MAX} warm copies already`);
-    mkdirSync(this.#folder, { recursive: true, mode: 0o700 });
-    const { application, sourceId } = order;
-    this.#write({ application, sourceId, places, applied: '' });
+    return undefined;
   }
 
   /** Undefined: there is no such copy. */
-  of(order: WarmOrder): Mark | undefined {
+  of(order: Pick<Claim, 'application' | 'sourceId'>): Mark | undefined {
     return this.all().find((mark) => isOf(mark, order));
   }
 
@@ -96,7 +105,7 @@ export class Marks {
   }
 }
 
-function isOf(mark: Mark, { application, sourceId }: WarmOrder): boolean {
+function isOf(mark: Mark, { application, sourceId }: Pick<Claim, 'application' | 'sourceId'>): boolean {
   return mark.application === application && mark.sourceId === sourceId;
 }
 

@@ -33,7 +33,7 @@ export function canProbe(type: StepType): boolean {
 }
 
 export function canPrecheck(type: StepType): boolean {
-  return !isOwn(type) && !isRestore(type) && type !== 'snapshot';
+  return !isOwn(type) && type !== 'snapshot';
 }
 
 /** What a precheck misses may be what an earlier step of the plan brings: then it is no reason not to begin. */

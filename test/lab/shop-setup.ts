@@ -16,11 +16,10 @@ export async function installShop(lab: Lab): Promise<void> {
   const host = lab.host(PRIMARY);
   const { address } = host;
   if (existsSync(onDisk(lab.layout, PRIMARY, '/etc/shop/installed'))) return;
-  for (const name of ['web-1', 'web-2']) deployTools(lab, name);
+  deployTools(lab, PRIMARY);
   await host.ok('sh', '-ec', installation(address));
 }
 
-/** What a deployment puts onto every host that could serve. */
 function deployTools(lab: Lab, host: string): void {
   const client = 'psql -qtU shop -h /run/postgresql shop';
   const put = (name: string, text: string, mode: number): void =>

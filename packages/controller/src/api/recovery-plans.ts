@@ -143,19 +143,19 @@ async function checkOnHosts(deps: RecoveryDeps, domain: Domain, document: string
   return findings;
 }
 
-/** @param id of the plan, where an earlier revision of it is applied; else '' */
+/** @param planId where an earlier revision of it is applied; else '' */
 async function asIfApplied(
   deps: RecoveryDeps,
   domain: Domain,
   plan: AppliedPlan['plan'],
-  id: string,
+  planId: string,
 ): Promise<AppliedPlan> {
   const { rows } = await deps.catalog.pool.query<{ id: string; name: string }>(
     'select id, name from host where domain_id = $1 and name = any($2)',
     [domain.id, [...plan.placement.hosts, ...(plan.detect.witnesses?.hosts ?? [])]],
   );
   const hostIds = new Map(rows.map(({ id, name }) => [name, id]));
-  return { id, domainId: domain.id, name: plan.metadata.name, revision: 0, plan, hostIds };
+  return { id: planId, domainId: domain.id, name: plan.metadata.name, revision: 0, plan, hostIds };
 }
 
 interface ApplicationRow {

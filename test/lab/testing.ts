@@ -4,7 +4,7 @@ import { existsSync, mkdtempSync, readFileSync, realpathSync, rmSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Suite } from 'mocha';
-import type { Lab } from './lab.ts';
+import { Lab } from './lab.ts';
 import { mustHaveLab, whyNoLab } from './requirements.ts';
 import { labUp } from './shop-lab.ts';
 
@@ -23,7 +23,13 @@ export function labFor(suite: Suite, make: (dir: string) => Promise<Lab> = labUp
     const why = whyNoLab();
     if (why === undefined) {
       dir = mkdtempSync(join(realpathSync(tmpdir()), 'holdfast-lab-'));
-      lab = await make(join(dir, 'lab'));
+      try {
+        lab = await make(join(dir, 'lab'));
+      } catch (error) {
+        // Half a lab is ended, too.
+        await Lab.open(join(dir, 'lab')).down();
+        throw error;
+      }
       return;
     }
     if (mustHaveLab()) throw new Error(why);

@@ -68,6 +68,16 @@ export async function applyPlan(lab: Lab, change: (document: string) => string =
     return code === 0 ? undefined : `${stdout}${stderr}`;
   });
   await untilReady(lab);
+  await untilWarm(lab);
+}
+
+/** A plan is ready without its warm copies: a failover then takes longer. */
+async function untilWarm(lab: Lab): Promise<void> {
+  await eventually('the standby is warm', async () => {
+    const { readiness } = await showPlan(lab);
+    const cold = readiness.filter(({ level, message }) => level !== 'ok' && message.includes('warm copy'));
+    return cold.length === 0 ? undefined : cold.map(({ message }) => message).join('; ');
+  });
 }
 
 export async function showPlan(lab: Lab): Promise<ShownPlan> {

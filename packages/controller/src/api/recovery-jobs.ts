@@ -16,6 +16,7 @@ import {
 } from '@holdfast/shared/recovery/host-step';
 import { servicesOn } from '@holdfast/shared/recovery/services-on';
 import type { Plan } from '@holdfast/shared/recovery/plan';
+import { protectionOf } from '@holdfast/shared/recovery/protection';
 import type { Step } from '@holdfast/shared/recovery/step-types';
 import { Job as WireJob } from '@holdfast/shared/rpc/gen/holdfast/v1/control';
 import { SourceSpec } from '@holdfast/shared/rpc/gen/holdfast/v1/source';
@@ -151,7 +152,12 @@ async function resolve(
     case 'traffic':
       return trafficFor(view.plan, hostName);
     case 'rebuild':
-      return phase === 'undo' ? {} : { blueprint: await blueprintFor(deps, view.run.fromHost, spec) };
+      return phase === 'undo'
+        ? {}
+        : {
+            blueprint: await blueprintFor(deps, view.run.fromHost, spec),
+            protectedUnits: [...protectionOf(view.plan).units],
+          };
     default:
       return {};
   }

@@ -7,6 +7,7 @@ import { expect } from 'chai';
 import type { Section, SectionName } from '@holdfast/shared/blueprint/blueprint';
 import { collectBlueprint } from './collect.ts';
 import { hostFiles } from './host-files.ts';
+import { firewall } from './system.ts';
 
 async function collect(...args: Parameters<typeof collectBlueprint>): Promise<Map<SectionName, Section>> {
   const sections = new Map<SectionName, Section>();
@@ -94,6 +95,19 @@ describe('blueprint of a host', () => {
       dropIns: ['# limits.conf\n[Service]\nLimitNOFILE=9\n'],
       enabled: false,
     });
+  });
+
+  it('has the firewall’s own tables, and none of the gates that the agent keeps in the kernel', async () => {
+    const gate =
+      'table inet holdfast_a_b {\n\tset s {\n\t\ttype inet_service\n\t\ttimeout 8s\n\t}\n\n\tchain in {\n\t\ttcp dport @s drop\n\t}\n}\n';
+    const own = 'table inet own {\n\tchain in {\n\t\ttcp dport 22 accept\n\t}\n}\n';
+    const asked = async (rules: string) =>
+      (
+        await firewall(hostFiles('/nowhere'), ([program]) => Promise.resolve(program === 'nft' ? rules : undefined))
+      ).get('nft');
+    expect(await asked(gate + own)).to.equal(own);
+    expect(await asked(own + gate)).to.equal(own);
+    expect(await asked(gate)).to.equal(undefined);
   });
 
   it('carries no password: not of accounts, repositories, mounts or tunnels', async () => {

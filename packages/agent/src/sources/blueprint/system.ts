@@ -94,11 +94,16 @@ function withoutKeys(text: string): string {
   return text.replace(/^(\s*(?:PrivateKey|PresharedKey|password|key)\s*[=:]\s*).+$/gim, '$1…');
 }
 
+/** The gates of applications come and go with their leases (recovery/failover/kernel-gate.ts): they are no setting of the host. */
+function withoutOwnTables(rules: string): string {
+  return rules.replaceAll(/^table \w+ holdfast_\w+ \{\n[\s\S]*?^\}\n?/gm, '');
+}
+
 /** Rules as they are in force, and the files that set them. Counters are taken out: they are no setting. */
 export async function firewall(files: HostFiles, run: RunTool): Promise<Map<string, FactValue>> {
   const facts = new Map<string, FactValue>();
-  const rules = await run(['nft', '--stateless', 'list', 'ruleset']);
-  if (rules !== undefined && rules.trim() !== '') facts.set('nft', rules);
+  const rules = withoutOwnTables((await run(['nft', '--stateless', 'list', 'ruleset'])) ?? '');
+  if (rules.trim() !== '') facts.set('nft', rules);
   for (const program of ['iptables-save', 'ip6tables-save']) {
     const saved = await run([program]);
     const lines = (saved ?? '').split('\n').filter((line) => line !== '' && !line.startsWith('#'));

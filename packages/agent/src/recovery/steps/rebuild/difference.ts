@@ -8,7 +8,7 @@
 import type { FactValue } from '@holdfast/shared/blueprint/blueprint';
 import type { HostStepSpec } from '@holdfast/shared/recovery/host-step';
 
-type Section = Readonly<Record<string, FactValue>>;
+export type Section = Readonly<Record<string, FactValue>>;
 /** By name; one that is absent holds nothing. */
 export type Sections = Readonly<Partial<Record<string, Section>>>;
 export type RebuildStep = Extract<HostStepSpec, { type: 'rebuild' }>;
@@ -166,7 +166,7 @@ function compareFiles(found: Mutable, there: Section, here: Section, directory: 
 }
 
 function compareUnits(found: Mutable, there: Section, here: Section, protectedUnits: readonly string[]): void {
-  const guarded = new Set(protectedUnits.map((unit) => (unit.includes('.') ? unit : `${unit}.service`)));
+  const isGuarded = guardOf(protectedUnits, [there, here]);
   for (const [name, fact] of Object.entries(there)) {
     if (name.startsWith('init.d/') || !UNIT.test(name)) continue;
     const own = here[name];
@@ -177,8 +177,57 @@ function compareUnits(found: Mutable, there: Section, here: Section, protectedUn
       found.notes.push(`unit ${name} is written differently here, and stays`);
     if (part(fact, 'enabled') !== true || part(own, 'enabled') === true) continue;
     // The agent alone starts those.
-    if (!guarded.has(name)) found.units.push(name);
+    if (!isGuarded(name)) found.units.push(name);
   }
+}
+
+/**
+ * Units that packages have enabled here by being installed, and that must not start at a boot: those that the agent alone starts, and those that the
+ * primary has not enabled, as far as its blueprint tells.
+ * @param before @param after the section `units` of this host, around the installation
+ */
+export function unitsToDisable(
+  before: Section,
+  after: Section,
+  there: Section | undefined,
+  protectedUnits: readonly string[],
+): string[] {
+  const isGuarded = guardOf(protectedUnits, [there ?? {}, before, after]);
+  return Object.entries(after).flatMap(([name, fact]) => {
+    if (!UNIT.test(name) || part(fact, 'enabled') !== true || part(before[name], 'enabled') === true) return [];
+    return isGuarded(name) || (there !== undefined && part(there[name], 'enabled') !== true) ? [name] : [];
+  });
+}
+
+/**
+ * Whether a unit is one of the protected ones by another name: `postgresql@15-main` is started by `postgresql`, and `mysql` may be an alias of
+ * `mariadb`.
+ */
+function guardOf(protectedUnits: readonly string[], sections: readonly Section[]): (unit: string) => boolean {
+  const base = (unit: string): string => unit.replace(/\.service$/, '').replace(/@.*$/, '');
+  const aliases = sections.flatMap((section) =>
+    Object.entries(section).flatMap(([name, fact]) =>
+      textsOf(part(fact, 'wantedBy')).flatMap((by) => {
+        const target = /^alias of (.+)$/.exec(by)?.[1];
+        return target === undefined ? [] : [[base(name), base(target)] as const];
+      }),
+    ),
+  );
+  const guarded = new Set(protectedUnits.map(base));
+  // An alias of an alias is rare, but costs nothing.
+  for (let grew = true; grew;) {
+    const size = guarded.size;
+    for (const [one, other] of aliases) {
+      if (guarded.has(one)) guarded.add(other);
+      if (guarded.has(other)) guarded.add(one);
+    }
+    grew = guarded.size > size;
+  }
+  return (unit) => guarded.has(base(unit));
+}
+
+function textsOf(value: unknown): string[] {
+  return Array.isArray(value) ? value.filter((one): one is string => typeof one === 'string') : [];
 }
 
 function compareFirewall(found: Mutable, there: Section, here: Section): void {
@@ -197,7 +246,7 @@ function part(fact: FactValue | undefined, key: string): unknown {
 }
 
 function list(value: unknown): string[] {
-  return Array.isArray(value) ? value.filter((one): one is string => typeof one === 'string' && ACCOUNT.test(one)) : [];
+  return textsOf(value).filter((one) => ACCOUNT.test(one));
 }
 
 function text(value: unknown): string {

@@ -9,7 +9,7 @@ import { groups, users } from '../../../sources/blueprint/accounts.ts';
 import { hostFiles } from '../../../sources/blueprint/host-files.ts';
 import { system } from '../../../sources/blueprint/system.ts';
 import { stepHost } from '../testing/step-host.ts';
-import { differenceOf, isEmpty, type RebuildStep, type Sections } from './difference.ts';
+import { differenceOf, isEmpty, unitsToDisable, type RebuildStep, type Sections } from './difference.ts';
 
 const NONE = { packages: false, users: false, units: false, cron: false, sysctl: false, firewall: false };
 
@@ -104,6 +104,31 @@ describe('what a host lacks of another one’s blueprint', () => {
     const unit = { enabled: true, text: '', wantedBy: [], masked: false, dropIns: [] };
     const there: Sections = { units: { 'shop.service': unit, 'fstrim.timer': unit, '-x.service': unit } };
     expect(differenceOf(step({ units: true }), there, {}, ['shop']).units).to.deep.equal(['fstrim.timer']);
+  });
+
+  it('knows a protected unit by its other names: an instance of a template, an alias', () => {
+    const unit = (...wantedBy: string[]) => ({ enabled: true, text: '', wantedBy, masked: false, dropIns: [] });
+    const there: Sections = {
+      units: {
+        'mysql.service': unit('alias of mariadb.service'),
+        'mariadb.service': unit('multi-user.target'),
+        'postgresql.service': unit('multi-user.target'),
+        'cron.service': unit('multi-user.target'),
+      },
+    };
+    const guarded = ['postgresql@15-main', 'mysql'];
+    expect(differenceOf(step({ units: true }), there, {}, guarded).units).to.deep.equal(['cron.service']);
+  });
+
+  it('disables what a package enabled: protected units always, others where the primary has not enabled them', () => {
+    const unit = { enabled: true, text: '', wantedBy: ['multi-user.target'], masked: false, dropIns: [] };
+    const before = { 'cron.service': unit };
+    const after = { 'cron.service': unit, 'nginx.service': unit, 'apache2.service': unit };
+    expect(unitsToDisable(before, after, undefined, ['nginx'])).to.deep.equal(['nginx.service']);
+    const there = { 'nginx.service': unit, 'apache2.service': { ...unit, enabled: false } };
+    expect(unitsToDisable(before, after, there, [])).to.deep.equal(['apache2.service']);
+    expect(unitsToDisable(before, after, there, ['nginx'])).to.deep.equal(['nginx.service', 'apache2.service']);
+    expect(unitsToDisable(after, after, there, ['nginx'])).to.deep.equal([]);
   });
 });
 

@@ -13,13 +13,21 @@ import { HoldfastError } from '@holdfast/shared/base/errors';
 import { groups, users } from '../../../sources/blueprint/accounts.ts';
 import { hostFiles } from '../../../sources/blueprint/host-files.ts';
 import { packages } from '../../../sources/blueprint/packages.ts';
-import { toolRunner } from '../../../sources/blueprint/run-tool.ts';
+import { toolRunner, type RunTool } from '../../../sources/blueprint/run-tool.ts';
 import { cron, units } from '../../../sources/blueprint/services.ts';
 import { firewall, sysctl, system } from '../../../sources/blueprint/system.ts';
 import { replaceFileDurably } from '../../../link/durable-file.ts';
 import type { StepAnswer, StepContext, StepType } from '../step-type.ts';
 import { toolPath } from '../tool-path.ts';
-import { differenceOf, isEmpty, type Difference, type RebuildStep, type Sections } from './difference.ts';
+import {
+  differenceOf,
+  isEmpty,
+  unitsToDisable,
+  type Difference,
+  type RebuildStep,
+  type Section,
+  type Sections,
+} from './difference.ts';
 
 /** invoke-rc.d asks it (Debian policy 9.3.3.2): 101 forbids. */
 const POLICY = '/usr/sbin/policy-rc.d';
@@ -60,7 +68,9 @@ export const rebuildStep: StepType<RebuildStep> = {
     if (policyIsOurs(context)) rmSync(context.path(POLICY), { force: true });
     const refusal = await refusedByApt(difference, context);
     if (refusal !== undefined) return refusal;
+    const before = unitsHere(context);
     await install(difference, context);
+    await disableInstalled(before, context);
     // A package may have made its own accounts.
     const accounts = (spec.users ? await look(spec, context) : difference).accounts;
     for (const command of accounts) await must(command, context);
@@ -68,7 +78,9 @@ export const rebuildStep: StepType<RebuildStep> = {
     if (difference.files.some(({ path }) => path.startsWith('/etc/systemd/')) && systemd(context))
       await must(['systemctl', 'daemon-reload'], context);
     for (const { path } of difference.files) {
-      if (path.startsWith('/etc/sysctl.d/')) await must(['sysctl', '--quiet', '--load', path], context);
+      // A sandbox has the kernel's settings of its host, and may not set them.
+      const settings = path.startsWith('/etc/sysctl.d/') && context.order.sandbox === '';
+      if (settings) await must(['sysctl', '--quiet', '--load', path], context);
       if (path === '/etc/nftables.conf') await must(['nft', '-f', path], context);
     }
     if (systemd(context)) for (const unit of difference.units) await must(['systemctl', 'enable', unit], context);
@@ -89,7 +101,12 @@ async function look(spec: RebuildStep, context: StepContext): Promise<Difference
     });
   }
   const files = hostFiles(context.path('/'));
-  const run = toolRunner(context.signal);
+  const inPlace = toolRunner(context.signal);
+  const run: RunTool = ([program, ...words]) => {
+    // In a drill what the sandbox has is asked, and not its host.
+    const [first = program, ...rest] = context.where([program, ...words]);
+    return inPlace([first, ...rest]);
+  };
   const own: Partial<Record<SectionName, ReadonlyMap<string, FactValue>>> = {
     system: system(files),
     ...(spec.packages ? { packages: await packages(files, run) } : {}),
@@ -144,6 +161,19 @@ async function wanted({ packages: missing }: Difference, context: StepContext): 
     words.push(ok && output.includes(`Version: ${version}\n`) ? exact : name);
   }
   return words;
+}
+
+function unitsHere(context: StepContext): Section {
+  return Object.fromEntries(units(hostFiles(context.path('/'))));
+}
+
+/** Before the next boot does what the policy kept the installation from doing. */
+async function disableInstalled(before: Section, context: StepContext): Promise<void> {
+  if (!systemd(context)) return;
+  const { blueprint, protectedUnits = [] } = context.order.resolved;
+  for (const unit of unitsToDisable(before, unitsHere(context), blueprint?.units, protectedUnits)) {
+    await must(['systemctl', 'disable', unit], context);
+  }
 }
 
 async function install(difference: Difference, context: StepContext): Promise<void> {

@@ -1,6 +1,6 @@
 // Databases: the same work by Holdfast and by the server's own school of backup, in one run.
 //
-//   pnpm bench db
+//   pnpm bench db [--only postgres,mariadb]
 //
 // PostgreSQL (pgbench, scale 50) against pgBackRest with block-incremental backups, MariaDB against mariadb-backup. Stored bytes of
 // Holdfast are what a base added to the vault; the log that is stored besides is the same for both schools.
@@ -23,7 +23,11 @@ const LAG_SECONDS = 20;
 const ROWS = 1_600_000;
 const UPDATES = 2_000;
 
-export async function benchDatabases(work: string, say: (line: string) => void): Promise<Row[]> {
+export async function benchDatabases(
+  work: string,
+  chosen: readonly string[],
+  say: (line: string) => void,
+): Promise<Row[]> {
   const rows: Row[] = [];
   const fleet = join(work, 'fleet');
   chmodSync(work, 0o755);
@@ -56,8 +60,8 @@ export async function benchDatabases(work: string, say: (line: string) => void):
     },
   };
   try {
-    await postgres(bench);
-    await mariadb(bench);
+    if (chosen.includes('postgres')) await postgres(bench);
+    if (chosen.includes('mariadb')) await mariadb(bench);
   } finally {
     await fleetDown(fleet);
   }

@@ -1,7 +1,7 @@
 // The bench: the same work by Holdfast, restic and borg, in turn, on the same machine in the same run.
 //
 //   pnpm bench [--dir DIR] [--only kernel,small,image] [--rounds N] [--without borg]
-//   pnpm bench db
+//   pnpm bench db [--only postgres,mariadb]
 //   pnpm bench recovery [--rounds N] [--lab-rounds N]
 //
 // Prints one table of wall time, processor time, peak memory, stored bytes, and the ratios to restic. Nothing is asserted but
@@ -30,7 +30,7 @@ const { values: options, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     dir: { type: 'string', default: '.bench' },
-    only: { type: 'string', default: 'kernel,small,image' },
+    only: { type: 'string' },
     without: { type: 'string', default: '' },
     small: { type: 'string', default: '200000' },
     check: { type: 'boolean', default: true },
@@ -49,7 +49,8 @@ mkdirSync(work, { recursive: true });
 
 const rows: Row[] = [];
 const contenders: Contender[] = [];
-const chosen = options.only.split(',');
+const chosenOf = (all: string): readonly string[] => (options.only ?? all).split(',');
+const chosen = chosenOf('kernel,small,image');
 
 async function forEachContender(
   title: string,
@@ -128,7 +129,7 @@ async function image(): Promise<void> {
 
 async function main(): Promise<void> {
   if (positionals[0] === 'db') {
-    process.stdout.write(tableOf(await benchDatabases(work, say)));
+    process.stdout.write(tableOf(await benchDatabases(work, chosenOf('postgres,mariadb'), say)));
     return;
   }
   if (positionals[0] === 'recovery') {

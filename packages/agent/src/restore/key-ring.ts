@@ -1,8 +1,10 @@
 // A domain's keys in every epoch that comes up: an envelope says which one sealed it.
 
+import { HoldfastError } from '@holdfast/shared/base/errors';
 import { parseHeader, type ObjectKind } from '@holdfast/shared/format/envelope';
 import { deriveDomainKeys, type DomainKeys } from '@holdfast/shared/format/keys';
 import { open, type OpenedObject } from '@holdfast/shared/format/seal';
+import type { AgentIdentity } from '../link/identity.ts';
 
 export class KeyRing {
   readonly #secret: Uint8Array;
@@ -29,6 +31,14 @@ export class KeyRing {
   open(envelope: Uint8Array, expected: { readonly id: Uint8Array; readonly kind: ObjectKind }): OpenedObject {
     return open(this.forEpoch(parseHeader(envelope).keyEpoch), envelope, expected);
   }
+}
+
+/** Throws FAILED_PRECONDITION on a host that does not have its domain's secret. */
+export function requireDomainSecret({ domainSecret }: Pick<AgentIdentity, 'domainSecret'>): Uint8Array {
+  if (domainSecret !== undefined) return domainSecret;
+  throw new HoldfastError('FAILED_PRECONDITION', "this host does not have its domain's secret", {
+    hint: 'The domain is sealed. Give the host the secret of its other hosts: holdfast-agent secret set FILE',
+  });
 }
 
 const EPOCHS_KEPT = 8;

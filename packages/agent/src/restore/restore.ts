@@ -29,7 +29,7 @@ import { ByteWindow } from './byte-window.ts';
 import type { ContentCheck, ContentCheckOf } from './content-check.ts';
 import { ChunkFetcher } from './chunk-fetcher.ts';
 import { KeptPaths } from './kept-paths.ts';
-import { KeyRing } from './key-ring.ts';
+import { KeyRing, requireDomainSecret } from './key-ring.ts';
 import { requireNamedPath } from './named-paths.ts';
 import { NodeFetcher } from './node-fetcher.ts';
 import { openSnapshot, type OpenedSnapshot } from './open-snapshot.ts';
@@ -86,12 +86,8 @@ async function runPipeline(
   contentCheckOf?: ContentCheckOf,
 ): Promise<JobReport> {
   const startedMs = deps.clock.monotonicMs();
-  const { domainId, domainSecret } = deps.identity;
-  if (domainSecret === undefined) {
-    throw new HoldfastError('FAILED_PRECONDITION', "this host does not have its domain's secret", {
-      hint: 'The domain is sealed. Give the host the secret of its other hosts: holdfast-agent secret set FILE',
-    });
-  }
+  const { domainId } = deps.identity;
+  const domainSecret = requireDomainSecret(deps.identity);
   const tally = new RestoreTally();
   const selection = new Selection(job.paths);
   const context: Context = { job, mode, deps, signal, onProgress, selection, tally };

@@ -26,6 +26,8 @@ export type BaseFacts = z.infer<typeof schema>;
 
 /** Paths in the snapshot. */
 export const FACTS_PATH = 'holdfast/base.json';
+/** Tens of thousands of tablespaces. */
+export const FACTS_MAX_BYTES = 4 * 1024 * 1024;
 export const DATA_PATH = 'data';
 export const TABLESPACES_PATH = 'tablespaces';
 export const MANIFEST_PATH = 'data/backup_manifest';

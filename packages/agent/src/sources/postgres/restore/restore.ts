@@ -9,11 +9,10 @@
 // written where a server runs, or where something is that nobody said may be overwritten; P3 what was started is ended when the
 // restore fails; P4 no directory of production's is used, whatever base and log say (tablespaces.db.test.ts).
 
-import { mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { fromText, toBytes } from '@holdfast/shared/base/byte-string';
 import { HoldfastError } from '@holdfast/shared/base/errors';
-import { randomUUID } from 'node:crypto';
 import type {
   EngineRestore,
   JobDeps,
@@ -26,8 +25,17 @@ import type {
 import type { LogReadSession } from '../../../link/log-port.ts';
 import type { Account } from '../../../os/account.ts';
 import { KeyRing } from '../../../restore/key-ring.ts';
+import { readSnapshotFile } from '../../../restore/read-file.ts';
 import { runRestore } from '../../../restore/restore.ts';
-import { DATA_PATH, decodeFacts, FACTS_PATH, majorOf, TABLESPACES_PATH, type BaseFacts } from '../base/base-facts.ts';
+import {
+  DATA_PATH,
+  decodeFacts,
+  FACTS_MAX_BYTES,
+  FACTS_PATH,
+  majorOf,
+  TABLESPACES_PATH,
+  type BaseFacts,
+} from '../base/base-facts.ts';
 import { parseLsn, positionOf } from '../log/lsn.ts';
 import {
   checkReachable,
@@ -96,7 +104,7 @@ export async function layCluster(
   onProgress: ProgressListener,
 ): Promise<LaidCluster> {
   const dataDir = toBytes(job.target).toString('utf8');
-  const facts = await readFacts(job, deps, signal);
+  const facts = decodeFacts(await readSnapshotFile(job.grant, FACTS_PATH, FACTS_MAX_BYTES, deps, signal));
   const options: Settings = { ...engine.source.settings, ...engine.options };
   const bin = engine.start ? findPrograms(majorOf(facts.serverVersionNumber), options['bindir']) : undefined;
   refuseRunningServer(dataDir);
@@ -214,27 +222,6 @@ function replaying(files: JobReport, feeder: Feeding, source: WalSource, facts: 
     bytesStored: 0,
     currentPath: 'replaying the log',
   };
-}
-
-/** What the base says of itself, from its own snapshot. */
-async function readFacts(job: RestoreJob, deps: JobDeps, signal: AbortSignal): Promise<BaseFacts> {
-  const scratch = join(deps.stateDir, `restore-${randomUUID()}`);
-  mkdirSync(scratch, { recursive: true, mode: 0o700 });
-  try {
-    const only = {
-      ...job,
-      target: fromText(scratch),
-      paths: [FACTS_PATH],
-      delta: false,
-      dryRun: false,
-      intoNonEmpty: false,
-      deleteExtra: false,
-    };
-    await runRestore(only, deps, signal, () => undefined);
-    return decodeFacts(readFileSync(join(scratch, FACTS_PATH)));
-  } finally {
-    rmSync(scratch, { recursive: true, force: true });
-  }
 }
 
 /** The data directory, then each tablespace; their figures added up. */

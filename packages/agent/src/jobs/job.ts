@@ -117,6 +117,11 @@ export interface RestoreJob {
   readonly serverPlace?: ServerPlace;
   /** Paths of the manifest at and beneath which nothing is written or removed. */
   readonly kept?: readonly ByteString[];
+  /**
+   * With `delta`: only the differing pieces of a large file are written, where it stands, instead of a new file that takes its name.
+   * For files of which one alone is of no use: what an interrupted restore leaves is neither the old nor the new one.
+   */
+  readonly inPlace?: boolean;
 }
 
 /** Another view of the file system, with processes of its own: a sandbox. */

@@ -12,9 +12,15 @@ import koffi from 'koffi';
 /** mallopt's parameters (malloc.h). */
 const M_ARENA_MAX = -8;
 const M_MMAP_THRESHOLD = -3;
+const M_TRIM_THRESHOLD = -1;
 const ARENAS = 2;
-/** Allocations from this size on are mapped by themselves, and so given back when they are freed. */
-const MMAP_FROM_BYTES = 128 * 1024;
+/**
+ * Allocations from this size on are mapped by themselves, and so given back when they are freed. The kernel takes 0.5 ms for the pages of
+ * a MiB that comes and goes like that: more than it takes to unpack. So it must be above the size of an opened chunk.
+ */
+const MMAP_FROM_BYTES = 2 * 1024 * 1024;
+/** An arena gives back what is free at its end from this size on. */
+const TRIM_FROM_BYTES = 4 * 1024 * 1024;
 
 const { mallopt, mallocTrim } = bind();
 
@@ -33,6 +39,7 @@ function bind() {
 export function limitArenas(): void {
   mallopt(M_ARENA_MAX, ARENAS);
   mallopt(M_MMAP_THRESHOLD, MMAP_FROM_BYTES);
+  mallopt(M_TRIM_THRESHOLD, TRIM_FROM_BYTES);
 }
 
 /** Collects garbage and gives free memory back to the system: some 20 ms, for when a job has ended. */

@@ -9,11 +9,14 @@ import { crc32cAfterZeros, crc32cRegister } from '@holdfast/shared/format/crc32c
 import { decodeXattrs } from '@holdfast/shared/format/manifest/xattrs';
 import { statSize } from '@holdfast/shared/format/manifest/stat-record';
 import type { OpenedChunks } from './opened-chunks.ts';
-import { asBuffer, type PostedPiece } from './restore-task.ts';
 import type { EntryMetadata } from './target/restore-target.ts';
-import type { TargetFile } from './target/target-file.ts';
+import type { FileContent } from './target/file-content.ts';
 
 export type TagBytes = (bytes: Buffer) => Buffer;
+
+/** A file of the target, by whoever has it open. */
+export type WrittenContent = Pick<FileContent, 'write' | 'writeZeros' | 'makeHole'>;
+export type ReadContent = Pick<FileContent, 'read'>;
 
 /** A segment and where it belongs in its file. */
 export interface Piece {
@@ -35,48 +38,9 @@ export function piecesOf(entry: PlacedEntry): Piece[] {
   return pieces;
 }
 
-/** A piece as it came from the main thread. Its chunk's node and place are of no use here. */
-export function pieceOf(posted: PostedPiece): Piece {
-  if (posted.kind !== 'data')
-    return { position: posted.position, segment: { kind: posted.kind, length: posted.length } };
-  return {
-    position: posted.position,
-    segment: {
-      kind: 'data',
-      offset: posted.offset,
-      length: posted.length,
-      tag: asBuffer(posted.tag),
-      chunk: {
-        id: asBuffer(posted.chunkId),
-        plainLength: posted.chunkLength,
-        proof: Buffer.alloc(0),
-        node: Buffer.alloc(0),
-        index: 0,
-      },
-    },
-  };
-}
-
-export function postedPiece(piece: Piece): PostedPiece {
-  const { position, segment } = piece;
-  if (segment.kind !== 'data') {
-    return {
-      kind: segment.kind,
-      position,
-      length: segment.length,
-      chunkId: NONE,
-      chunkLength: 0,
-      offset: 0,
-      tag: NONE,
-    };
-  }
-  const { chunk, offset, length, tag } = segment;
-  return { kind: 'data', position, length, chunkId: chunk.id, chunkLength: chunk.plainLength, offset, tag };
-}
-
 /** Writes pieces into a new file. Data whose chunk was not supplied is taken from `existing`, where its tag must be the same. */
 export function writePieces(
-  file: TargetFile,
+  file: WrittenContent,
   pieces: readonly Piece[],
   chunks: OpenedChunks,
   existing: ExistingContent | undefined,
@@ -118,11 +82,11 @@ export function checksumOf(pieces: readonly Piece[], chunks: OpenedChunks): numb
 
 /** A file that is there already, read and compared by tags. */
 export class ExistingContent {
-  readonly file: TargetFile;
+  readonly #file: ReadContent;
   readonly #tagOf: TagBytes;
 
-  constructor(file: TargetFile, tagOf: TagBytes) {
-    this.file = file;
+  constructor(file: ReadContent, tagOf: TagBytes) {
+    this.#file = file;
     this.#tagOf = tagOf;
   }
 
@@ -134,7 +98,7 @@ export class ExistingContent {
     return bytes !== undefined && this.#tagOf(bytes).equals(segment.tag);
   }
 
-  /** Throws FAILED_PRECONDITION when they have changed since they were compared. */
+  /** A view, valid until something else is read. Throws FAILED_PRECONDITION when they have changed since they were compared. */
   bytesAt(position: number, length: number, tag: Buffer): Buffer {
     const bytes = this.#read(position, length);
     if (bytes === undefined || !this.#tagOf(bytes).equals(tag)) {
@@ -155,8 +119,9 @@ export class ExistingContent {
   }
 
   #read(position: number, length: number): Buffer | undefined {
-    const bytes = Buffer.allocUnsafe(length);
-    return this.file.read(bytes, 0, length, position) === length ? bytes : undefined;
+    if (scratch.length < length) scratch = Buffer.allocUnsafeSlow(length);
+    const bytes = scratch.subarray(0, length);
+    return this.#file.read(bytes, 0, length, position) === length ? bytes : undefined;
   }
 }
 
@@ -173,5 +138,7 @@ export function metadataOf(entry: PlacedEntry, chunks: OpenedChunks): EntryMetad
   };
 }
 
-const NONE = Buffer.alloc(0);
+/** For what is read of existing files; grows to the longest piece. New memory for each costs more than reading it. */
+let scratch = Buffer.alloc(0);
+
 const ZEROS = Buffer.alloc(1024 * 1024);

@@ -1,10 +1,13 @@
-// The main thread's part of one large file: its segments in order, cut into parts, fetched and handed to one thread.
+// The main thread's part of one large file: its segments in order, cut into parts, fetched and handed to the threads.
 //
 // Hazard: a file of terabytes has millions of segments, in a tree of nodes that may be damaged anywhere. Segments are
 // read as they are needed, and the first part that fails ends the file: it is abandoned and named, and the rest goes on.
 //
-// Invariants (restore.test.ts): F1 'new' is sent only after every part was written; F2 a delta fetches only the pieces
-// that the existing file does not have.
+// Hazard: the parts are written by any thread, through the descriptor of the one that has the file open. So `file-end` is sent only
+// when every task that names the descriptor was answered, whatever happened.
+//
+// Invariants (restore.test.ts): F1 'written' is sent only after every part was written; F2 a delta fetches only the pieces
+// that the existing file does not have; F3 in place, nothing but those pieces is written.
 
 import type { TransferListItem } from 'node:worker_threads';
 import { toHoldfastError } from '@holdfast/shared/base/errors';
@@ -13,10 +16,11 @@ import { crc32cAfterZeros, crc32cOf } from '@holdfast/shared/format/crc32c';
 import { streamAsync } from '@holdfast/shared/format/manifest/node-store';
 import { readSegments } from '@holdfast/shared/format/manifest/segment-tree';
 import { statSize } from '@holdfast/shared/format/manifest/stat-record';
-import { postedPiece, type Piece } from './entry-content.ts';
+import type { Piece } from './entry-content.ts';
 import { endsWhole, warningCodeOf } from './error-reach.ts';
 import { type Part, partsOf, WINDOW_PIECES } from './large-file-parts.ts';
 import { keyOf } from './opened-chunks.ts';
+import { packPieces } from './packed-pieces.ts';
 import {
   EMPTY_ANSWER,
   LOOK_ABSENT,
@@ -27,25 +31,31 @@ import {
   type RestoreTask,
 } from './restore-task.ts';
 import { UNIT_COST_BYTES, type LeafContext, type RunDeps } from './run-context.ts';
+import type { LentFile } from './target/file-content.ts';
 import { UNIT_BYTES } from './unit-plan.ts';
 import { WorkInFlight } from './work-in-flight.ts';
 
 interface LargeFile {
   readonly id: number;
+  /** The one that opens and ends it. */
   readonly thread: number;
   readonly leaf: LeafContext;
   readonly index: number;
   readonly entry: PlacedEntry;
-  /** Parts on their way; its first error is the file's. */
+  /** Tasks on their way; the first error is the file's. */
   readonly parts: WorkInFlight;
   /** verify: of the parts so far, each moved on by what follows it. */
   checksum: number;
 }
 
-/** What is to become of the path. `same`: for each part, 1 for each piece that is there already. */
+type Keep = 'written' | 'existing' | 'none';
+
 interface Plan {
-  readonly keep: 'new' | 'existing' | 'none';
+  /** What is to become of the path. */
+  readonly keep: Keep;
+  /** For each part, 1 for each piece that is there already. */
   readonly same: readonly Uint32Array[];
+  readonly existing: LentFile | undefined;
 }
 
 export class LargeFileRun {
@@ -69,11 +79,11 @@ export class LargeFileRun {
       parts: new WorkInFlight(() => undefined),
       checksum: 0,
     };
-    let keep: Plan['keep'] = 'none';
+    let keep: Keep = 'none';
     try {
       const plan = await this.#plan(file);
       keep = plan.keep;
-      if (keep === 'new') await this.#write(file, plan);
+      if (keep === 'written') await this.#write(file, plan);
     } catch (thrown) {
       file.parts.fail(toHoldfastError(thrown));
     }
@@ -81,40 +91,81 @@ export class LargeFileRun {
   }
 
   async #plan(file: LargeFile): Promise<Plan> {
-    const { mode, tally } = this.#deps;
-    if (mode === 'write' || mode === 'verify') return { keep: 'new', same: [] };
-    const { leaf, index, entry } = file;
-    const examined = await this.#run(file, { kind: 'file-examine', file: file.id, leaf: leaf.posted, index });
+    const { mode, tally, pool } = this.#deps;
+    if (mode === 'write' || mode === 'verify') return { keep: 'written', same: [], existing: undefined };
+    const { leaf, index, entry, thread } = file;
+    const task: RestoreTask = { kind: 'file-examine', file: file.id, leaf: leaf.posted, index };
+    const examined = await pool.run(thread, task, UNIT_COST_BYTES);
+    const existing = examined.lent;
+    const same = await this.#compare(file, existing);
     let look = examined.looks?.[0] ?? LOOK_ABSENT;
+    const differs = same.some((marks) => marks.includes(0));
+    if (differs && (look === LOOK_SAME || look === LOOK_METADATA)) look = LOOK_CONTENT;
+    tally.plan(entry.path, entry.stat, look);
+    if (mode === 'dry-run') return { keep: 'none', same, existing };
+    if (look !== LOOK_SAME && look !== LOOK_METADATA) return { keep: 'written', same, existing };
+    tally.bytes += statSize(entry.stat);
+    return { keep: 'existing', same, existing };
+  }
+
+  /** Which pieces are there, part by part: several parts at a time, on all threads. */
+  async #compare(file: LargeFile, existing: LentFile | undefined): Promise<readonly Uint32Array[]> {
+    const { tally, window } = this.#deps;
     const same: Uint32Array[] = [];
     for await (const part of this.#parts(file)) {
-      const pieces = part.pieces.map(postedPiece);
-      const compared = await this.#run(file, { kind: 'file-compare', file: file.id, pieces });
-      const marks = compared.marks ?? new Uint32Array(pieces.length);
-      same.push(marks);
-      if (marks.includes(0) && (look === LOOK_SAME || look === LOOK_METADATA)) look = LOOK_CONTENT;
-      for (const chunk of chunksOf(part, marks)) tally.planned.bytesFetched += chunk.plainLength;
+      const at = same.push(new Uint32Array(part.pieces.length)) - 1;
+      const missing = (): void => {
+        for (const chunk of chunksOf(part, same[at])) tally.planned.bytesFetched += chunk.plainLength;
+      };
+      if (existing === undefined) {
+        missing();
+        continue;
+      }
+      await window.take(UNIT_COST_BYTES);
+      const pieces = packPieces(part.pieces);
+      const task: RestoreTask = { kind: 'file-compare', path: file.entry.path, existing, pieces };
+      const compared = this.#anywhere(task, [pieces.columns]).then(({ marks }) => {
+        if (marks !== undefined) same[at] = marks;
+        missing();
+      });
+      file.parts.begin(compared.finally(() => window.release(UNIT_COST_BYTES)));
+      file.parts.check();
     }
-    tally.plan(entry.path, entry.stat, look);
-    if (mode === 'dry-run') return { keep: 'none', same };
-    return { keep: look === LOOK_SAME || look === LOOK_METADATA ? 'existing' : 'new', same };
+    await file.parts.drain();
+    return same;
   }
 
   async #write(file: LargeFile, plan: Plan): Promise<void> {
-    const { mode, window } = this.#deps;
-    const { leaf, index } = file;
-    if (mode !== 'verify') await this.#run(file, { kind: 'file-create', file: file.id, leaf: leaf.posted, index });
+    const { mode, window, pool, inPlace, tally } = this.#deps;
+    const { leaf, index, thread, entry } = file;
+    let into: LentFile | undefined;
+    if (mode !== 'verify') {
+      const task: RestoreTask = { kind: 'file-open', file: file.id, leaf: leaf.posted, index, inPlace };
+      into = (await pool.run(thread, task, UNIT_COST_BYTES)).lent;
+    }
+    const stays = into !== undefined && into.fd === plan.existing?.fd;
     let at = 0;
-    for await (const part of this.#parts(file)) {
-      const chunks = chunksOf(part, plan.same[at++]);
+    for await (const whole of this.#parts(file)) {
+      const same = plan.same[at++];
+      // What is in its place already need not be written there.
+      const part = stays ? { ...whole, pieces: whole.pieces.filter((_, piece) => same?.[piece] !== 1) } : whole;
+      if (stays) tally.bytes += lengthOf(whole) - lengthOf(part);
+      if (part.pieces.length === 0) continue;
+      const chunks = stays ? chunksOf(part, undefined) : chunksOf(part, same);
       const cost = chunks.reduce((sum, chunk) => sum + chunk.plainLength, 0) + UNIT_COST_BYTES;
       await window.take(cost);
-      file.parts.begin(this.#part(file, part, chunks).finally(() => window.release(cost)));
+      const written = this.#part(file, part, chunks, { into, existing: stays ? undefined : plan.existing });
+      file.parts.begin(written.finally(() => window.release(cost)));
       file.parts.check();
     }
   }
 
-  async #part(file: LargeFile, part: Part, wanted: readonly PlacedChunk[]): Promise<void> {
+  async #part(
+    file: LargeFile,
+    part: Part,
+    wanted: readonly PlacedChunk[],
+    lent: { readonly into: LentFile | undefined; readonly existing: LentFile | undefined },
+  ): Promise<void> {
     const { chunks, nodes, tally, onAnswer } = this.#deps;
     const node = wanted[0]?.node;
     const fetched =
@@ -124,25 +175,18 @@ export class LargeFileRun {
             nodes.handleOf(node),
             wanted.map((chunk) => ({ chunk, shared: usedOf(chunk, part) < chunk.plainLength })),
           );
-    const { checksums } = await this.#run(
-      file,
-      {
-        kind: 'file-part',
-        file: file.id,
-        path: file.entry.path,
-        pieces: part.pieces.map(postedPiece),
-        chunks: fetched.chunks,
-      },
-      fetched.transfer,
-    );
-    tally.bytes += part.pieces.reduce((sum, piece) => sum + piece.segment.length, 0);
+    const pieces = packPieces(part.pieces);
+    const { path } = file.entry;
+    const task: RestoreTask = { kind: 'file-part', path, ...lent, pieces, chunks: fetched.chunks };
+    const { checksums } = await this.#anywhere(task, [pieces.columns, ...fetched.transfer]);
+    tally.bytes += lengthOf(part);
     for (const [, register] of checksums) file.checksum ^= crc32cAfterZeros(register, bytesBehind(file, part));
-    tally.currentPath = file.entry.path;
+    tally.currentPath = path;
     onAnswer();
   }
 
   /** Waits for the parts; then the file is finished, or given up and named. */
-  async #end(file: LargeFile, planned: Plan['keep']): Promise<void> {
+  async #end(file: LargeFile, planned: Keep): Promise<void> {
     const { mode, tally } = this.#deps;
     let keep = planned;
     try {
@@ -159,23 +203,22 @@ export class LargeFileRun {
         xattrs.map((chunk) => ({ chunk, shared: true })),
       );
       const task: RestoreTask = { kind: 'file-end', file: file.id, keep, chunks: fetched.chunks };
-      this.#answered(file.leaf, await this.#run(file, task));
+      this.#answered(file.leaf, await this.#deps.pool.run(file.thread, task, UNIT_COST_BYTES));
     } catch (thrown) {
       keep = 'none';
       await file.parts.settle();
       const error = toHoldfastError(thrown);
       if (endsWhole(error)) throw error;
-      await this.#run(file, { kind: 'file-end', file: file.id, keep, chunks: [] });
+      const task: RestoreTask = { kind: 'file-end', file: file.id, keep, chunks: [] };
+      await this.#deps.pool.run(file.thread, task, UNIT_COST_BYTES);
       this.#answered(file.leaf, { ...EMPTY_ANSWER, failed: [file.index] });
       tally.warn(warningCodeOf(error), file.entry.path, error.message);
     }
   }
 
-  #run(file: LargeFile, task: RestoreTask, transfer: readonly TransferListItem[] = []): Promise<RestoreAnswer> {
-    const { pool, mode } = this.#deps;
-    // A verification keeps nothing of the file in a thread.
-    const thread = mode === 'verify' ? pool.leastBusy() : file.thread;
-    return pool.run(thread, task, UNIT_BYTES, transfer);
+  #anywhere(task: RestoreTask, transfer: readonly TransferListItem[]): Promise<RestoreAnswer> {
+    const { pool } = this.#deps;
+    return pool.run(pool.leastBusy(), task, UNIT_BYTES, transfer);
   }
 
   /** The file's pieces, in parts that a thread takes at once; all chunks of a part are references of one node. */
@@ -193,6 +236,10 @@ export class LargeFileRun {
     }
     yield* partsOf(window);
   }
+}
+
+function lengthOf({ pieces }: Pick<Part, 'pieces'>): number {
+  return pieces.reduce((sum, { segment }) => sum + segment.length, 0);
 }
 
 function bytesBehind({ entry }: LargeFile, { pieces }: Part): number {

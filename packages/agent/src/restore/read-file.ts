@@ -58,7 +58,9 @@ export async function readSnapshotFile(
       const { segment, position } = piece;
       if (segment.kind !== 'data') continue;
       const wanted = [{ chunk: segment.chunk, shared: true }];
-      chunks.supply((await new ChunkFetcher(session, received).fetch(nodes.handleOf(segment.chunk.node), wanted)).chunks);
+      chunks.supply(
+        (await new ChunkFetcher(session, received).fetch(nodes.handleOf(segment.chunk.node), wanted)).chunks,
+      );
       checkPieces([piece], chunks, (bytes) => tagOf(tagKeys, bytes));
       content.set(chunks.bytesOf(segment), position);
     }

@@ -5,6 +5,8 @@
 import type { ByteString } from '@holdfast/shared/base/byte-string';
 import type { Xattr } from '@holdfast/shared/format/manifest/entry';
 import type { JobWarning } from '../jobs/job.ts';
+import type { PackedPieces } from './packed-pieces.ts';
+import type { LentFile } from './target/file-content.ts';
 
 export type RestoreMode =
   /** Writes everything. */
@@ -55,19 +57,6 @@ export interface PostedChunk {
   readonly problem: string;
 }
 
-/** A piece of one large file. */
-export interface PostedPiece {
-  readonly kind: 'data' | 'zeros' | 'hole';
-  /** In the file. */
-  readonly position: number;
-  readonly length: number;
-  /** data: where it stands. */
-  readonly chunkId: Uint8Array;
-  readonly chunkLength: number;
-  readonly offset: number;
-  readonly tag: Uint8Array;
-}
-
 export interface PostedDirectory {
   readonly path: ByteString;
   readonly stat: Uint8Array;
@@ -93,25 +82,38 @@ export type RestoreTask =
       readonly looks: Uint8Array | undefined;
     }
   | { readonly kind: 'examine'; readonly leaf: PostedLeaf; readonly entries: Uint32Array }
-  // A large file: all its tasks go to one thread, named by `file`.
-  /** Delta and dry run: opens what is there. Answers its look as the only one. */
+  // A large file, named by `file`: one thread opens and ends it; its parts are any thread's, by the descriptor that is lent.
+  /** Delta and dry run: opens what is there, and lends it. Answers its look as the only one. */
   | { readonly kind: 'file-examine'; readonly file: number; readonly leaf: PostedLeaf; readonly index: number }
-  /** Answers `same`: 1 for each piece that the existing file has already. */
-  | { readonly kind: 'file-compare'; readonly file: number; readonly pieces: readonly PostedPiece[] }
-  | { readonly kind: 'file-create'; readonly file: number; readonly leaf: PostedLeaf; readonly index: number }
-  /** A data piece whose chunk is not given is taken from the existing file. */
+  /** Answers `marks`: 1 for each piece that the existing file has already. */
+  | {
+      readonly kind: 'file-compare';
+      readonly path: ByteString;
+      readonly existing: LentFile;
+      readonly pieces: PackedPieces;
+    }
+  /** Lends what is to be written: a new file, or with `inPlace` the one that is there, where that can be written to. */
+  | {
+      readonly kind: 'file-open';
+      readonly file: number;
+      readonly leaf: PostedLeaf;
+      readonly index: number;
+      readonly inPlace: boolean;
+    }
+  /** A data piece whose chunk is not given is taken from `existing`. Nothing is lent in `verify`. */
   | {
       readonly kind: 'file-part';
-      readonly file: number;
       readonly path: ByteString;
-      readonly pieces: readonly PostedPiece[];
+      readonly into: LentFile | undefined;
+      readonly existing: LentFile | undefined;
+      readonly pieces: PackedPieces;
       readonly chunks: readonly PostedChunk[];
     }
-  /** `new`: what was written takes the path. `existing`: what is there stays, with the metadata set. `none`: neither. */
+  /** `written`: what was written takes the path. `existing`: what is there stays, with the metadata set. `none`: neither. */
   | {
       readonly kind: 'file-end';
       readonly file: number;
-      readonly keep: 'new' | 'existing' | 'none';
+      readonly keep: 'written' | 'existing' | 'none';
       readonly chunks: readonly PostedChunk[];
     }
   | { readonly kind: 'links'; readonly links: readonly PostedLink[] }
@@ -155,6 +157,8 @@ export interface RestoreAnswer {
   readonly looks: Uint8Array | undefined;
   /** examine: reference indexes of the chunks that must be fetched. file-compare: 1 for each piece that is there. */
   readonly marks: Uint32Array | undefined;
+  /** file-examine, file-open: the file, for parts on any thread, until `file-end` is sent. */
+  readonly lent: LentFile | undefined;
   /** verify: registers of files by index, begun with 0 (format/crc32c.ts); of a part of a large one under index 0. */
   readonly checksums: readonly (readonly [index: number, register: number])[];
   readonly removed: readonly ByteString[];
@@ -173,6 +177,7 @@ export const EMPTY_ANSWER: RestoreAnswer = {
   xattrs: [],
   looks: undefined,
   marks: undefined,
+  lent: undefined,
   checksums: [],
   removed: [],
   removedTotal: 0,

@@ -9,16 +9,19 @@
 import type { ByteString } from '@holdfast/shared/base/byte-string';
 import { HoldfastError, toHoldfastError } from '@holdfast/shared/base/errors';
 import { ObjectKind } from '@holdfast/shared/format/envelope';
+import type { PlacedEntry } from '@holdfast/shared/format/manifest/entry';
 import { LeafView } from '@holdfast/shared/format/manifest/leaf-view';
 import { statSize, statType } from '@holdfast/shared/format/manifest/stat-record';
 import { tagOf } from '@holdfast/shared/format/tag';
-import { checkPieces, checksumOf, metadataOf, pieceOf, piecesOf } from './entry-content.ts';
+import { checkPieces, checksumOf, metadataOf, piecesOf } from './entry-content.ts';
 import { endsWhole } from './error-reach.ts';
 import { writeEntry, type WriterDeps } from './entry-writer.ts';
 import { lookAt } from './existing-look.ts';
 import { KeyRing } from './key-ring.ts';
+import { comparePart, writePart } from './large-file-part.ts';
 import { LargeFiles } from './large-files.ts';
 import { keyOf, OpenedChunks } from './opened-chunks.ts';
+import { unpackPieces } from './packed-pieces.ts';
 import {
   asBuffer,
   type PostedLeaf,
@@ -73,24 +76,14 @@ export class RestoreThread {
       case 'examine':
         return this.#examine(task);
       case 'file-examine':
-        this.#result.looks = Uint8Array.of(
-          this.#large.examine(this.#target, task.file, this.#leafOf(task.leaf).entry(task.index), task.index),
-        );
-        return;
+        return this.#large.examine(this.#target, task.file, this.#entryOf(task), task.index, this.#result);
       case 'file-compare':
-        this.#result.marks = this.#large.compare(task.file, task.pieces, { tagOf: this.#tagOf });
+        this.#result.marks = comparePart(task, this.#tagOf);
         return;
-      case 'file-create':
-        return this.#large.create(
-          this.#existingTarget(),
-          task.file,
-          this.#leafOf(task.leaf).entry(task.index),
-          task.index,
-        );
+      case 'file-open':
+        return this.#large.open(this.#existingTarget(), task.file, this.#entryOf(task), task, this.#result);
       case 'file-part':
-        return this.#data.mode === 'verify'
-          ? this.#checkPart(task)
-          : this.#large.write(task.file, task.pieces, this.#writer());
+        return this.#data.mode === 'verify' ? this.#checkPart(task) : writePart(task, this.#chunks, this.#tagOf);
       case 'file-end':
         if (this.#target !== undefined) this.#large.end(task.file, task.keep, this.#writer(), this.#result);
         return;
@@ -149,8 +142,9 @@ export class RestoreThread {
   }
 
   #checkPart({ pieces }: Task<'file-part'>): void {
-    this.#large.check(pieces, { chunks: this.#chunks, tagOf: this.#tagOf });
-    if (this.#data.checksums === true) this.#result.checksum(0, checksumOf(pieces.map(pieceOf), this.#chunks));
+    const checked = unpackPieces(pieces);
+    checkPieces(checked, this.#chunks, this.#tagOf);
+    if (this.#data.checksums === true) this.#result.checksum(0, checksumOf(checked, this.#chunks));
   }
 
   #examine(task: Task<'examine'>): void {
@@ -222,6 +216,10 @@ export class RestoreThread {
       if (endsWhole(error)) throw error;
       this.#result.fail(index, leaf.path(index), error);
     }
+  }
+
+  #entryOf(task: { readonly leaf: PostedLeaf; readonly index: number }): PlacedEntry {
+    return this.#leafOf(task.leaf).entry(task.index);
   }
 
   #leafOf(posted: PostedLeaf): LeafView {

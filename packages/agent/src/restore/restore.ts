@@ -147,6 +147,7 @@ async function writeAll(
       mode,
       keepRoot: data.target?.keepRoot === true,
       deleteExtra: job.kind === 'restore' && job.deleteExtra && (mode === 'delta' || mode === 'dry-run'),
+      inPlace: job.kind === 'restore' && job.inPlace === true,
       kept: new KeptPaths(job.kind === 'restore' ? (job.kept ?? []) : []),
       nodes: new NodeFetcher(session, keys, received),
       chunks: new ChunkFetcher(session, received),

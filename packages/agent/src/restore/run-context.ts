@@ -26,6 +26,8 @@ export interface RunDeps {
   /** The target's own metadata stays as it is. */
   readonly keepRoot: boolean;
   readonly deleteExtra: boolean;
+  /** delta: a large file that is there is changed where it stands. */
+  readonly inPlace: boolean;
   /** Neither written nor removed. */
   readonly kept: KeptPaths;
   readonly nodes: NodeFetcher;

@@ -6,6 +6,7 @@ import type { Xattr } from '@holdfast/shared/format/manifest/entry';
 import { warningCodeOf } from './error-reach.ts';
 import type { RestoreAnswer } from './restore-task.ts';
 import { Warnings } from '../jobs/warnings.ts';
+import type { LentFile } from './target/file-content.ts';
 import type { WarningCode } from './warnings.ts';
 
 const REMOVED_KEPT = 100;
@@ -17,6 +18,7 @@ export class TaskResult {
   bytes = 0;
   looks: Uint8Array | undefined;
   marks: Uint32Array | undefined;
+  lent: LentFile | undefined;
   readonly #failed: number[] = [];
   readonly #inodes: (readonly [number, bigint])[] = [];
   readonly #xattrs: (readonly [number, readonly Xattr[]])[] = [];
@@ -67,6 +69,7 @@ export class TaskResult {
       xattrs: this.#xattrs,
       looks: this.looks,
       marks: this.marks,
+      lent: this.lent,
       checksums: this.#checksums,
       removed: this.#removed,
       removedTotal: this.#removedTotal,

@@ -163,6 +163,7 @@ export class RestoreTarget {
     if (directory === undefined) return undefined;
     const flags = O_NOFOLLOW | O_NONBLOCK;
     let fd = openAt(directory.fd, name, O_RDWR | flags);
+    const writable = fd >= 0;
     // Running, read-only or immutable: good enough for reading and for its metadata.
     if (fd < 0 && fd !== -ENOENT) fd = openAt(directory.fd, name, O_RDONLY | flags);
     if (fd < 0) return undefined;
@@ -177,7 +178,10 @@ export class RestoreTarget {
       return undefined;
     }
     const placed: Placed = { directory, path, name, temporary: undefined };
-    return new TargetFile(this.#fileDeps, { fd, pathOnly: false, mayHaveMore: true }, placed, size, statx.size);
+    return new TargetFile(this.#fileDeps, { fd, pathOnly: false, mayHaveMore: true }, placed, size, {
+      size: statx.size,
+      writable,
+    });
   }
 
   createSymlink(path: ByteString, linkTarget: ByteString, metadata: EntryMetadata): void {

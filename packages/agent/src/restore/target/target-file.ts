@@ -4,22 +4,20 @@
 // has no name of its own, or mode 0600, until `finish`; one that is there was only opened if it has a single name (threat 37).
 // Writing into it in place shows the new content to whoever holds it open: a new file that replaces it does not.
 //
-// Ranges that are never written stay holes. Nothing is synced here: `RestoreTarget.sync` makes all of it durable.
+// What is read and written: file-content.ts.
 
 import type { ByteString } from '@holdfast/shared/base/byte-string';
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import { S_IFREG, statNlink } from '@holdfast/shared/format/manifest/stat-record';
-import { allocate, closeFd, punchHole, readAt, setSize, writeAt, zeroRange } from '../../os/descriptors.ts';
-import { EINVAL, ENOSYS, EOPNOTSUPP, succeed } from '../../os/errno.ts';
+import { closeFd, setSize } from '../../os/descriptors.ts';
+import { succeed } from '../../os/errno.ts';
 import { FLAGS_THAT_LOCK, setMode } from '../../os/inode.ts';
 import { Statx } from '../../os/statx.ts';
 import type { EntryMetadata, InodeState, MetadataWriter } from './apply-metadata.ts';
+import { FileContent, type LentFile } from './file-content.ts';
 import type { Placed, Placement } from './placement.ts';
 
 const statx = new Statx();
-const zeros = Buffer.alloc(1024 * 1024);
-
-const NOT_SUPPORTED: ReadonlySet<number> = new Set([EOPNOTSUPP, ENOSYS, EINVAL]);
 
 /** What a file needs of its target. */
 export interface TargetFileDeps {
@@ -34,24 +32,45 @@ export class TargetFile {
   readonly #deps: TargetFileDeps;
   readonly #state: InodeState;
   readonly #placed: Placed;
-  /** undefined for a new file. */
-  readonly #sizeBefore: number | undefined;
+  readonly #content: FileContent;
   readonly #size: number;
+  /** Whether the descriptor may be written to. */
+  readonly writable: boolean;
   #fd: number;
-  /** End of what was written, of a new file. */
+  /** End of what was written by this thread, of a new file. */
   #end = 0;
   #inode: bigint | undefined;
   #writtenInPlace = false;
 
-  /** Takes over the descriptor. `sizeBefore`: of a file that was there. */
-  constructor(deps: TargetFileDeps, state: InodeState, placed: Placed, size: number, sizeBefore?: number) {
+  /** Takes over the descriptor. `existing`: of a file that was there. */
+  constructor(
+    deps: TargetFileDeps,
+    state: InodeState,
+    placed: Placed,
+    size: number,
+    existing?: { readonly size: number; readonly writable: boolean },
+  ) {
     this.#deps = deps;
     this.#state = state;
     this.#placed = placed;
     this.#size = size;
-    this.#sizeBefore = sizeBefore;
     this.#fd = state.fd;
+    this.#content = new FileContent({ fd: state.fd, sizeBefore: existing?.size }, placed.path);
+    this.writable = existing?.writable ?? true;
     placed.directory.users++;
+  }
+
+  /** For other threads to read and, after `beginWriting`, to write; until `finish` or `abandon`. */
+  get lent(): LentFile {
+    const { fd, sizeBefore } = this.#openContent();
+    return { fd, sizeBefore };
+  }
+
+  /** Before anything is written into a file that was there: half-written content must not run with rights that the old content had. */
+  beginWriting(): void {
+    if (this.#openContent().sizeBefore === undefined || this.#writtenInPlace) return;
+    this.#check(setMode(this.#fd, 0o600), 'fchmod', 'write');
+    this.#writtenInPlace = true;
   }
 
   get fd(): number {
@@ -70,41 +89,35 @@ export class TargetFile {
 
   /** Throws STORAGE_FULL, SYSTEM_CALL_FAILED. */
   write(buffer: Buffer, offset: number, length: number, position: number): void {
-    this.#beforeWrite();
-    this.#check(writeAt(this.#fd, buffer, offset, length, position), 'pwrite', 'write');
+    this.beginWriting();
+    this.#openContent().write(buffer, offset, length, position);
     this.#end = Math.max(this.#end, position + length);
   }
 
   /** What is there now: bytes read, less than `length` only at the end of the file. */
   read(buffer: Buffer, offset: number, length: number, position: number): number {
-    return this.#check(readAt(this.#fd, buffer, offset, length, position), 'pread', 'read');
+    return this.#openContent().read(buffer, offset, length, position);
   }
 
   /** A *zeros* segment: allocated, reads as zeros. */
   writeZeros(position: number, length: number): void {
-    if (length === 0) return;
-    this.#beforeWrite();
-    const fill = this.#sizeBefore === undefined ? allocate : zeroRange;
-    const result = fill(this.#fd, position, length);
-    if (NOT_SUPPORTED.has(-result)) this.#writeZeroBytes(position, length);
-    else this.#check(result, 'fallocate', 'write');
+    this.beginWriting();
+    this.#openContent().writeZeros(position, length);
     this.#end = Math.max(this.#end, position + length);
   }
 
   /** A *hole* segment: frees what is there; nothing to do in a new file. */
   makeHole(position: number, length: number): void {
-    if (this.#sizeBefore === undefined || position >= this.#sizeBefore || length === 0) return;
-    this.#beforeWrite();
-    const result = punchHole(this.#fd, position, length);
-    if (NOT_SUPPORTED.has(-result)) this.#writeZeroBytes(position, Math.min(length, this.#sizeBefore - position));
-    else this.#check(result, 'fallocate', 'write');
+    this.beginWriting();
+    this.#openContent().makeHole(position, length);
   }
 
   /** Sets the size and the metadata, gives the file its name, closes it. On failure a new file is removed again. */
   finish(metadata: EntryMetadata): void {
     const { path } = this.#placed;
     try {
-      const sizeNow = this.#sizeBefore === undefined ? this.#end : Math.max(this.#end, this.#sizeBefore);
+      // What other threads wrote is not known here; then the size is set once too often.
+      const sizeNow = Math.max(this.#end, this.#content.sizeBefore ?? 0);
       if (sizeNow !== this.#size) this.#check(setSize(this.#fd, this.#size), 'ftruncate', 'set the size of');
       this.#deps.metadata.apply(this.#state, path, metadata);
       this.#deps.placement.finish(this.#placed, S_IFREG);
@@ -124,7 +137,7 @@ export class TargetFile {
   /** Closes it; a new file is removed again, one that was there stays as it is by now. Again is fine. */
   abandon(): void {
     if (this.#fd < 0) return;
-    if (this.#sizeBefore === undefined) this.#deps.placement.remove(this.#placed);
+    if (this.#content.sizeBefore === undefined) this.#deps.placement.remove(this.#placed);
     this.#close();
   }
 
@@ -134,21 +147,10 @@ export class TargetFile {
     this.#placed.directory.users--;
   }
 
-  /** Half-written content must not run with rights that the old content had. */
-  #beforeWrite(): void {
-    if (this.#sizeBefore === undefined || this.#writtenInPlace) return;
-    this.#check(setMode(this.#fd, 0o600), 'fchmod', 'write');
-    this.#writtenInPlace = true;
-  }
-
-  #writeZeroBytes(position: number, length: number): void {
-    for (let done = 0; done < length; done += zeros.length) {
-      this.#check(
-        writeAt(this.#fd, zeros, 0, Math.min(zeros.length, length - done), position + done),
-        'pwrite',
-        'write',
-      );
-    }
+  /** Its descriptor may be another file's once this one is closed. */
+  #openContent(): FileContent {
+    if (this.#fd < 0) throw new HoldfastError('INTERNAL', 'a file of the target was used after it was closed');
+    return this.#content;
   }
 
   #check(result: number, syscall: string, doing: string): number {

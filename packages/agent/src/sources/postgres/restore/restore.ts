@@ -37,6 +37,7 @@ import {
   type BaseFacts,
 } from '../base/base-facts.ts';
 import { parseLsn, positionOf } from '../log/lsn.ts';
+import { CONTROL_MAX_BYTES, CONTROL_PATH, giveControl, withholdControl } from './control-file.ts';
 import {
   checkReachable,
   giveTo,
@@ -104,7 +105,14 @@ export async function layCluster(
   onProgress: ProgressListener,
 ): Promise<LaidCluster> {
   const dataDir = toBytes(job.target).toString('utf8');
-  const facts = decodeFacts(await readSnapshotFile(job.grant, FACTS_PATH, FACTS_MAX_BYTES, deps, signal));
+  const read = (path: string, maxBytes: number): Promise<Buffer> =>
+    readSnapshotFile(job.grant, path, maxBytes, deps, signal);
+  const changes = job.delta && !job.dryRun;
+  const [factsFile, control] = await Promise.all([
+    read(FACTS_PATH, FACTS_MAX_BYTES),
+    changes ? read(CONTROL_PATH, CONTROL_MAX_BYTES) : undefined,
+  ]);
+  const facts = decodeFacts(factsFile);
   const options: Settings = { ...engine.source.settings, ...engine.options };
   const bin = engine.start ? findPrograms(majorOf(facts.serverVersionNumber), options['bindir']) : undefined;
   refuseRunningServer(dataDir);
@@ -114,10 +122,12 @@ export async function layCluster(
   const places = tablespacesOf(facts, options, dataDir, engine.log !== undefined);
   refuseUsedPlaces(places, job);
 
+  if (control !== undefined) withholdControl(dataDir);
   const files = await restoreFiles(job, places.ofBase, deps, signal, onProgress);
   if (!job.dryRun && files.failure === undefined) {
     linkTablespaces(dataDir, places, account);
     rmSync(join(dataDir, 'tablespace_map'), { force: true });
+    if (control !== undefined) giveControl(dataDir, control, account);
   }
   return { dataDir, facts, bin, account, places, files };
 }
@@ -232,8 +242,9 @@ async function restoreFiles(
   signal: AbortSignal,
   onProgress: ProgressListener,
 ): Promise<JobReport> {
+  const changes = job.delta && !job.dryRun;
   // They are no part of the data directory's own archive.
-  const inPlace = spaces.filter(({ path }) => path === undefined).map(({ oid }) => `${DATA_PATH}/pg_tblspc/${oid}`);
+  const own = spaces.filter(({ path }) => path === undefined).map(({ oid }) => `${DATA_PATH}/pg_tblspc/${oid}`);
   const part = (root: string, target: string): Promise<JobReport> =>
     runRestore(
       // Of an older state nothing may stay: a file that the base does not have would be taken for one of the cluster's.
@@ -243,7 +254,8 @@ async function restoreFiles(
         paths: [root],
         target: fromText(target),
         deleteExtra: job.delta,
-        kept: [...(job.kept ?? []), ...inPlace.map(fromText)],
+        inPlace: job.delta,
+        kept: [...(job.kept ?? []), ...own.map(fromText), ...(changes ? [CONTROL_PATH] : [])],
       },
       deps,
       signal,

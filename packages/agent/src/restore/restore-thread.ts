@@ -33,7 +33,7 @@ import { TaskResult } from './task-result.ts';
 import { RestoreTarget } from './target/restore-target.ts';
 
 /** Plain bytes of opened chunks that a thread keeps. */
-const OPENED_BYTES = 6 * 1024 * 1024;
+const OPENED_BYTES = 4 * 1024 * 1024;
 
 type Task<K extends RestoreTask['kind']> = Extract<RestoreTask, { kind: K }>;
 

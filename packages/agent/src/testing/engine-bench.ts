@@ -86,6 +86,8 @@ export class EngineBench {
     target: string,
     engine: Partial<EngineRestore> = {},
     more: Partial<RestoreJob> = {},
+    /** Aborted when the restore first says how far it is. */
+    ending?: AbortController,
   ): Promise<JobReport> {
     const job = restoreJob(target, {
       grant: snapshot,
@@ -94,7 +96,8 @@ export class EngineBench {
         : {}),
       ...more,
     });
-    return this.#rig.engine.restore(job, this.deps(), new AbortController().signal, () => undefined);
+    const { signal } = ending ?? new AbortController();
+    return this.#rig.engine.restore(job, this.deps(), signal, () => ending?.abort());
   }
 
   verifyJob(snapshot: Buffer): VerifyJob {

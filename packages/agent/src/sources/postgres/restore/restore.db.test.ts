@@ -120,6 +120,12 @@ for (const [version, bin] of [
         .catch((error: unknown) => error);
       expect(merged).to.have.property('message').that.contains('no cluster is merged');
       writeFileSync(join(dataDir, 'base', 'stray'), 'stray');
+      // Ended when the first file is reported: what is there by then is no database system to any server.
+      const ended = await source
+        .restore('delta', { kind: 'latest' }, { options }, { delta: true }, new AbortController())
+        .catch((error: unknown) => error);
+      expect(ended).to.have.property('code', 'CANCELLED');
+      expect(existsSync(join(dataDir, 'global', 'pg_control'))).to.equal(false);
       const again = await source.restore('delta', { kind: 'latest' }, { options }, { delta: true });
       expect(again.summary.bytesRead).to.be.lessThan(first.summary.bytesRead / 2);
       expect(existsSync(join(dataDir, 'base', 'stray'))).to.equal(false);

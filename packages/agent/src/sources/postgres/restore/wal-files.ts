@@ -7,6 +7,7 @@
 // every file is missing, and the reader says why.
 
 import { HoldfastError } from '@holdfast/shared/base/errors';
+import { freeMemory } from '@holdfast/shared/base/free-memory';
 import { ObjectKind } from '@holdfast/shared/format/envelope';
 import type { LogFork, LogPosition, LogStream } from '@holdfast/shared/format/log-point';
 import type { ListedSegment, LogReadSession } from '../../../link/log-port.ts';
@@ -25,6 +26,11 @@ export interface WalFile {
   readonly bytes: Buffer;
 }
 
+interface OpenedSegment {
+  readonly segment: ListedSegment;
+  readonly plain: Buffer;
+}
+
 const FETCHED_AT_ONCE = 16;
 /** 16 TiB of log in files of 16 MiB. How far it reaches is the controller's word, and each file costs memory before any is read. */
 const MAX_FILES = 1 << 20;
@@ -37,7 +43,7 @@ export interface WalSource {
   readonly names: readonly string[];
   /** Those that are stored, of the timelines on the way. */
   readonly histories: readonly string[];
-  /** undefined: there is none. Throws DAMAGED when a piece of it can't be had. */
+  /** undefined: there is none. Nothing else looks at its memory. Throws DAMAGED when a piece of it can't be had. */
   file(name: string): Promise<Buffer | undefined>;
   /**
    * Bytes around a file, on the way that leads through it: `offset` is counted from its beginning, and may be negative. Zeros where
@@ -72,18 +78,17 @@ export async function openWalSource(order: WalOrder): Promise<WalSource> {
   const parts = partsOf(base, { timeline: stream.timeline, end: end.order }, forks);
   for (const { timeline, to } of parts) if (!segments.has(timeline)) await list(timeline, to);
 
-  const read = async (found: readonly ListedSegment[]): Promise<{ segment: ListedSegment; plain: Buffer }[]> => {
-    const opened: { segment: ListedSegment; plain: Buffer }[] = [];
+  const read = async function* (found: readonly ListedSegment[]): AsyncGenerator<OpenedSegment, void, undefined> {
     for (let at = 0; at < found.length; at += FETCHED_AT_ONCE) {
       const some = found.slice(at, at + FETCHED_AT_ONCE);
       let index = 0;
       for await (const { id, envelope } of session.fetch(some.map((segment) => segment.id))) {
         const segment = some[index++]!;
         const { plain } = keys.open(envelope, { id, kind: ObjectKind.logSegment });
-        opened.push({ segment, plain: Buffer.from(plain.buffer, plain.byteOffset, plain.byteLength) });
+        freeMemory(envelope);
+        yield { segment, plain };
       }
     }
-    return opened;
   };
 
   const histories = new Map<string, ListedSegment>();
@@ -98,7 +103,10 @@ export async function openWalSource(order: WalOrder): Promise<WalSource> {
         ({ range }) => range.file === '' && range.end.order > part.from && range.start.order < part.to,
       );
       checkUnbroken(pieces, part, maximum(part.from, parts[0]!.from));
-      for (const { segment, plain } of await read(pieces)) copyPiece(bytes, start, part, segment, plain);
+      for await (const { segment, plain } of read(pieces)) {
+        copyPiece(bytes, start, part, segment, plain);
+        freeMemory(plain);
+      }
     }
     return bytes;
   };
@@ -107,7 +115,10 @@ export async function openWalSource(order: WalOrder): Promise<WalSource> {
     histories: [...histories.keys()],
     async file(name) {
       const history = histories.get(name);
-      if (history !== undefined) return (await read([history]))[0]?.plain;
+      if (history !== undefined) {
+        for await (const { plain } of read([history])) return plain;
+        return undefined;
+      }
       const wanted = files.get(name);
       return wanted === undefined ? undefined : bytesOf(wanted.timeline, wanted.start, fileBytes);
     },

@@ -76,6 +76,7 @@ export class ProtectedServer {
     target: RecoveryTarget,
     more: Partial<EngineRestore> = {},
     job: Partial<RestoreJob> = {},
+    ending?: AbortController,
   ): Promise<JobReport> {
     const directory = join(this.root, name);
     const report = await this.bench.restore(
@@ -83,6 +84,7 @@ export class ProtectedServer {
       directory,
       this.engine(target, { start: true, port: 5502, ...more }),
       job,
+      ending,
     );
     if (existsSync(join(directory, 'postmaster.pid'))) {
       this.started.push(Number(readFileSync(join(directory, 'postmaster.pid'), 'utf8').split('\n')[0]));

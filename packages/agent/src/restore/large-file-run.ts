@@ -110,24 +110,12 @@ export class LargeFileRun {
 
   /** Which pieces are there, part by part: several parts at a time, on all threads. */
   async #compare(file: LargeFile, existing: LentFile | undefined): Promise<readonly Uint32Array[]> {
-    const { tally, window } = this.#deps;
+    const { window } = this.#deps;
     const same: Uint32Array[] = [];
     for await (const part of this.#parts(file)) {
       const at = same.push(new Uint32Array(part.pieces.length)) - 1;
-      const missing = (): void => {
-        for (const chunk of chunksOf(part, same[at])) tally.planned.bytesFetched += chunk.plainLength;
-      };
-      if (existing === undefined) {
-        missing();
-        continue;
-      }
       await window.take(UNIT_COST_BYTES);
-      const pieces = packPieces(part.pieces);
-      const task: RestoreTask = { kind: 'file-compare', path: file.entry.path, existing, pieces };
-      const compared = this.#anywhere(task, [pieces.columns]).then(({ marks }) => {
-        if (marks !== undefined) same[at] = marks;
-        missing();
-      });
+      const compared = this.#comparePart(file, part, existing, (marks) => (same[at] = marks));
       file.parts.begin(compared.finally(() => window.release(UNIT_COST_BYTES)));
       file.parts.check();
     }
@@ -135,9 +123,25 @@ export class LargeFileRun {
     return same;
   }
 
+  async #comparePart(
+    { entry }: LargeFile,
+    part: Part,
+    existing: LentFile | undefined,
+    found: (marks: Uint32Array) => void,
+  ): Promise<void> {
+    let marks: Uint32Array | undefined;
+    if (existing !== undefined) {
+      const pieces = packPieces(part.pieces);
+      const task: RestoreTask = { kind: 'file-compare', path: entry.path, existing, pieces };
+      ({ marks } = await this.#anywhere(task, [pieces.columns]));
+    }
+    if (marks !== undefined) found(marks);
+    for (const chunk of chunksOf(part, marks)) this.#deps.tally.planned.bytesFetched += chunk.plainLength;
+  }
+
   async #write(file: LargeFile, plan: Plan): Promise<void> {
     const { mode, window, pool, inPlace, tally } = this.#deps;
-    const { leaf, index, thread, entry } = file;
+    const { leaf, index, thread } = file;
     let into: LentFile | undefined;
     if (mode !== 'verify') {
       const task: RestoreTask = { kind: 'file-open', file: file.id, leaf: leaf.posted, index, inPlace };

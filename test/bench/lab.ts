@@ -7,6 +7,8 @@
 import { readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { Catalog } from '../lab/catalog.ts';
+import { killDriver } from '../lab/controllers.ts';
 import { Customers, monotonicMs } from '../lab/customers.ts';
 import { eventually } from '../lab/eventually.ts';
 import type { Lab } from '../lab/lab.ts';
@@ -18,6 +20,7 @@ import { labUp, shopUp } from '../lab/shop-lab.ts';
 const SERVED_MS = 5_000;
 const PATIENCE_MS = 120_000;
 const COLD_PATIENCE_MS = 600_000;
+const TAKE_OVERS = 10;
 const COLD_BYTES = 5_000_000_000;
 const COLD_FILE_BYTES = 10_000_000;
 
@@ -48,6 +51,7 @@ export async function benchLab(work: string, rounds: LabRounds, say: Say): Promi
   const unplanned = await repeated(rounds.unplanned, 'web-1 dies', say, (dir) => inLab(dir, labUp, dies), work);
   const planned = await repeated(rounds.planned, 'planned', say, (dir) => inLab(dir, labUp, moves), work);
   const cold = await repeated(rounds.cold, 'cold, 5 GB', say, (dir) => inLab(dir, coldLabUp, diesCold), work);
+  const takenOver = unplanned.length === 0 ? [] : await inLab(join(work, 'lab-controllers'), labUp, takeOvers);
   const lines = ['| figure | median s | worst s | rounds |', '|---|---:|---:|---:|'];
   const add = (title: string, values: readonly number[]): void => {
     if (values.length === 0) return;
@@ -152,6 +156,22 @@ async function moves(lab: Lab): Promise<{ withoutServiceMs: number }> {
   const lost = await customers.lostOn('web-2');
   if (lost.length > 0) throw new Error(`${lost.length} orders are lost: ${await whatItSays(lab, run.id)}`);
   return { withoutServiceMs: Math.round(customers.report().withoutServiceMs) };
+}
+
+/** Each from the kill of the one that drives to the term of the other. */
+async function takeOvers(lab: Lab): Promise<number[]> {
+  const controller = lab.host('controller');
+  await controller.unit('replica', 'start');
+  const catalog = await Catalog.open(lab);
+  const all: number[] = [];
+  for (let round = 0; round < TAKE_OVERS; round++) {
+    await sleep(SERVED_MS);
+    const { killed, ms } = await killDriver(lab, catalog);
+    all.push(ms);
+    await controller.unit(killed, 'start');
+  }
+  await catalog.close();
+  return all;
 }
 
 /** The shop with much more beside its files, and a standby that holds nothing of it. */

@@ -45,6 +45,11 @@ export class Host {
     return onDisk(this.#layout, this.name, path);
   }
 
+  /** A directory of the running host with its servers' sockets, for a client out here. */
+  socketDirectory(path: string): string {
+    return `/proc/${this.#pid()}/root${path}`;
+  }
+
   /** Boots the host and returns when its process 1 has gone through the boot list; does nothing when it runs. */
   async start(): Promise<void> {
     if (this.running) return;

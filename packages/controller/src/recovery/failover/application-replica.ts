@@ -266,6 +266,7 @@ export class ApplicationReplica {
     const term = this.#drives(row) ? row.term : undefined;
     if (term === this.#drivenTerm) return;
     this.#drivenTerm = term;
+    if (term !== undefined) this.#deps.log('failover.drives', { plan: planId, term });
     this.#deps.news(term === undefined ? { kind: 'lost', planId } : { kind: 'driving', planId, term });
   }
 }

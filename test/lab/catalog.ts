@@ -1,0 +1,50 @@
+// The controllers' catalog, from a test: who drives the plan, and how far a run is. By its socket on the host `controller`, so that it answers
+// also while no controller does.
+
+import pg from 'pg';
+import type { Lab } from './lab.ts';
+
+export interface Driver {
+  /** Never used twice. */
+  readonly driver: string;
+  readonly term: number;
+}
+
+export interface StepState {
+  readonly id: string;
+  readonly state: string;
+}
+
+export class Catalog {
+  readonly #client: pg.Client;
+
+  private constructor(client: pg.Client) {
+    this.#client = client;
+  }
+
+  static async open(lab: Lab): Promise<Catalog> {
+    const client = new pg.Client({ host: lab.host('controller').socketDirectory('/run/postgresql'), user: 'postgres' });
+    client.on('error', () => undefined); // the host is gone; the next question says so
+    await client.connect();
+    return new Catalog(client);
+  }
+
+  /** Of the lab's only plan. */
+  async driver(): Promise<Driver> {
+    const { rows } = await this.#client.query<Driver>('select driver, term::int as term from application');
+    return rows[0]!;
+  }
+
+  /** Of the newest run, in the order of its plan. */
+  async steps(): Promise<readonly StepState[]> {
+    const { rows } = await this.#client.query<StepState>(
+      `select step_id as id, state from run_step
+       where run_id = (select id from run order by started_at desc limit 1) order by position`,
+    );
+    return rows;
+  }
+
+  async close(): Promise<void> {
+    await this.#client.end();
+  }
+}

@@ -7,6 +7,7 @@ import type { ControllerEffect, ControllerSettings, ControllerState, ControllerS
 import { standbySilentMs, wantsDisarm } from './controller-state.ts';
 import { judge, type Verdict } from './detection.ts';
 import type { LeaseRow, RowOperation } from './lease-row.ts';
+import { readEveryMs } from './timing.ts';
 import type { CommandNumbers } from './messages.ts';
 
 export function drive(before: ControllerState, nowMs: number, settings: ControllerSettings): ControllerStep {
@@ -14,7 +15,7 @@ export function drive(before: ControllerState, nowMs: number, settings: Controll
   let state = before;
   if (nowMs >= state.nextReadMs) {
     effects.push({ kind: 'read-row' });
-    state = { ...state, nextReadMs: nowMs + settings.timing.renewMs };
+    state = { ...state, nextReadMs: nowMs + readEveryMs(state.row?.driver === settings.replica, settings.timing) };
   }
   const { row } = state;
   if (row === undefined) return { state, effects };
@@ -119,7 +120,8 @@ function nextOperation(
   const { term } = row;
   if (state.stopping && row.phase === 'open' && row.disarmed === 0) return { kind: 'disarm', term, above: row.serial };
   if (row.driver !== replica) {
-    const stands = nowMs - state.beatSeenMs >= timing.controllerLeaseMs;
+    // A beat was seen up to a look after it was made: counted from there, the take-over would last longer than the lease.
+    const stands = nowMs - state.beatSeenMs >= timing.controllerLeaseMs - readEveryMs(false, timing);
     return stands && !state.stopping ? { kind: 'drive', fromTerm: term, driver: replica } : undefined;
   }
   const urgent = row.identity === state.identity ? protect(state, row, nowMs, settings) : verify(state, row);

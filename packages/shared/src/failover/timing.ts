@@ -4,7 +4,7 @@
 // docs/decisions/why-two-primaries-cannot-serve.md explains.
 
 export interface FailoverTiming {
-  /** A holder asks for a new grant this often; a controller reads the catalog as often. */
+  /** A holder asks for a new grant this often; the driving controller reads the catalog, and beats in it, as often. */
   readonly renewMs: number;
   /** A grant runs this long: on the holder's clock from before it asked, on the granter's from after it granted. */
   readonly leaseMs: number;
@@ -18,7 +18,7 @@ export interface FailoverTiming {
   readonly outOfReachMs: number;
   /** How long the boot gate waits for an answer, in the modes without leases. */
   readonly bootAskMs: number;
-  /** How long a controller's catalog entry stands still before another replica drives. */
+  /** How long after its last beat a dead driver is replaced, at most (and what a look at the catalog takes). */
   readonly controllerLeaseMs: number;
   /** A command that is not answered is sent again after this. */
   readonly resendMs: number;
@@ -35,6 +35,11 @@ export const FAILOVER_TIMING: FailoverTiming = {
   controllerLeaseMs: 8000,
   resendMs: 500,
 };
+
+/** How often a controller reads the catalog. One that waits to take over looks twice as often as the driver beats. */
+export function readEveryMs(drives: boolean, { renewMs }: FailoverTiming): number {
+  return drives ? renewMs : renewMs / 2;
+}
 
 /** How far the rate of a monotonic clock may be off: twenty times what NTP may slew (500 ppm). */
 export const DRIFT_BOUND = 0.01;

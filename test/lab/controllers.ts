@@ -6,7 +6,7 @@ import { eventually } from './eventually.ts';
 import type { Lab } from './lab.ts';
 
 const UNITS = ['controller', 'replica'] as const;
-export type ControllerUnit = (typeof UNITS)[number];
+type ControllerUnit = (typeof UNITS)[number];
 
 /** Some times a lease, and what a controller takes to boot where none was left. */
 const TAKEN_OVER_MS = 60_000;

@@ -15,9 +15,9 @@ import {
   runWords,
   stepFields,
   stepLines,
+  troubleLines,
 } from './recovery/run-words.ts';
 import type { Session } from './session/session.ts';
-import { plainText } from './words/plain-text.ts';
 import { formatFields } from './words/tables.ts';
 import { formatDuration, formatTime } from './words/times.ts';
 
@@ -115,9 +115,7 @@ async function show(session: Session, id: string): Promise<void> {
     return await session.document({ ...runFields(run), steps: steps.map(stepFields), events: events.map(eventFields) });
   }
   const table = stepLines(steps, session.environment.now(), session.width).join('\n');
-  const trouble = steps
-    .filter(({ state, remedy }) => remedy !== '' && state !== 'ok')
-    .map((step) => `${step.id}: ${plainText(step.message)}\n   ${plainText(step.remedy)}\n`);
+  const trouble = steps.map(troubleLines);
   const last = events.slice(-EVENTS_SHOWN).map((event) => eventLine(event, Number(run.startedAtMs)));
   await session.write(
     [runWords(run), `${table}\n`, trouble.join(''), last.join('')].filter((part) => part !== '').join('\n'),

@@ -5,7 +5,7 @@
 import { systemClock } from '@holdfast/shared/runtime/clock';
 
 import { jobsFor } from './api/recovery-jobs.ts';
-import { sourceCandidates } from './api/recovery-points.ts';
+import { sourceCandidates, suspicionOf } from './api/recovery-points.ts';
 import { reprotect } from './api/recovery-reprotect.ts';
 import type { RecoveryDeps } from './api/recovery-deps.ts';
 import { planKeep, planRelease, warmFactsOf, wishesOf } from './api/recovery-warm.ts';
@@ -69,7 +69,7 @@ export async function openRecovery(options: RecoveryOptions): Promise<Recovery> 
     const domain = (await listDomains(pool)).find((one) => one.id === domainId);
     if (domain !== undefined) yield* readFile(options.manifests, domain, snapshotId, path, maxBytes);
   };
-  const candidates: RecoveryDeps['candidates'] = (hostId, names) => sourceCandidates(pool, hostId, names);
+  const candidates: RecoveryDeps['candidates'] = (...asked) => sourceCandidates(pool, ...asked);
   const jobs = { catalog, vault, fileContent };
   const engine = openEngine({
     catalog,
@@ -91,9 +91,11 @@ export async function openRecovery(options: RecoveryOptions): Promise<Recovery> 
     if (look?.driving === true) await engine.drive(id, look.row.term);
   }
   const further: RecoveryDeps['further'] = (applied, serving) => warmFactsOf({ catalog }, applied, serving);
+  const suspicion: RecoveryDeps['suspicion'] = (hostId, names) => suspicionOf(pool, hostId, names);
   const watch = watchPlans({
     pool,
     further,
+    suspicion,
     knowSources: (sources) => knowSources(pool, sources),
     driven: () => drivenPlans(options),
     notifier,
@@ -129,6 +131,7 @@ export async function openRecovery(options: RecoveryOptions): Promise<Recovery> 
     clock: systemClock,
     notify: settings.notify,
     further,
+    suspicion,
   };
   return {
     service,

@@ -51,6 +51,7 @@ export function runFields(run: RunInfo) {
     startedAt: isoTime(Number(run.startedAtMs)),
     finishedAt: isoTime(Number(run.finishedAtMs)),
     recoveryPoint: isoTime(Number(run.recoveryPointMs)),
+    pointFindings: run.pointFindings,
     times: Object.fromEntries(times) as Record<keyof RunMoments, string | null>,
     rtoMs: rtoMs ?? null,
     rpoMs: rpoMs ?? null,
@@ -121,10 +122,16 @@ export function runWords(run: RunInfo): string {
     ['From, to', `${run.fromHost} → ${run.toHost}, epoch ${run.epoch}`],
     ['Started', `${formatTime(Number(run.startedAtMs))} by ${run.startedBy}`],
     ['Finished', finished],
-    ['Recovery point', run.recoveryPointMs === 0n ? '' : formatTime(Number(run.recoveryPointMs))],
+    ['Recovery point', pointWords(run)],
     ['Measured RTO', rtoMs === undefined ? '' : formatDuration(rtoMs)],
     ['Measured RPO', rpoMs === undefined ? '' : formatDuration(rpoMs)],
   ]);
+}
+
+/** When it is, and why it is that. */
+function pointWords({ recoveryPointMs, pointFindings }: RunInfo): string {
+  const at = recoveryPointMs === 0n ? '' : formatTime(Number(recoveryPointMs));
+  return [at, ...pointFindings.map(plainText)].filter((part) => part !== '').join('; ');
 }
 
 const MARKS: Readonly<Record<string, string>> = {
@@ -163,6 +170,17 @@ export function stepLines(steps: readonly StepInfo[], nowMs: number, width: numb
     width,
   );
   return table.trimEnd().split('\n');
+}
+
+const OUTPUT_LINES = 10;
+const AT_REST = new Set(['ok', 'skipped', 'undone']);
+
+/** Of a step that is not well: what was said, what to do, and what its program printed last; '' for all others. */
+export function troubleLines({ id, state, message, remedy, output }: StepInfo): string {
+  if (AT_REST.has(state) || (remedy === '' && output === '')) return '';
+  const printed = output.trimEnd() === '' ? [] : output.trimEnd().split('\n').slice(-OUTPUT_LINES);
+  const lines = [...(remedy === '' ? [] : [remedy]), ...printed.map((line) => `| ${line}`)];
+  return `${id}: ${plainText(message)}\n${lines.map((line) => `   ${plainText(line)}\n`).join('')}`;
 }
 
 function tookText({ startedAtMs, finishedAtMs }: StepInfo, nowMs: number): string {

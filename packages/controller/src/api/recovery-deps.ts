@@ -15,6 +15,7 @@ export interface RecoveryDeps
   readonly notify?: LookDeps['notify'];
   /** What else is known of a plan's readiness. */
   readonly further?: LookDeps['further'];
+  readonly suspicion?: LookDeps['suspicion'];
   readonly masterKey: MasterKey;
   readonly failover: Pick<Failover, 'look' | 'plansChanged'>;
   readonly evidence: Pick<Evidence, 'reportOf' | 'publicKey'>;

@@ -185,7 +185,13 @@ async function planToWire(deps: RecoveryDeps, row: PlanRow): Promise<DeepPartial
   const applied = await appliedPlan(pool, row.id);
   const health = healthOf(
     await lookAtPlan(
-      { pool, knowSources: (sources) => knowSources(pool, sources), notify: deps.notify, further: deps.further },
+      {
+        pool,
+        knowSources: (sources) => knowSources(pool, sources),
+        notify: deps.notify,
+        further: deps.further,
+        suspicion: deps.suspicion,
+      },
       applied,
       placed,
     ),

@@ -84,6 +84,7 @@ export function runToWire(run: RunRow): DeepPartial<RunInfo> {
     finishedAtMs: msOf(run.finishedAt),
     times: timesToWire(run.times),
     recoveryPointMs: BigInt(Math.round(run.point.atMs)),
+    pointFindings: [...run.point.findings],
   };
 }
 

@@ -99,7 +99,7 @@ export interface Notification {
   readonly planId: string | undefined;
   readonly runId: string | undefined;
   readonly contacts: readonly string[] | 'everybody';
-  /** failover | drill | approval | paused | failed | unready | overdue-drill | objective-breached | undelivered | split-brain */
+  /** A word of notify/templates.ts, or a plan's own. */
   readonly template: string;
   readonly facts: Readonly<Record<string, string>>;
   /** Of one key, one message: a resumed engine that says it again tells nobody twice. */

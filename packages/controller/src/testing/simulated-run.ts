@@ -56,6 +56,7 @@ export class SimulatedRun {
       jobs: [],
       approvals: new Map(),
       serving: { primary: 'web-1', epoch: 1, phase: 'open' },
+      spoilt: [],
       now: START,
     };
   }

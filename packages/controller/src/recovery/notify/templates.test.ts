@@ -3,7 +3,9 @@ import { expect } from 'chai';
 import { wordsOf } from './templates.ts';
 
 const WORDS =
-  'failover drill approval paused failed unready overdue-drill objective-breached undelivered split-brain'.split(' ');
+  'failover drill approval paused failed unready overdue-drill mass-change primary-dead objective-breached undelivered split-brain'.split(
+    ' ',
+  );
 
 describe('the words of messages', () => {
   it('every template names the plan in its subject, shows every fact, and says what to do', () => {

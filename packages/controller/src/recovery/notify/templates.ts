@@ -72,6 +72,16 @@ const templates = {
     meaning: 'Nobody has shown for too long that this plan works.',
     next: `Run one: holdfast plan run ${facts['plan'] ?? 'NAME'} --mode drill`,
   }),
+  'mass-change': (facts) => ({
+    what: `${facts['source'] ?? 'a source'} changed as a whole`,
+    meaning: 'It may have been encrypted or destroyed. Snapshots from before are kept as they are.',
+    next: `Look at it. If it was an attack: holdfast plan run ${facts['plan'] ?? 'NAME'} --mode unplanned --latest-clean`,
+  }),
+  'primary-dead': (facts) => ({
+    what: 'its primary is dead',
+    meaning: 'Nothing takes over by itself: the plan asks for a person.',
+    next: `Switch it over: ${facts['remedy'] ?? `holdfast plan run ${facts['plan'] ?? 'NAME'} --mode unplanned`}`,
+  }),
   'objective-breached': (facts) => ({
     what: `${facts['objective'] ?? 'an objective'} is missed`,
     meaning: 'A failover would take longer, or lose more, than was promised.',

@@ -8,6 +8,7 @@ import { listHosts } from '../../fleet/hosts.ts';
 import type { SourceState } from '../../fleet/source-state.ts';
 import { sourcesOfHost, type Source } from '../../fleet/sources.ts';
 import type { AppliedPlan } from '../contract.ts';
+import type { Suspicion } from '../runs/recovery-choice.ts';
 import { missingSecrets, secretsOfPlan } from '../plans/secrets.ts';
 import type { Fact, HostLook, PastRun, PastStep, PlanLook, SourceLook } from './plan-look.ts';
 
@@ -23,6 +24,8 @@ export interface LookDeps {
   readonly knowSources: (sources: readonly Source[]) => Promise<readonly SourceKnowledge[]>;
   /** The settings', to see whether everybody whom the plan names can be told; without it that is not looked at. */
   readonly notify?: PlanLook['notify'] | undefined;
+  /** Whether a file tree of the host, of those names, was encrypted or destroyed lately. */
+  readonly suspicion?: ((hostId: string, names: readonly string[]) => Promise<Suspicion | undefined>) | undefined;
   /** What other parts of recovery know of a plan's readiness. */
   readonly further?: ((applied: AppliedPlan, serving: Serving) => Promise<readonly Fact[]>) | undefined;
 }
@@ -40,10 +43,11 @@ export async function lookAtPlan(deps: LookDeps, applied: AppliedPlan, serving: 
   const { plan, domainId } = applied;
   const hosts = await listHosts(pool, domainId);
   const nameOf = (id: string): string => hosts.find((host) => host.id === id)?.name ?? id;
-  const [row, known, missing, further, runs] = await Promise.all([
+  const [row, known, missing, suspicion, further, runs] = await Promise.all([
     planRow(pool, applied.id),
     sourcesOfHost(pool, serving.primary).then(deps.knowSources),
     missingSecrets(pool, domainId, secretsOfPlan(plan)),
+    deps.suspicion?.(serving.primary, plan.sources),
     deps.further?.(applied, serving) ?? [],
     pastRuns(pool, applied.id),
   ]);
@@ -64,6 +68,7 @@ export async function lookAtPlan(deps: LookDeps, applied: AppliedPlan, serving: 
     sources: new Map(known.map((one) => [one.source.name, sourceLook(one)])),
     missingSecrets: missing,
     notify: deps.notify,
+    suspicion,
     further,
     runs,
   };

@@ -58,6 +58,7 @@ function look(fields: Partial<PlanLook> = {}): PlanLook {
       ['files', 'db'].map((name) => [name, { lagMs: 1000, state: 'protected', damaged: false, bytes: 100 }]),
     ),
     missingSecrets: [],
+    suspicion: undefined,
     notify: undefined,
     further: [],
     runs: [drill],
@@ -249,6 +250,20 @@ describe('alerts of a plan', () => {
     expect(later(40)).to.have.length(1);
     expect(later(41)).to.deep.equal(later(40));
     expect(later(48)).to.not.deep.equal(later(40));
+  });
+
+  it('a mass change is told once, with what to do; the plan stays ready', () => {
+    const atMs = ago(3_600_000).getTime();
+    const seen = look({ suspicion: { source: 'files', atMs, why: 'most files are gone' } });
+    const health = healthOf(seen);
+    expect(health.ready).to.equal(true);
+    expect(health.facts[0]).to.include({ level: 'warning', subject: 'web-1/files' });
+    expect(health.facts[0]?.message)
+      .to.include('2026-11-23 03:00 UTC (most files are gone)')
+      .and.include('before that');
+    const [told] = alertsOf('p', seen, health);
+    expect(told).to.deep.include({ template: 'mass-change', key: 'mass-change/p/files/2026-11-23T03:00:00.000Z' });
+    expect(alertsOf('p', { ...seen, now: new Date(NOW.getTime() + DAY_MS) }, health)[0]?.key).to.equal(told?.key);
   });
 
   it('each objective that would be missed is told with both values', () => {

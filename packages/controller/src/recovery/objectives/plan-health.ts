@@ -68,10 +68,10 @@ type Draft = Pick<Notification, 'template' | 'facts' | 'key'>;
 const DAY_MS = 86_400_000;
 
 /**
- * What people are told of a plan that is like this. The keys make it once a day while it lasts, of an overdue drill once a week, of what a run
- * missed once; and again at once when something else is wrong than before.
+ * What people are told of a plan that is like this. The keys make it once a day while it lasts, of an overdue drill once a week, of a mass change and
+ * of what a run missed once; and again at once when something else is wrong than before.
  */
-export function alertsOf(planId: string, { plan, now }: PlanLook, health: PlanHealth): Draft[] {
+export function alertsOf(planId: string, { plan, now, primary, suspicion }: PlanLook, health: PlanHealth): Draft[] {
   const name = plan.metadata.name;
   const day = Math.floor(now.getTime() / DAY_MS);
   const alerts: Draft[] = [];
@@ -82,6 +82,12 @@ export function alertsOf(planId: string, { plan, now }: PlanLook, health: PlanHe
     const reason = errors.map(({ subject, message }) => `${subject}: ${message}`).join('; ');
     const facts = { plan: name, reason, remedy: first?.remedy ?? '' };
     alerts.push({ template: 'unready', facts, key: `unready/${planId}/${day}/${subjects}` });
+  }
+  if (suspicion !== undefined) {
+    const { source, atMs, why } = suspicion;
+    const since = new Date(atMs).toISOString();
+    const facts = { plan: name, source: `${primary}/${source}`, since, reason: why };
+    alerts.push({ template: 'mass-change', facts, key: `mass-change/${planId}/${source}/${since}` });
   }
   for (const { objective, promisedMs, actualMs, runAt } of health.breaches) {
     const word = objective.toUpperCase();

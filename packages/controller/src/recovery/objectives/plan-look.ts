@@ -4,6 +4,7 @@ import type { Plan } from '@holdfast/shared/recovery/plan';
 import type { Mode } from '@holdfast/shared/recovery/step-types';
 import type { RunMoments } from '@holdfast/shared/recovery/report-times';
 
+import type { Suspicion } from '../runs/recovery-choice.ts';
 import type { NotifySettings } from '../notify/notify-settings.ts';
 
 export interface PlanLook {
@@ -25,6 +26,8 @@ export interface PlanLook {
   readonly missingSecrets: readonly string[];
   /** Who can be told besides the plan's own contacts, and whether there is a mail server; undefined: not looked at. */
   readonly notify: Pick<NotifySettings, 'contacts' | 'smtp'> | undefined;
+  /** A file tree of the primary changed as a whole. */
+  readonly suspicion: Suspicion | undefined;
   /** What other parts of recovery know of its readiness (how warm the standby is). */
   readonly further: readonly Fact[];
   /** Newest first, those that ended, of any revision. */

@@ -28,6 +28,7 @@ export function readinessOf(look: PlanLook, judged: Judged): Fact[] {
     ...hosts(look),
     ...witnesses(look),
     ...sources(look),
+    ...suspicions(look),
     ...secrets(look),
     ...contacts(look),
     ...look.further,
@@ -117,6 +118,18 @@ function sources(look: PlanLook): Fact[] {
       );
     return ok(title, `${lag} would be lost`);
   });
+}
+
+/** What a person should decide before a run does: it was an attack, or it was meant. */
+function suspicions({ plan, primary, suspicion }: PlanLook): Fact[] {
+  if (suspicion === undefined) return [];
+  const { name } = plan.metadata;
+  const when = timeText(new Date(suspicion.atMs));
+  const point =
+    plan.recoveryPoint.default === 'latest-clean' ? 'goes back to before that' : 'takes the newest all the same';
+  const message = `it changed as a whole at ${when} (${suspicion.why}); an unplanned run ${point}`;
+  const remedy = `Was it an attack? holdfast plan run ${name} --mode unplanned --latest-clean. Was it meant? --at TIME, or recoveryPoint.default: latest`;
+  return [warning(`${primary}/${suspicion.source}`, message, remedy)];
 }
 
 function secrets({ missingSecrets }: PlanLook): Fact[] {

@@ -6,6 +6,7 @@ import { SimulatedRun, type Word } from '../../testing/simulated-run.ts';
 import { ACTIONS, actOn, type Action } from './actions.ts';
 import { advance } from './advance.ts';
 import { fenceEffect } from './fence-machine.ts';
+import { decide } from './run-machine.ts';
 import { RUN_STATES } from './run-states.ts';
 import type { RunView } from './run-view.ts';
 
@@ -117,5 +118,21 @@ describe('what people may do to a run', () => {
         }
       }
     }
+  });
+
+  it('who is told why a run waits reads the command that goes on', () => {
+    const failed = played('unplanned', 'ok', 'ok', 'failed');
+    expect(failed.view.run.state, failed.story()).to.equal('paused');
+    expect(failed.view.run.reason).to.match(/^"(one|two)" on web-2: .*; mend it, then: holdfast run retry \S+ \1$/);
+  });
+
+  it('a run whose point was spoilt while it waited ends before anything is touched', () => {
+    const { view } = played('unplanned', 'failed', 'failed');
+    const run = { ...view.run, state: 'awaiting-approval', approvalsNeeded: 1 } as const;
+    const spoilt = ['the snapshot of files that the run would restore is gone'];
+    const [decision] = decide({ ...view, run, spoilt, approvals: new Map([['', 1]]) });
+    expect(decision).to.include({ kind: 'run', event: 'fail' });
+    expect(decision).to.have.property('reason').that.includes('nothing was touched').and.includes('holdfast plan run');
+    expect(decide({ ...view, run, approvals: new Map([['', 1]]) })).to.deep.include({ kind: 'run', event: 'go' });
   });
 });

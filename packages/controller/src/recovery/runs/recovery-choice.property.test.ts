@@ -1,10 +1,10 @@
 import { expect } from 'chai';
 import fc from 'fast-check';
 
+import { massChange } from './mass-change.ts';
 import {
   choosePoints,
   firstSuspicion,
-  massChange,
   type Candidate,
   type PointRequest,
   type SourceCandidates,
@@ -104,6 +104,21 @@ describe('the recovery point', () => {
     const busy = [first, candidate(8, { bytesNew: 700_000 }), candidate(7, { bytesNew: 800_000 })];
     expect(massChange(candidate(6, { bytesNew: 900_000, bytesStored: 900_000 }), busy)).to.equal(undefined);
     expect(massChange(candidate(6, { bytesNew: 900_000 }), [first]), 'too young to tell').to.equal(undefined);
+  });
+
+  it('MS3 of a watched tree that is encrypted bit by bit, the point is before the first bit', () => {
+    const minute = 1 / 60;
+    const first = candidate(30, { bytesNew: 1_000_000, bytesStored: 400_000 });
+    const quiet = Array.from({ length: 10 }, (_, index) => candidate(20 + index)).toReversed();
+    const bits = (bytesStored: number): Candidate[] =>
+      Array.from({ length: 40 }, (_, index) => candidate(5 - index * minute, { bytesNew: 10_000, bytesStored }));
+    const suspicion = (bytesStored: number) =>
+      firstSuspicion([files([first, ...quiet, ...bits(bytesStored)].toReversed())], NOW);
+    expect(suspicion(9_900)).to.deep.include({ source: 'files', atMs: NOW - 5 * HOUR });
+    expect(suspicion(9_900)?.why).to.include('does not compress any more');
+    expect(suspicion(4_000), 'a busy hour').to.equal(undefined);
+    const media = [first, ...quiet].map((one) => ({ ...one, bytesStored: one.bytesNew }));
+    expect(firstSuspicion([files([...media, ...bits(9_900)].toReversed())], NOW), 'it never did').to.equal(undefined);
   });
 
   it('a mass change of weeks ago was meant, or people have seen it', () => {

@@ -11,17 +11,14 @@
 // Pure. Times of snapshots are the catalog's clock (commits), but for `startedAtMs`, which is the agent's: an engine's server on the same
 // host has the same clock, so databases are rewound to it, and it is compared with nothing else (I7).
 
-export interface Candidate {
+import { firstMassChange, type MassChange, type SnapshotSize } from './mass-change.ts';
+
+export interface Candidate extends SnapshotSize {
   /** Hex. */
   readonly id: string;
-  readonly committedAtMs: number;
   /** The agent's clock. */
   readonly startedAtMs: number;
   readonly durationMs: number;
-  readonly bytesTotal: number;
-  readonly bytesNew: number;
-  readonly bytesStored: number;
-  readonly files: number;
   readonly damaged: boolean;
   /** The server found damaged pages. */
   readonly suspect: boolean;
@@ -140,57 +137,22 @@ function alignToFiles(pinned: readonly PinnedSource[], sources: readonly SourceC
   );
 }
 
-/** How far back a mass change still makes what follows suspect: by then people have seen it, or it was meant. */
-export const SUSPICION_WINDOW_MS = 7 * 86_400_000;
-/** Snapshots before one that say what is usual. */
-const USUAL_MIN = 2;
-const MOST = 0.5;
-const LITTLE_BYTES = 64 * 1024;
-const USUAL_FACTOR = 5;
-const INCOMPRESSIBLE = 0.97;
-
-export interface Suspicion {
+export interface Suspicion extends MassChange {
   readonly source: string;
-  readonly atMs: number;
-  readonly why: string;
 }
 
 /** The first mass change within the window, over all file trees. */
-export function firstSuspicion(sources: readonly SourceCandidates[], nowMs: number): Suspicion | undefined {
+export function firstSuspicion(
+  sources: readonly Pick<SourceCandidates, 'source' | 'kind' | 'snapshots'>[],
+  nowMs: number,
+): Suspicion | undefined {
   return sources
     .filter((one) => one.kind === 'files')
-    .flatMap((one) => {
-      const oldestFirst = one.snapshots.toReversed();
-      return oldestFirst.flatMap((snapshot, index) => {
-        if (nowMs - snapshot.committedAtMs > SUSPICION_WINDOW_MS) return [];
-        const why = massChange(snapshot, oldestFirst.slice(0, index));
-        return why === undefined ? [] : [{ source: one.source, atMs: snapshot.committedAtMs, why }];
-      });
+    .flatMap(({ source, snapshots }) => {
+      const change = firstMassChange(snapshots.toReversed(), nowMs);
+      return change === undefined ? [] : [{ source, ...change }];
     })
     .toSorted((a, b) => a.atMs - b.atMs)[0];
-}
-
-/**
- * Why a snapshot looks like encryption or destruction, against those before it (oldest first): most of its bytes are new, which is far from
- * usual for this source, or they are new and don't compress although the source's did; or most files are gone.
- */
-export function massChange(snapshot: Candidate, before: readonly Candidate[]): string | undefined {
-  const last = before.at(-1);
-  if (last === undefined || before.length < USUAL_MIN) return undefined;
-  if (last.files >= 10 && snapshot.files < last.files * (1 - MOST)) return 'most files are gone';
-  // A few small files change as a whole whenever they change.
-  if (snapshot.bytesNew < LITTLE_BYTES) return undefined;
-  const share = snapshot.bytesNew / snapshot.bytesTotal;
-  // The first one is all new by nature.
-  const shares = before.slice(1).map((one) => (one.bytesTotal === 0 ? 0 : one.bytesNew / one.bytesTotal));
-  const usual = shares.toSorted((a, b) => a - b)[Math.floor(shares.length / 2)] ?? 0;
-  if (share >= MOST && share >= usual * USUAL_FACTOR) return 'most of its bytes are new';
-  const first = before[0];
-  const compressed = first !== undefined && first.bytesNew > 0 && first.bytesStored / first.bytesNew < 0.8;
-  const hard = snapshot.bytesNew > 0 && snapshot.bytesStored / snapshot.bytesNew >= INCOMPRESSIBLE;
-  return compressed && hard && share >= 0.2 && share >= usual * USUAL_FACTOR
-    ? 'much of it is new and does not compress any more'
-    : undefined;
 }
 
 function seconds(ms: number): string {

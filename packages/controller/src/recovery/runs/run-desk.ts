@@ -24,6 +24,8 @@ import { auditRun, insertApproval, writeEvents, writeTransition } from './transi
 export type CandidatesOf = (
   hostId: string,
   names: readonly string[],
+  /** The catalog's clock: nothing newer is wanted; 0: all. */
+  upToMs: number,
 ) => Promise<{ readonly sources: readonly SourceCandidates[]; readonly nowMs: number }>;
 
 export interface RunDeskDeps {
@@ -84,7 +86,7 @@ export async function pinPoint(
   promoted: boolean,
 ): Promise<PinnedPoint> {
   const { from } = directionOf(await placementOf(deps.catalog.pool, applied.id), promoted);
-  const { sources, nowMs } = await deps.candidates(from, applied.plan.sources);
+  const { sources, nowMs } = await deps.candidates(from, applied.plan.sources, asked.atMs);
   const point = choosePoints(sources, pointRequest(applied.plan, asked, nowMs));
   const restored = applied.plan.steps.flatMap((step) =>
     step.in.includes(asked.mode) && 'to' in step && 'source' in step ? [step.source] : [],

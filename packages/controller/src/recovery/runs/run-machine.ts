@@ -9,6 +9,7 @@
 //   MC3 paused, nothing starts; in a drill nothing is decided for the primary, a fence or traffic.
 
 import { fenceNews } from './fence-machine.ts';
+import { failedReason, spoiltReason, stuckUndoReason, unknownReason, wayOn, whatFailed } from './run-reasons.ts';
 import { isAtWork } from './run-states.ts';
 import type { Decision, RunView, StepRow } from './run-view.ts';
 import { hasFailed, isDone, progressOf, startable, undoable, type Node } from './scheduler.ts';
@@ -107,7 +108,7 @@ function goOrAsk({ run, plan, approvals }: RunView): Decision[] {
     return [{ kind: 'run', event: 'go', ...drillLife(run.mode, plan.drill?.ttl) }];
   }
   const dueInMs = plan.approvals?.timeout ?? 600_000;
-  const reason = `${run.approvalsNeeded - agreed} more must agree: holdfast run approve ${run.id.slice(0, 8)}`;
+  const reason = `${run.approvalsNeeded - agreed} more must agree: ${wayOn(run, 'approve')}`;
   return [{ kind: 'run', event: 'ask', reason, dueInMs }];
 }
 
@@ -119,9 +120,11 @@ function drillLife(mode: string, ttlMs: number | undefined): { dueInMs?: number 
 
 function awaitingApproval(view: RunView): Decision[] {
   const { run } = view;
+  if (view.spoilt.length > 0) return [{ kind: 'run', event: 'fail', reason: spoiltReason(view) }];
   if ((view.approvals.get('') ?? 0) >= run.approvalsNeeded) return [{ kind: 'run', event: 'go' }];
   if (run.dueAt !== null && run.dueAt <= view.now) {
-    return [{ kind: 'run', event: 'pause', pause: 'approval', reason: 'nobody approved in time' }];
+    const reason = `nobody approved in time; it still can be: ${wayOn(run, 'approve')}`;
+    return [{ kind: 'run', event: 'pause', pause: 'approval', reason }];
   }
   const ahead = view.steps.filter((step) => step.spec.ahead);
   return [...newsOf(view, ahead, { start: true, look: true }), ...starting(view, true)];
@@ -140,7 +143,7 @@ function running(view: RunView): Decision[] {
   if (progress === 'finished') return [{ kind: 'run', event: 'steps-done' }];
   if (progress === 'going') return [];
   const failed = view.steps.filter((step) => hasFailed(step)).map((step) => step.id);
-  const reason = `all that does not need ${failed.join(', ')} is done`;
+  const reason = `all that does not need ${failed.join(', ')} is done; mend that, then: ${wayOn(run, 'retry')}`;
   return [{ kind: 'run', event: 'pause', pause: 'stuck', reason }];
 }
 
@@ -168,14 +171,17 @@ function starting(view: RunView, aheadOnly: boolean): Decision[] {
 function troubleOf(view: RunView): Decision[] {
   const lost = view.steps.find((step) => step.state === 'unknown');
   if (lost !== undefined && (isSettledUnknown(lost) || (lost.hostAwayMs ?? 0) > 0)) {
-    return [{ kind: 'run', event: 'pause', pause: 'unknown', reason: `"${lost.id}": ${lost.message}` }];
+    return [
+      { kind: 'run', event: 'pause', pause: 'unknown', reason: unknownReason(view.run, lost, isSettledUnknown(lost)) },
+    ];
   }
   const failed = view.steps.find((step) => hasFailed(step) && step.spec.critical && !willRetry(step));
   if (failed === undefined || view.plan.onFailure === 'continue') return [];
-  const reason = `"${failed.id}" on ${failed.hostName || 'the controller'}: ${failed.message}`;
-  if (view.plan.onFailure === 'rollback' && mayRollBack(view)) return [{ kind: 'run', event: 'roll-back', reason }];
   const late = failed.spec.type === 'approval' && failed.state === 'timed-out';
-  return [{ kind: 'run', event: 'pause', pause: late ? 'approval' : 'step', reason }];
+  if (view.plan.onFailure === 'rollback' && mayRollBack(view)) {
+    return [{ kind: 'run', event: 'roll-back', reason: whatFailed(failed) }];
+  }
+  return [{ kind: 'run', event: 'pause', pause: late ? 'approval' : 'step', reason: failedReason(view.run, failed) }];
 }
 
 function willRetry(step: StepRow): boolean {
@@ -231,8 +237,7 @@ function rollingBack(view: RunView): Decision[] {
   if (news.length > 0) return news;
   const stuck = view.steps.find((step) => step.phase === 'undo' && (hasFailed(step) || step.state === 'unknown'));
   if (stuck !== undefined) {
-    const reason = `"${stuck.id}" can't be undone: ${stuck.message}`;
-    return [{ kind: 'run', event: 'pause', pause: 'rollback', reason }];
+    return [{ kind: 'run', event: 'pause', pause: 'rollback', reason: stuckUndoReason(view.run, stuck) }];
   }
   const specs = new Map(view.steps.map((step) => [step.id, step.spec]));
   const ids = undoable(nodesOf(view.steps), (id) => {

@@ -6,6 +6,7 @@
 // Tested in engine.db.test.ts.
 
 import { HoldfastError } from '@holdfast/shared/base/errors';
+import type { Plan } from '@holdfast/shared/recovery/plan';
 
 import { OFFLINE_AFTER_MS } from '../../fleet/hosts.ts';
 import { appliedPlan, type Queryable } from '../plans/plan-store.ts';
@@ -66,8 +67,34 @@ export async function loadView(client: Queryable, runId: string, readOutcome: Re
     jobs,
     approvals: new Map(approvals.rows.map(({ step, n }) => [step, n])),
     serving: { primary: row.primary, epoch: row.epoch, phase: row.phase },
+    spoilt: run.state === 'awaiting-approval' ? await spoiltSources(client, run, plan.plan) : [],
     now: row.now,
   };
+}
+
+/**
+ * What a run waits with for hours can be found damaged, or be removed. What it takes anew itself is no matter, and of an engine with a log the
+ * base is chosen when it is restored.
+ */
+async function spoiltSources(client: Queryable, { mode, point }: RunRow, plan: Plan): Promise<string[]> {
+  const taken = plan.steps.flatMap((step) => (step.type === 'snapshot' && step.in.includes(mode) ? step.sources : []));
+  const renewed = [...taken, ...point.sources.flatMap(({ source, target }) => (target === null ? [] : [source]))];
+  const { rows } = await client.query<{ source: string; removed: boolean; damagedAt: Date | null; gone: boolean }>(
+    `select w.source, s.removed_at is not null as removed, n.damaged_at as "damagedAt", n.id is null as gone
+     from unnest($1::text[], $2::text[], $3::text[]) as w (source, source_id, snapshot)
+     left join source s on s.id = w.source_id left join snapshot n on n.id = decode(w.snapshot, 'hex') and n.source_id = w.source_id`,
+    [
+      point.sources.map(({ source }) => source),
+      point.sources.map(({ sourceId }) => sourceId),
+      point.sources.map(({ snapshotId }) => snapshotId),
+    ],
+  );
+  return rows.flatMap(({ source, removed, damagedAt, gone }) => {
+    if (removed) return `the source ${source} was removed while the run waited`;
+    if (renewed.includes(source) || (!gone && damagedAt === null)) return [];
+    const what = gone ? 'is gone' : `was found damaged at ${damagedAt?.toISOString() ?? ''}`;
+    return `the snapshot of ${source} that the run would restore ${what}`;
+  });
 }
 
 interface JobRow {

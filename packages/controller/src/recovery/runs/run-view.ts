@@ -142,6 +142,8 @@ export interface RunView {
     readonly epoch: number;
     readonly phase: 'open' | 'withdrawn' | 'ordered';
   };
+  /** What can't be restored any more of the pinned point, for people. Looked at while the run waits for approval. */
+  readonly spoilt: readonly string[];
   /** The catalog's clock. */
   readonly now: Date;
 }

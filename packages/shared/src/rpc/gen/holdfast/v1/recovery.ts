@@ -187,6 +187,8 @@ export interface RunInfo {
   finishedAtMs: bigint;
   times: RunTimes | undefined;
   recoveryPointMs: bigint;
+  /** why it is this recovery point, and what should be known of it: for people */
+  pointFindings: string[];
 }
 
 /** Wall clock of the catalog; 0: did not happen (yet). */
@@ -2012,6 +2014,7 @@ function createBaseRunInfo(): RunInfo {
     finishedAtMs: 0n,
     times: undefined,
     recoveryPointMs: 0n,
+    pointFindings: [],
   };
 }
 
@@ -2070,6 +2073,9 @@ export const RunInfo: MessageFns<RunInfo> = {
         throw new globalThis.Error("value provided for field message.recoveryPointMs of type int64 too large");
       }
       writer.uint32(112).int64(message.recoveryPointMs);
+    }
+    for (const v of message.pointFindings) {
+      writer.uint32(122).string(v!);
     }
     return writer;
   },
@@ -2199,6 +2205,14 @@ export const RunInfo: MessageFns<RunInfo> = {
             message.recoveryPointMs = reader.int64() as bigint;
             continue;
           }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.pointFindings.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2238,6 +2252,7 @@ export const RunInfo: MessageFns<RunInfo> = {
     message.recoveryPointMs = (object.recoveryPointMs !== undefined && object.recoveryPointMs !== null)
       ? BigInt(object.recoveryPointMs)
       : 0n;
+    message.pointFindings = object.pointFindings?.map((e) => e) || [];
     return message;
   },
 };

@@ -39,12 +39,14 @@ export interface ShownRun {
   readonly startedBy: string;
   /** ISO 8601. */
   readonly recoveryPoint: string | null;
+  /** Why it is that one. */
+  readonly pointFindings: readonly string[];
   readonly times: Readonly<Record<string, string | null>>;
   readonly rtoMs: number | null;
   readonly rpoMs: number | null;
 }
 
-interface ShownStep {
+export interface ShownStep {
   readonly id: string;
   readonly state: string;
   readonly attempt: number;
@@ -80,6 +82,18 @@ async function untilWarm(lab: Lab): Promise<void> {
   });
 }
 
+/** A text of shop.plan.yaml, and what stands there instead. */
+export type PlanChange = readonly [from: string, to: string];
+
+/** For `applyPlan`: throws where the document does not say what is to be changed. */
+export function changed(...changes: readonly PlanChange[]): (document: string) => string {
+  return (document) =>
+    changes.reduce((text, [from, to]) => {
+      if (!text.includes(from)) throw new Error(`shop.plan.yaml does not say ${from}`);
+      return text.replace(from, () => to);
+    }, document);
+}
+
 export async function showPlan(lab: Lab): Promise<ShownPlan> {
   return await lab.json<ShownPlan>('plan', 'show', PLAN);
 }
@@ -90,7 +104,8 @@ export async function untilReady(lab: Lab): Promise<void> {
     const { code, stdout, stderr } = await lab.holdfast(['plan', 'show', PLAN, '--json']);
     if (code !== 0) return stderr || stdout;
     const plan = JSON.parse(stdout) as ShownPlan;
-    if (plan.ready && plan.state === 'ready' && plan.lease === 'open') return undefined;
+    // Without automatic failover there is no lease.
+    if (plan.ready && plan.state === 'ready' && (plan.lease ?? 'open') === 'open') return undefined;
     return `${plan.state}, lease ${plan.lease}: ${plan.readiness.map(({ level, field, message }) => `${level} ${field}: ${message}`).join('; ')}`;
   });
 }
@@ -123,9 +138,14 @@ export async function untilRun(lab: Lab, states: readonly string[], withinMs?: n
   return newest!;
 }
 
+/** A run with its steps. */
+export async function showRun(lab: Lab, id: string): Promise<ShownRun & { readonly steps: readonly ShownStep[] }> {
+  return await lab.json('run', 'show', id);
+}
+
 /** State, reason, and every step that is not well: for people. */
 export async function whatItSays(lab: Lab, id: string): Promise<string> {
-  const run = await lab.json<ShownRun & { steps: readonly ShownStep[] }>('run', 'show', id);
+  const run = await showRun(lab, id);
   const steps = run.steps.map(({ id: step, state, message, output }) =>
     state === 'ok' ? `${step} ok` : `${step} ${state} ${message ?? ''} ${output ?? ''}`.trim(),
   );

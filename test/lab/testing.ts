@@ -3,8 +3,10 @@
 import { existsSync, mkdtempSync, readFileSync, realpathSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { expect } from 'chai';
 import type { Suite } from 'mocha';
 import { Lab } from './lab.ts';
+import { SERVICE_ADDRESS } from './machines.ts';
 import { mustHaveLab, whyNoLab } from './requirements.ts';
 import { labUp } from './shop-lab.ts';
 
@@ -47,6 +49,13 @@ export function labFor(suite: Suite, make: (dir: string) => Promise<Lab> = labUp
     if (lab === undefined) throw new Error('the lab comes with the first test');
     return lab;
   };
+}
+
+/** Neither shop nor web server runs on the host, and the service's address is not its own. */
+export async function servesNothing(lab: Lab, name: string): Promise<void> {
+  const host = lab.host(name);
+  for (const unit of ['shop', 'nginx']) expect(await host.unit(unit, 'status'), `${unit} on ${name}`).to.equal(false);
+  expect(await host.ok('ip', 'addr', 'show', 'eth0')).to.not.include(`${SERVICE_ADDRESS}/`);
 }
 
 function logTails(lab: Lab): string {

@@ -1,25 +1,37 @@
-// The shop moves on purpose.
+// The shop moves on purpose, and back.
 
 import { expect } from 'chai';
 import { Customers, monotonicMs } from '../customers.ts';
-import { runPlan, showPlan, whatItSays } from '../plan.ts';
-import { labFor } from '../testing.ts';
+import { runPlan, showPlan, untilReady, untilRun, whatItSays } from '../plan.ts';
+import { labFor, servesNothing } from '../testing.ts';
 
 describe('a planned failover', function planned() {
   this.timeout(300_000);
   const lab = labFor(this);
 
-  it('loses no acknowledged order', async () => {
+  /** @param moved how often it has moved by then: the hosts' own logs go on */
+  const moves = async (from: string, to: string, moved: number): Promise<void> => {
     const customers = await Customers.come(lab());
     const run = await runPlan(lab(), 'planned');
     expect(run.state, await whatItSays(lab(), run.id)).to.equal('awaiting-commit');
-    await customers.untilServed('web-2', monotonicMs());
+    await customers.untilServed(to, monotonicMs());
     await customers.leave();
     const { turns, withoutServiceMs } = customers.report();
-    expect(turns.map(({ host }) => host)).to.deep.equal(['web-1', 'web-2']);
-    expect(await customers.lostOn('web-2')).to.deep.equal([]);
-    expect(customers.overlaps(1)).to.deep.equal([]);
-    expect(await showPlan(lab())).to.include({ primary: 'web-2', standby: 'web-1' });
+    expect(turns.map(({ host }) => host)).to.deep.equal([from, to]);
+    expect(await customers.lostOn(to)).to.deep.equal([]);
+    expect(customers.overlaps(moved)).to.deep.equal([]);
+    expect(await showPlan(lab())).to.include({ primary: to, standby: from });
+    await servesNothing(lab(), from);
     process.stderr.write(`      without service ${Math.round(withoutServiceMs)} ms; RTO ${run.rtoMs} ms\n`);
+    await lab().json('run', 'commit', run.id);
+    await untilRun(lab(), ['done']);
+    await servesNothing(lab(), from);
+  };
+
+  it('loses no acknowledged order', async () => await moves('web-1', 'web-2', 1));
+
+  it('and neither does the way back, once the old primary is protected again', async () => {
+    await untilReady(lab());
+    await moves('web-2', 'web-1', 2);
   });
 });

@@ -52,6 +52,7 @@ describe('holdfast run report', () => {
           epoch: 1,
           startedBy: 'erika',
           recoveryPointMs: AT,
+          pointFindings: [],
           moments: {},
         },
         steps: [],

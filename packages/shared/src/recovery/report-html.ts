@@ -8,7 +8,7 @@
 
 import { decodeReport, type EvidenceReport } from './report.ts';
 import { isSigned, keyFingerprint, reportScript, type SignedReport } from './report-signature.ts';
-import { leadOf, momentRows, momentText, objectiveText, spanText, titleOf, tookMs } from './report-words.ts';
+import { leadOf, momentRows, momentText, objectiveText, pointText, spanText, titleOf, tookMs } from './report-words.ts';
 
 /** The same bytes for the same report. Throws DAMAGED for bytes that are none. */
 export function reportHtml(signed: SignedReport): string {
@@ -76,7 +76,7 @@ function aboutSection({ run, plan, domain, controllerVersion }: EvidenceReport):
     ['Started', `${momentText(run.startedAt)} by ${run.startedBy}`],
     ['Finished', momentText(run.finishedAt)],
     ['From, to', `${run.fromHost} → ${run.toHost}, epoch ${run.epoch}`],
-    ['Recovery point', momentText(run.recoveryPoint)],
+    ['Recovery point', pointText(run)],
     [
       'Plan',
       `${plan.name} of ${domain}, revision ${plan.revision}, applied ${momentText(plan.appliedAt)} by ${plan.appliedBy}`,

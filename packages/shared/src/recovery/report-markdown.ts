@@ -2,7 +2,7 @@
 // output ends its block. Pure. Tested in report.test.ts.
 
 import type { EvidenceReport } from './report.ts';
-import { leadOf, momentRows, momentText, objectiveText, spanText, titleOf, tookMs } from './report-words.ts';
+import { leadOf, momentRows, momentText, objectiveText, pointText, spanText, titleOf, tookMs } from './report-words.ts';
 
 /** @param fingerprint of the key that signed it; undefined: not signed yet, and the report says so */
 export function reportMarkdown(report: EvidenceReport, fingerprint: string | undefined): string {
@@ -15,7 +15,7 @@ export function reportMarkdown(report: EvidenceReport, fingerprint: string | und
       [
         ['Time to recovery (RTO)', objectiveText(objectives.rto)],
         ['Data lost (RPO)', objectiveText(objectives.rpo)],
-        ['Recovery point', momentText(run.recoveryPoint)],
+        ['Recovery point', pointText(run)],
         ['Run', `${run.id}, ${run.mode}`],
         ['Started', `${momentText(run.startedAt)} by ${run.startedBy}`],
         ['Finished', momentText(run.finishedAt)],

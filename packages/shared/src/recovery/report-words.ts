@@ -13,6 +13,11 @@ export function spanText(ms: number): string {
   return `${Math.floor(whole / 86_400)} d ${Math.floor((whole % 86_400) / 3600)} h`;
 }
 
+/** When it is, and why it is that. */
+export function pointText({ recoveryPoint, pointFindings = [] }: EvidenceReport['run']): string {
+  return [momentText(recoveryPoint), ...pointFindings].join('; ');
+}
+
 /** "2026-11-23 04:00:25.684 UTC"; a dash for what did not happen. */
 export function momentText(iso: string | null): string {
   return iso === null ? '–' : iso.replace('T', ' ').replace('Z', ' UTC');

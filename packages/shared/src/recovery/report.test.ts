@@ -65,6 +65,7 @@ const facts: RunFacts = {
     startedAtMs: AT + 11_000,
     finishedAtMs: AT + 20_000,
     recoveryPointMs: AT - 2500,
+    pointFindings: ['files changed as a whole at 03:00 (most files are gone): the point is before that'],
     moments: { lastSignOfLife: AT, declaredDead: AT + 8000, fenced: AT + 11_900, healthy: AT + 16_400 },
   },
   steps: [step('fence', { type: 'fence' }), step('start', { output: HOSTILE, attempt: 2, message: HOSTILE })],

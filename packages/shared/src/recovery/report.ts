@@ -46,6 +46,8 @@ export interface RunFacts {
     readonly startedAtMs: number;
     readonly finishedAtMs: number | undefined;
     readonly recoveryPointMs: number | undefined;
+    /** Why it is that one, and what should be known of it. */
+    readonly pointFindings: readonly string[];
     readonly moments: RunMoments;
   };
   /** In the order of the document. */
@@ -119,6 +121,8 @@ const reportSchema = z.object({
     startedAt: time,
     finishedAt: moment,
     recoveryPoint: moment,
+    // Reports of earlier controllers have none.
+    pointFindings: z.array(z.string()).optional(),
   }),
   times: z.object(Object.fromEntries(MOMENTS.map(([key]) => [key, moment])) as Record<keyof RunMoments, typeof moment>),
   objectives: z.object({ rto: objective, rpo: objective }),
@@ -211,6 +215,7 @@ function limitedReport(facts: RunFacts, limits: Limits, eventsSha256: string): E
       startedAt: new Date(run.startedAtMs).toISOString(),
       finishedAt: iso(run.finishedAtMs),
       recoveryPoint: iso(run.recoveryPointMs),
+      pointFindings: [...run.pointFindings],
     },
     times: times as EvidenceReport['times'],
     objectives: { rto: against(plan.rtoMs, measured.rtoMs), rpo: against(plan.rpoMs, measured.rpoMs) },

@@ -10,14 +10,7 @@ import { look } from './looks/look.ts';
 import { lookInside } from './looks/look-inside.ts';
 import type { StepRecord, StepRecords } from './step-records.ts';
 import type { StepContext } from './step-type.ts';
-import {
-  exitCode,
-  outputOf,
-  OUTPUT_KEPT_BYTES,
-  runSupervised,
-  type Ending,
-  type NotedProgram,
-} from './supervised-program.ts';
+import { exitCode, outputOf, OUTPUT_KEPT_BYTES, runSupervised, type NotedProgram } from './supervised-program.ts';
 
 export interface StepContextDeps {
   readonly order: HostStep;
@@ -82,7 +75,8 @@ export function newStepContext(deps: StepContextDeps): OwnContext {
       const { base, onReady } = noted();
       const ending = await runSupervised({ command, base, environment, onReady }, leftMs(), clock, signal);
       keep(outputOf(base));
-      if (ending.kind === 'interrupted') throw interrupted(words, ending, order);
+      // Whoever ended it first: its own clock, or the step's.
+      if (ending.kind === 'interrupted') throw interrupted(words, leftMs() === 0 ? 'time' : ending.why, order);
       return ending;
     },
     ask(words, { timeoutMs = ASK_MS, environment = {} } = {}) {
@@ -97,13 +91,8 @@ export function newStepContext(deps: StepContextDeps): OwnContext {
   };
 }
 
-function interrupted(
-  command: readonly string[],
-  ending: Ending & { kind: 'interrupted' },
-  order: HostStep,
-): HoldfastError {
-  if (ending.why === 'cancelled')
-    return new HoldfastError('CANCELLED', `${command[0]} was ended: the step was cancelled`);
+function interrupted(command: readonly string[], why: 'time' | 'cancelled', order: HostStep): HoldfastError {
+  if (why === 'cancelled') return new HoldfastError('CANCELLED', `${command[0]} was ended: the step was cancelled`);
   return new HoldfastError(
     'TIMED_OUT',
     `${command[0]} was ended after the step's ${Math.round(order.timeoutMs / 1000)} s`,

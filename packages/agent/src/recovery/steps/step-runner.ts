@@ -246,7 +246,7 @@ function failed(order: HostStep, error: HoldfastError): StepAnswer {
 /** What was thrown because the time was over may say what it waited for. */
 function outOfTime(order: HostStep, thrown: unknown): HoldfastError {
   if (thrown instanceof HoldfastError && thrown.code === 'TIMED_OUT') return thrown;
-  return new HoldfastError('TIMED_OUT', `not over after its ${Math.round(order.timeoutMs / 1000)} s`);
+  return new HoldfastError('TIMED_OUT', `it was not over after ${Math.round(order.timeoutMs / 1000)} s, and was ended`);
 }
 
 function nothingToUndo(order: HostStep): StepAnswer {

@@ -2,8 +2,9 @@ import { expect } from 'chai';
 import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fromText } from '@holdfast/shared/base/byte-string';
+import { HoldfastError } from '@holdfast/shared/base/errors';
 import { expectError, expectRejection } from '@holdfast/shared/testing/expect-error';
-import type { RestoreJob, WarmOrder } from '../../jobs/job.ts';
+import type { EngineRestore, RestoreJob, RunRestore, WarmOrder } from '../../jobs/job.ts';
 import { EMPTY_SUMMARY } from '../../jobs/outcome.ts';
 import { restoreJob, testJobDeps } from '../../testing/job-deps.ts';
 import { MemoryVault } from '../../testing/memory-vault.ts';
@@ -19,19 +20,24 @@ describe('restores that a plan asks for', () => {
   let stateDir: string;
   let disk: string;
   let ran: RestoreJob[];
+  /** What was asked of the warm databases. */
+  let asked: string[];
 
   beforeEach(() => {
     stateDir = scratchDirectory();
     disk = scratchDirectory();
     ran = [];
+    asked = [];
   });
   afterEach(removeScratchDirectories);
 
   const run = async (job: Partial<RestoreJob>): Promise<void> => {
     const whole = restoreJob(join(disk, 'srv'), { keepsIdentity: true, ...job });
     const report = { summary: { ...EMPTY_SUMMARY, snapshotId: SNAPSHOT }, warnings: [], warningsTotal: 0 };
-    const none = async (): Promise<never> => {
-      throw new Error('not asked for');
+    const database: RunRestore = async ({ warm, engine }) => {
+      asked.push(`${warm?.action} ${warm?.sourceId}`);
+      if (warm?.action !== 'finish' || engine?.target.kind === 'latest') return report;
+      throw new HoldfastError('FAILED_PRECONDITION', 'it can’t go back', { details: { cold: true } });
     };
     const pipeline = planRestores(
       async () => async (placed) => {
@@ -40,7 +46,7 @@ describe('restores that a plan asks for', () => {
         writeFileSync(join(disk, 'srv', 'restored'), '');
         return report;
       },
-      { stateDir, sandboxes: { get: () => expect.fail('no sandbox') }, database: none },
+      { stateDir, sandboxes: { get: () => expect.fail('no sandbox') }, database },
     );
     const deps = testJobDeps(new MemoryVault().client);
     await (
@@ -93,6 +99,32 @@ describe('restores that a plan asks for', () => {
     await run({ ...below('a', 'b'), warm: { ...ORDER, sourceId: 'two' } });
     await run({ ...below('a', 'c'), warm: { ...finish.warm, sourceId: 'two' } });
     expect(ran.length, 'another directory than the copy’s').to.equal(6);
+  });
+
+  it('a database that goes back to an earlier point, or is kept warm no longer, is restored only when its copy has ended', async () => {
+    const engine = (kind: 'latest' | 'time'): EngineRestore => ({
+      source: { type: 'postgres', settings: {} },
+      target: kind === 'latest' ? { kind } : { kind, atMs: 1 },
+      base: undefined,
+      log: undefined,
+      toEndOfLog: false,
+      start: false,
+      port: 0,
+      options: {},
+    });
+    const keep = { ...ORDER, sourceId: 'db' };
+    await run({ warm: keep, engine: engine('latest') });
+    await run({ warm: { ...keep, action: 'finish' }, engine: engine('time') });
+    expect(asked).to.deep.equal(['keep db', 'finish db', 'release db']);
+    expect(ran).to.have.length(1);
+    await run({ warm: { ...keep, sourceId: 'other', action: 'finish' }, engine: engine('time') });
+    expect(ran, 'a place that is no copy').to.have.length(2);
+    asked = [];
+    await run({ engine: engine('latest') });
+    expect(asked, 'the plan is cold now').to.deep.equal(['release db']);
+    await run({ engine: engine('latest') });
+    expect(asked).to.deep.equal(['release db']);
+    expect(ran).to.have.length(4);
   });
 
   it('WM2 no two copies lie in one another', async () => {

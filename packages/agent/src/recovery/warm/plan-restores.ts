@@ -30,7 +30,13 @@ export function planRestores(base: Pipelines['restore'], deps: PlanRestoreDeps):
       const run = async (placed: RestoreJob): Promise<JobReport> =>
         (await base(placed))(placed, jobDeps, signal, onProgress);
       if (own.sandbox !== undefined) return run(await intoSandbox(own, deps.sandboxes.get(own.sandbox), marks));
-      if (own.warm === undefined) return run(own);
+      if (own.warm === undefined) {
+        const release = async (warm: WarmOrder): Promise<void> => {
+          await deps.database({ ...own, warm }, jobDeps, signal, onProgress);
+        };
+        if (own.engine?.source.type === 'postgres') await endCopiesAt(placesOf(own), marks, release);
+        return run(own);
+      }
       const database = own.engine === undefined ? undefined : databaseOf(deps, own);
       if (own.warm.action === 'release') {
         await database?.(own, jobDeps, signal, onProgress);
@@ -38,7 +44,8 @@ export function planRestores(base: Pipelines['restore'], deps: PlanRestoreDeps):
         return { summary: EMPTY_SUMMARY, warnings: [], warningsTotal: 0 };
       }
       if (own.warm.action === 'finish' && database === undefined) return finishFiles(own, own.warm, marks, run);
-      marks.claim(own.warm, placesOf(own));
+      // What is brought to an earlier point becomes nobody's copy.
+      if (own.warm.action !== 'finish' || !goesBack(own)) marks.claim(own.warm, placesOf(own));
       if (database !== undefined) {
         try {
           return await database(own, jobDeps, signal, onProgress);
@@ -74,6 +81,27 @@ async function finishFiles(
     warnings: [],
     warningsTotal: 0,
   };
+}
+
+/** A copy has replayed everything that is stored. */
+function goesBack({ engine }: RestoreJob): boolean {
+  return engine !== undefined && engine.target.kind !== 'latest' && !engine.toEndOfLog;
+}
+
+/** A plan whose standby was warm when its copies were made, and is not any more: their servers would go on in what is restored. */
+async function endCopiesAt(
+  places: readonly ByteString[],
+  marks: Marks,
+  release: (order: WarmOrder) => Promise<void>,
+): Promise<void> {
+  const met = marks
+    .all()
+    .filter((mark) => mark.places.some((one) => places.some((place) => isWithin(one, place) || isWithin(place, one))));
+  for (const { application, sourceId } of met) {
+    const order: WarmOrder = { application, sourceId, action: 'release', takeOver: false, snapshotId: '' };
+    await release(order);
+    marks.release(order);
+  }
 }
 
 function isCold(error: unknown): error is HoldfastError {

@@ -38,8 +38,8 @@ describe('evidence', () => {
     await pool.query(`insert into run (id, plan_id, revision, mode, state, from_host, to_host, epoch, automatic, started_by,
         started_at, finished_at, approvals_needed, point, times)
       values ('ended', 'evident', 1, 'planned', 'done', 'h1', 'h2', 3, false, 'erika', '2026-11-23T04:00:00Z', '2026-11-23T04:05:00Z', 0,
-          '{"atMs": 1795406400000}', '{"lastSignOfLife": 1795406401000, "healthy": 1795406405000}'),
-        ('open', 'evident', 2, 'unplanned', 'paused', 'h1', 'h2', 4, false, 'erika', '2026-11-23T05:00:00Z', null, 0, '{"atMs": 0}', '{}')`);
+          '{"findings": [], "atMs": 1795406400000}', '{"lastSignOfLife": 1795406401000, "healthy": 1795406405000}'),
+        ('open', 'evident', 2, 'unplanned', 'paused', 'h1', 'h2', 4, false, 'erika', '2026-11-23T05:00:00Z', null, 0, '{"findings": [], "atMs": 0}', '{}')`);
     await pool.query(`insert into run_step (run_id, step_id, position, spec, host_id, state, attempt, message)
       values ('ended', 'look', 0, '{"id": "look", "type": "manual", "needs": []}', null, 'ok', 1, 'looked')`);
     await pool.query(`insert into run_event (run_id, sequence, actor, term, step_id, kind, message)

@@ -50,6 +50,7 @@ export async function loadRunFacts(pool: pg.Pool, runId: string, controllerVersi
       startedAtMs: run.startedAt.getTime(),
       finishedAtMs: run.finishedAt?.getTime(),
       recoveryPointMs: run.point.atMs === 0 ? undefined : run.point.atMs,
+      pointFindings: run.point.findings,
       moments: run.times,
     },
     steps: steps.map((step) => ({

@@ -203,7 +203,8 @@ describe('the engine', () => {
     fixture.hosts.answers = (work) => (work.name === 'migrate' && work.action === 'apply' ? 'failed' : undefined);
     const runId = await fixture.start(planId, 'unplanned');
     const paused = await fixture.until(runId, ['paused']);
-    expect(paused.run).to.include({ pause: 'step', reason: '"migrate" on web-2: scripted to fail' });
+    const next = `mend it, then: holdfast run retry ${runId.slice(0, 8)} migrate`;
+    expect(paused.run).to.include({ pause: 'step', reason: `"migrate" on web-2: scripted to fail; ${next}` });
     expect((await states(runId))['start']).to.equal('pending');
     fixture.hosts.answers = () => undefined;
     await act(runId, 'retry', 'migrate');
@@ -314,13 +315,28 @@ describe('the engine', () => {
     await fixture.replica('one').failover.drive(planId);
     const runId = await fixture.start(planId, 'unplanned', { approvalsNeeded: 1 });
     const late = await fixture.until(runId, ['paused']);
-    expect(late.run).to.include({ pause: 'approval', reason: 'nobody approved in time' });
+    const next = `holdfast run approve ${runId.slice(0, 8)}`;
+    expect(late.run).to.include({ pause: 'approval', reason: `nobody approved in time; it still can be: ${next}` });
     expect(fixture.hosts.worked).to.deep.equal([]);
     await act(runId, 'approve');
     const done = await fixture.until(runId, ['awaiting-commit']);
     expect(done.run.times.approved).to.be.a('number');
     const other = await fixture.start(planId, 'planned', { approvalsNeeded: 1 }).catch(String);
     expect(other).to.include('a run of shop goes on');
+  });
+
+  it('a point that is spoilt while its run waits for an approval ends the run, with nothing touched', async () => {
+    const planId = await fixture.apply(PLAN('approvals: {roles: [approver], need: 1, timeout: 1h, onTimeout: pause}'));
+    const { engine, failover } = fixture.replica('one');
+    await failover.drive(planId);
+    const runId = await fixture.start(planId, 'unplanned', { approvalsNeeded: 1 });
+    await fixture.until(runId, ['awaiting-approval']);
+    await fixture.catalog.pool.query('update snapshot set damaged_at = now()');
+    await engine.pump(runId);
+    const over = await fixture.until(runId, ['failed']);
+    expect(over.run.reason).to.match(/snapshot of files .* was found damaged at .*; nothing was touched/);
+    expect(over.run.reason).to.include('holdfast plan run shop --mode unplanned');
+    expect(fixture.hosts.worked).to.deep.equal([]);
   });
 
   it('a host that goes away in the middle pauses the run; back, it is asked, and the run goes on by itself', async () => {
@@ -337,10 +353,9 @@ describe('the engine', () => {
     );
     await engine.pump(runId);
     const paused = await fixture.until(runId, ['paused']);
-    expect(paused.run).to.include({
-      pause: 'unknown',
-      reason: '"start": web-2 is not there; nobody knows what became of it',
-    });
+    expect(paused.run.pause).to.equal('unknown');
+    expect(paused.run.reason).to.include('"start" on web-2: web-2 is not there; nobody knows what became of it');
+    expect(paused.run.reason).to.include('by itself once web-2 is back');
     await fixture.catalog.pool.query(`update host set connection_id = 'x', last_seen_at = now() where id = $1`, [web2]);
     await engine.pump(runId);
     await fixture.until(runId, ['awaiting-commit']);

@@ -2,6 +2,7 @@
 
 import { expect } from 'chai';
 import { Customers, monotonicMs } from '../customers.ts';
+import { eventually } from '../eventually.ts';
 import { runPlan, showPlan, untilReady, untilRun, whatItSays } from '../plan.ts';
 import { labFor, servesNothing } from '../testing.ts';
 
@@ -33,5 +34,17 @@ describe('a planned failover', function planned() {
   it('and neither does the way back, once the old primary is protected again', async () => {
     await untilReady(lab());
     await moves('web-2', 'web-1', 2);
+  });
+
+  it('what came back is protected as it was: its log is followed, and there is a standby', async () => {
+    await untilReady(lab());
+    await eventually('the log of the database is followed again', async () => {
+      const { log } = await lab().json<{ log: { state: string; note: string } | null }>('source', 'show', 'web-1/db');
+      return log?.state === 'following' ? undefined : `${log?.state} ${log?.note}`;
+    });
+    await eventually('a base is taken', async () => {
+      const { code, stderr } = await lab().holdfast(['backup', 'web-1/db']);
+      return code === 0 ? undefined : stderr;
+    });
   });
 });

@@ -53,6 +53,8 @@ const SWEEP_MS = 5_000;
 const TURNS_MAX = 2_000;
 
 interface Pump {
+  /** What it waits for, as it was told. */
+  waits?: string;
   again: boolean;
   timer: Timer | undefined;
   busy: Promise<void> | undefined;
@@ -132,8 +134,17 @@ export function openEngine(deps: EngineDeps): Engine {
       const error = toHoldfastError(thrown);
       const isBusy = error.code === 'BUSY' || error.code === 'LIMIT_EXCEEDED';
       if (!isBusy) deps.log('run.failed', { run: runId, error });
+      else await tellWaiting(pump, runId, error.message);
       later(runId, isBusy ? BUSY_MS : LOOK_AGAIN_MS);
     }
+  }
+
+  /** A run that stands still looks like one that works: what it waits for is said, once. */
+  async function tellWaiting(pump: Pump, runId: string, message: string): Promise<void> {
+    if (pump.waits === message) return;
+    pump.waits = message;
+    const note: Decision = { kind: 'note', step: '', message: `it waits: ${message}` };
+    await engine.apply(runId, () => [note]).catch((error: unknown) => deps.log('run.failed', { run: runId, error }));
   }
 
   async function untilQuiet(runId: string): Promise<void> {

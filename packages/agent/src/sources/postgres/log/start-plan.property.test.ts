@@ -105,6 +105,30 @@ describe('where to go on reading a log', () => {
     });
   });
 
+  it('S3 begins anew where not even the fork can be read: a server that was restored from a base of a later timeline', () => {
+    const back = sight({ timeline: 3, history: [fork(1, 50n * MIB + 9n), fork(2, 60n * MIB)] });
+    const all = { keepBytes: 1000 * FILE, removed: undefined };
+    for (const stored of [50n * MIB + 9n, 55n * MIB]) {
+      const tried = planStart(back, [end(stored)], all);
+      expect(tried).to.deep.include({ stream: { systemIdentifier: '7', timeline: 2 }, from: 50n * MIB });
+      // The server said that it has nothing of where reading began.
+      const plan = planStart(back, [end(stored)], { ...all, removed: { before: 50n * MIB + 1n, reason: 'gone' } });
+      expect(plan).to.deep.include({
+        stream: { systemIdentifier: '7', timeline: 3 },
+        from: 99n * MIB,
+        baseNeeded: true,
+      });
+      expect(plan.kind === 'follow' && plan.gap).to.equal(undefined);
+    }
+  });
+
+  it('S3 begins a timeline not before its fork, whatever of the one before the slot keeps', () => {
+    const promoted = { timeline: 2, history: [fork(1, 50n * MIB + 9n)] };
+    const from = (slotStart: bigint) => planStart(sight({ ...promoted, slotStart }), [], keep);
+    expect(from(48n * MIB + 5n)).to.include({ from: 50n * MIB });
+    expect(from(60n * MIB + 5n)).to.include({ from: 60n * MIB });
+  });
+
   it('knows a newer stream of the server from an older one, and another cluster', () => {
     const server = sight({ timeline: 3, history: [fork(1, 10n * MIB), fork(2, 20n * MIB)] });
     const all = { keepBytes: 1000 * FILE, removed: undefined };

@@ -77,8 +77,10 @@ function freshStart(server: ServerSight, gap: PlannedGap | undefined, note: stri
   return { kind: 'follow', stream, from: freshPosition(server), gap, baseNeeded: true, note };
 }
 
-function freshPosition({ slotStart, fileBytes }: ServerSight): bigint {
-  return fileStart(slotStart, fileBytes);
+/** The slot may keep log of the timeline before, too: nothing of this one is older than its fork. */
+function freshPosition({ slotStart, fileBytes, history }: ServerSight): bigint {
+  const fork = history.at(-1)?.switchpoint ?? 0n;
+  return fileStart(slotStart > fork ? slotStart : fork, fileBytes);
 }
 
 function goOn(server: ServerSight, here: LogEnd, limits: Limits): StartPlan {
@@ -91,7 +93,7 @@ function goOn(server: ServerSight, here: LogEnd, limits: Limits): StartPlan {
         : `the server's log ends at ${positionOf(server.end).text}, before ${end.text}, which is stored: it was brought back to an earlier state. Its log is followed again from ${end.text} on; give it a new timeline (recovery with a target) to follow it now`,
     };
   }
-  const reason = whyNot(server, here, limits);
+  const reason = whyNot(server, end, limits);
   if (reason === undefined)
     return { kind: 'follow', stream, from: end.order, gap: undefined, baseNeeded: false, note: '' };
   const from = freshPosition(server);
@@ -106,25 +108,25 @@ function goOnFromAncestor(server: ServerSight, ancestor: LogEnd, limits: Limits)
   const fork = server.history.find(({ parentTimeline }) => parentTimeline === stream.timeline)!;
   const successor = successorOf(server, stream.timeline);
   const next = { systemIdentifier: stream.systemIdentifier, timeline: successor };
-  const from = fileStart(fork.switchpoint, server.fileBytes);
   const note = `the server was promoted: timeline ${stream.timeline} ended at ${positionOf(fork.switchpoint).text}`;
-  const reason = whyNot(server, ancestor, limits);
+  // What was stored past the fork is another history than this server's; the new timeline begins at the fork.
+  const isOpen = end.order < fork.switchpoint;
+  const from = isOpen ? end.order : fileStart(fork.switchpoint, server.fileBytes);
+  const reason = whyNot(server, positionOf(from), limits);
   if (reason === undefined) {
-    // What was stored past the fork is another history than this server's; the new timeline begins at the fork.
-    if (end.order < fork.switchpoint)
-      return { kind: 'follow', stream, from: end.order, gap: undefined, baseNeeded: false, note };
-    return { kind: 'follow', stream: next, from, gap: undefined, baseNeeded: true, note };
+    return { kind: 'follow', stream: isOpen ? stream : next, from, gap: undefined, baseNeeded: !isOpen, note };
   }
-  const gap = end.order < fork.switchpoint ? gapOf(ancestor, fork.switchpoint, reason) : undefined;
+  // Not even the beginning of its timeline may be there, on a server that was restored from a base of a later one.
+  const gap = isOpen ? gapOf(ancestor, fork.switchpoint, reason) : undefined;
   return freshStart(server, gap, `${note}; ${reason}`);
 }
 
-/** Why the log from the stored end on can't, or shan't, be read. */
-function whyNot(server: ServerSight, { end }: LogEnd, { removed, keepBytes }: Limits): string | undefined {
-  if (removed !== undefined && end.order < removed.before) return removed.reason;
-  const behindBytes = Number(server.end - end.order);
-  if (behindBytes > keepBytes && freshPosition(server) > end.order) {
-    return `the server wrote ${bytesInWords(behindBytes)} of log since ${end.text}, and walKeep is ${bytesInWords(keepBytes)}`;
+/** Why the log from there on can't, or shan't, be read. */
+function whyNot(server: ServerSight, from: LogPosition, { removed, keepBytes }: Limits): string | undefined {
+  if (removed !== undefined && from.order < removed.before) return removed.reason;
+  const behindBytes = Number(server.end - from.order);
+  if (behindBytes > keepBytes && freshPosition(server) > from.order) {
+    return `the server wrote ${bytesInWords(behindBytes)} of log since ${from.text}, and walKeep is ${bytesInWords(keepBytes)}`;
   }
   return undefined;
 }

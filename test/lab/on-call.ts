@@ -17,8 +17,9 @@ const LOG = '/var/log/pager.log';
 /** For `contacts` of a plan. */
 export const PAGER_URL = `http://${machine(HOST).address}:${PORT}/`;
 
-export interface Page {
+interface Page {
   readonly template: string;
+  readonly run: string | null;
   readonly subject: string;
   readonly text: string;
 }
@@ -40,17 +41,16 @@ export async function goOnCall(lab: Lab): Promise<void> {
   child.stdout.destroy();
 }
 
-/** In the order of their arrival. */
-export function pages(lab: Lab): Page[] {
+function pages(lab: Lab): Page[] {
   const file = lab.host(HOST).file(LOG);
   return existsSync(file) ? parseLines<Page>(readFileSync(file, 'utf8')) : [];
 }
 
-/** The first message with this template that arrived behind the first `after`. */
-export async function untilPaged(lab: Lab, template: string, after: number): Promise<Page> {
+/** The first message with this template about this run. */
+export async function untilPaged(lab: Lab, run: string, template: string): Promise<Page> {
   let found: Page | undefined;
   await eventually(`somebody is told: ${template}`, async () => {
-    const told = pages(lab).slice(after);
+    const told = pages(lab).filter((page) => page.run === run);
     found = told.find((page) => page.template === template);
     return found === undefined ? `told was ${told.map((page) => page.subject).join('; ') || 'nothing'}` : undefined;
   });

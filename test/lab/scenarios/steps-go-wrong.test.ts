@@ -2,9 +2,11 @@
 //
 // Three planned runs, each in the other direction. While one waits nobody serves, and nothing that was acknowledged is lost.
 
+import { readFileSync } from 'node:fs';
 import { expect } from 'chai';
 import { Customers, monotonicMs } from '../customers.ts';
 import { eventually } from '../eventually.ts';
+import type { Host } from '../host.ts';
 import {
   applyPlan,
   changed,
@@ -29,6 +31,8 @@ sleep 7777 &
 sleep 7777
 `;
 const MIGRATE = 'run: [/opt/shop/migrate],\n      probe: [/opt/shop/is-migrated],\n      timeout: 1m,';
+
+const agentLog = (host: Host): string => readFileSync(host.file('/var/log/agent.log'), 'utf8');
 
 describe('steps that go wrong', function wrong() {
   this.timeout(300_000);
@@ -124,15 +128,13 @@ describe('steps that go wrong', function wrong() {
     const customers = await Customers.come(lab());
     await untilReady(lab());
     await applyPlan(lab(), changed(['mode: warm', 'mode: cold']));
-    const started = runPlan(lab(), 'planned');
     // So far away that a restore takes its time.
-    await lab().delay('web-2', 250);
-    await eventually('the database is being restored', async () => {
-      const run = await untilRun(lab(), ['prechecking', 'running']);
-      const { state } = await stepOf(run, 'db');
-      expect(state, await whatItSays(lab(), run.id)).to.not.equal('ok');
-      return state === 'running' ? undefined : state;
-    });
+    await lab().delay('web-2', 200);
+    const restoring = (): number =>
+      agentLog(web2).split('"kind":"restore","level":"info","message":"job.started"').length;
+    const before = restoring();
+    const started = runPlan(lab(), 'planned');
+    await eventually('web-2 restores', async () => (restoring() > before ? undefined : 'it does not yet'));
     await web2.kill();
     await lab().delay('web-2', 0);
     const waiting = await started;
@@ -142,7 +144,8 @@ describe('steps that go wrong', function wrong() {
 
     await web2.start();
     await arrives(customers, 'web-1', 'web-2');
-    expect(await stepOf(waiting, 'db')).to.include({ state: 'ok', attempt: 2 });
+    for (const step of ['files', 'db'])
+      expect(await stepOf(waiting, step), step).to.include({ state: 'ok', attempt: 2 });
   });
 
   /** Of which nothing can be asked. */

@@ -46,7 +46,7 @@ const templates = {
   }),
   approval: (facts) => ({
     what: 'waits for an approval',
-    meaning: `A ${facts['mode'] ?? ''} run can't go on before somebody approves it.`.replace('A  run', 'A run'),
+    meaning: `${facts['mode'] === undefined ? 'A run' : `A run (${facts['mode']})`} can't go on before somebody approves it.`,
     next: `Approve it, or end it: ${command(facts, 'approve')}`,
   }),
   paused: (facts) => ({

@@ -88,6 +88,8 @@ export interface BackupJob<S extends SourceSpec = SourceSpec> {
    * Absent: walk everything. A pipeline may always walk more than this.
    */
   readonly changedPaths?: readonly ByteString[];
+  /** With changed paths: until when nothing had changed beside them, wall clock. The snapshot stands for that time, however long it waits for its turn. */
+  readonly changesUpToMs?: number;
 }
 
 export interface RestoreJob {

@@ -58,7 +58,7 @@ export async function runSnapshot<R = unknown>(
   onProgress: ProgressListener,
   producer: SnapshotProducer<R>,
 ): Promise<JobReport> {
-  const startedAtMs = deps.clock.wallMs();
+  const startedAtMs = Math.min(deps.clock.wallMs(), job.changesUpToMs ?? Infinity);
   const startedAt = deps.clock.monotonicMs();
   const { identity } = deps;
   const { domainSecret } = identity;

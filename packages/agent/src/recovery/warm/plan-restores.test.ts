@@ -87,6 +87,7 @@ describe('restores that a plan asks for', () => {
     await run({ warm: ORDER });
     await run({ warm: { ...finish.warm, snapshotId: '00' } });
     expect(ran.length, 'another snapshot').to.equal(2);
+    expect(ran[1], 'which may be an older one').to.include({ delta: true, deleteExtra: true, intoNonEmpty: true });
     await run({ warm: ORDER });
     await run(finish);
     expect(ran.length, 'the same').to.equal(3);
@@ -99,6 +100,7 @@ describe('restores that a plan asks for', () => {
     await run({ ...below('a', 'b'), warm: { ...ORDER, sourceId: 'two' } });
     await run({ ...below('a', 'c'), warm: { ...finish.warm, sourceId: 'two' } });
     expect(ran.length, 'another directory than the copy’s').to.equal(6);
+    expect(ran[5]).to.include({ deleteExtra: false });
   });
 
   it('a database that goes back to an earlier point, or is kept warm no longer, is restored only when its copy has ended', async () => {

@@ -75,7 +75,8 @@ async function finishFiles(
   const isCurrent = isThere && order.snapshotId !== '' && mark.applied === order.snapshotId;
   // From now on others write there.
   marks.applied(order, '');
-  if (!isCurrent) return run(job);
+  // In a copy's own places nothing else belongs: a point before what it holds knows nothing of newer files, nor of who wrote them.
+  if (!isCurrent) return run(isThere ? { ...job, delta: true, deleteExtra: true, intoNonEmpty: true } : job);
   return {
     summary: { ...EMPTY_SUMMARY, snapshotId: Buffer.from(order.snapshotId, 'hex') },
     warnings: [],

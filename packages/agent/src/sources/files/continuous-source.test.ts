@@ -11,7 +11,7 @@ import { EMPTY_SUMMARY, outcomeOfError, outcomeOfReport } from '../../jobs/outco
 import type { SourceReport } from '../../link/control-wire.ts';
 import { eventually } from '../../testing/eventually.ts';
 import type { Guard } from '../engine.ts';
-import { protectContinuously } from './continuous-source.ts';
+import { HEARD_AFTER_MS, protectContinuously } from './continuous-source.ts';
 import { watchTree, type TreeWatcher, type WatchMessage } from './tree-watcher.ts';
 import { watchBudget, WatchPool } from './watch-budget.ts';
 
@@ -90,6 +90,10 @@ describe('continuous source', () => {
     expect(backups).to.have.length(1);
     await clock.advanceInTurns(1000);
     expect(backups.at(-1)?.changedPaths).to.deep.equal(['a', 'b']);
+    const { changesUpToMs } = backups.at(-1)!;
+    expect(clock.wallMs() - changesUpToMs!, 'what is not heard of yet is in the next one').to.be.at.least(
+      HEARD_AFTER_MS,
+    );
     await clock.advanceInTurns(86_400_000);
     expect(backups.filter((job) => job.changedPaths === undefined)).to.have.length(2);
   });

@@ -32,6 +32,8 @@ export interface ContinuousDeps {
 
 export const DEFAULT_SCAN_SECONDS = 15 * 60;
 const DAY_MS = 86_400_000;
+/** What changed may be heard of so much later: the watcher gathers for a quarter of that (tree-watch-worker.ts), and may be busy. */
+export const HEARD_AFTER_MS = 1000;
 const RETRY = { firstMs: 30_000, capMs: 600_000 };
 
 export function protectContinuously(source: FilesSpec, deps: ContinuousDeps): Guard {
@@ -168,12 +170,13 @@ class Protection {
     this.#running = true;
     this.#changes = undefined;
     const changedPaths = takenPaths(taken);
+    const changesUpToMs = this.#deps.clock.wallMs() - HEARD_AFTER_MS;
     const outcome = await this.#deps.runBackup({
       kind: 'backup',
       jobId: '',
       source: this.#source,
       fullRead: false,
-      ...(changedPaths === undefined ? {} : { changedPaths }),
+      ...(changedPaths === undefined ? {} : { changedPaths, changesUpToMs }),
     });
     this.#running = false;
     if (!this.#stopped) this.#backedUp(taken, outcome);

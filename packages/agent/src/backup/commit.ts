@@ -24,6 +24,8 @@ export interface CommitWork {
   readonly startedAtMs: number;
   /** Monotonic. */
   readonly startedAt: number;
+  /** How much older than its start the state is that the snapshot stands for; it counts as a part of the time that was taken. */
+  readonly behindMs: number;
 }
 
 /** Sends the record of what `scanned` found, and commits it. `newPlainBytes`: plain bytes of the chunks that the vault lacked. */
@@ -47,7 +49,15 @@ export async function commit(
     partial: scanned.partial,
   };
   const { entries, files, bytesTotal, bytesRead, bytesNew, bytesStored, durationMs, partial } = summary;
-  const stats = { entries, files, bytesTotal, bytesRead, bytesNew, bytesStored, durationMs };
+  const stats = {
+    entries,
+    files,
+    bytesTotal,
+    bytesRead,
+    bytesNew,
+    bytesStored,
+    durationMs: durationMs + work.behindMs,
+  };
   const payload = encodeSnapshotRecord(
     {
       domainId: deps.identity.domainId,

@@ -58,7 +58,8 @@ export async function runSnapshot<R = unknown>(
   onProgress: ProgressListener,
   producer: SnapshotProducer<R>,
 ): Promise<JobReport> {
-  const startedAtMs = Math.min(deps.clock.wallMs(), job.changesUpToMs ?? Infinity);
+  const nowMs = deps.clock.wallMs();
+  const startedAtMs = Math.min(nowMs, job.changesUpToMs ?? nowMs);
   const startedAt = deps.clock.monotonicMs();
   const { identity } = deps;
   const { domainSecret } = identity;
@@ -73,7 +74,8 @@ export async function runSnapshot<R = unknown>(
     const { session, base } = await openSession(job, deps, domainSecret, directory, signal);
     try {
       const { sourceType } = producer;
-      const work: Work = { job, deps, keys, session, base, directory, sourceType, startedAtMs, startedAt };
+      const behindMs = Math.round(nowMs - startedAtMs);
+      const work: Work = { job, deps, keys, session, base, directory, sourceType, startedAtMs, startedAt, behindMs };
       return await backUp(work, producer, signal, onProgress);
     } finally {
       session.close();

@@ -9,9 +9,10 @@
 // are held, the oldest go first.
 
 import { createHash, randomUUID } from 'node:crypto';
-import { mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { HoldfastError, isErrorCode, type ErrorCode } from '@holdfast/shared/base/errors';
+import { makeDirectory } from '@holdfast/shared/runtime/make-directory';
 import { z } from 'zod';
 import { replaceFileDurably } from '../link/durable-file.ts';
 import type { JobOutcome } from './job.ts';
@@ -137,7 +138,7 @@ interface JobRecord {
 /** Opens the store below `stateDir`; jobs that an earlier process left unfinished become failed results. */
 export function openResultStore(stateDir: string, keep = KEEP): ResultStore {
   const folder = join(stateDir, FOLDER);
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  makeDirectory(folder, 0o700);
   const records = new Map<string, JobRecord>();
   for (const record of readRecords(folder)) records.set(record.jobId, record);
   let nextOrder = 1 + Math.max(0, ...Array.from(records.values(), (record) => record.order));

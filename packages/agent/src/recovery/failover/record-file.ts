@@ -7,12 +7,13 @@
 // missing byte is DAMAGED, not another record; RF3 no file at all is undefined.
 
 import { createHash, randomUUID } from 'node:crypto';
-import { mkdirSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { readFileSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import type { HostRecord } from '@holdfast/shared/failover/commands';
 import type { ApplicationSpec } from '@holdfast/shared/rpc/failover-wire';
+import { makeDirectory } from '@holdfast/shared/runtime/make-directory';
 import { replaceFileDurably, systemFiles, type DurableFiles } from '../../link/durable-file.ts';
 
 export interface StoredRecord {
@@ -93,7 +94,7 @@ export class RecordFiles {
   }
 
   #write(name: string, value: unknown): void {
-    mkdirSync(this.directory, { recursive: true, mode: 0o700 });
+    makeDirectory(this.directory, 0o700);
     const body = JSON.stringify(value);
     const sealed = JSON.stringify({ sha256: hash(body), body });
     replaceFileDurably(this.directory, name, Buffer.from(sealed), randomUUID(), this.#files);

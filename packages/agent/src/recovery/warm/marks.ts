@@ -8,10 +8,11 @@
 // another; WM3 a mark is there before the first write, and goes with `release`.
 
 import { randomUUID } from 'node:crypto';
-import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, lstatSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { displayPath, toBytes, type ByteString } from '@holdfast/shared/base/byte-string';
 import { HoldfastError } from '@holdfast/shared/base/errors';
+import { makeDirectory } from '@holdfast/shared/runtime/make-directory';
 import type { WarmOrder } from '../../jobs/job.ts';
 import { replaceFileDurably } from '../../link/durable-file.ts';
 import { isWithin } from '../sandbox/mount-plan.ts';
@@ -50,7 +51,7 @@ export class Marks {
     // From now on, until it says otherwise, it is between two snapshots.
     if (this.of(order) === undefined && this.all().length >= MARKS_MAX)
       throw new HoldfastError('LIMIT_EXCEEDED', `this host keeps ${MARKS_MAX} warm copies already`);
-    mkdirSync(this.#folder, { recursive: true, mode: 0o700 });
+    makeDirectory(this.#folder, 0o700);
     const { application, sourceId } = order;
     this.#write({ application, sourceId, places, applied: '' });
   }

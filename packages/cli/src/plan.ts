@@ -99,7 +99,8 @@ function definePlans(plan: Command, session: Session): void {
     .argument('<name>', 'the plan')
     .action(async (name: string) => {
       await (await session.recovery()).removePlan({ domain: await session.domain(), plan: name });
-      await (session.json ? session.document({ removed: name }) : session.write(`Removed plan ${name}.\n`));
+      const words = `Removed plan ${name}. What a warm copy of it holds stays on the standby, and is the plan’s no longer.\n`;
+      await (session.json ? session.document({ removed: name }) : session.write(words));
     });
 }
 

@@ -120,7 +120,7 @@ export async function openRecovery(options: RecoveryOptions): Promise<Recovery> 
       return { wishes: wishes.flat(), mine };
     },
     planKeep: (wish, takeOver) => planKeep({ catalog, vault }, wish, takeOver),
-    planRelease: (copy) => planRelease({ catalog, vault }, copy),
+    planRelease: (copy) => planRelease({ catalog }, copy),
   });
   const service = {
     ...common,

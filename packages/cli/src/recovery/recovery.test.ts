@@ -217,7 +217,7 @@ describe('holdfast plan and run', () => {
     });
     expect(await cli('plan secret set db', answers, { input: '' })).to.include({ code: 2 });
     await cli('plan secret rm db', answers);
-    await cli('plan rm shop', answers);
+    expect((await cli('plan rm shop', answers)).stdout).to.contain('stays on the standby');
     expect(sent).to.deep.equal([example, ['db', 'hunter2'], ['db', ''], 'shop']);
   });
 

@@ -131,17 +131,18 @@ export async function planKeep(deps: WarmJobDeps, wish: WarmWish, takeOver: bool
   return { job: jobOf(source, wish.hostId, value, id), snapshotId: id, timeline, grantUntil: until };
 }
 
-/** What is there stays; it is the plan's no longer. */
-export async function planRelease(deps: WarmJobDeps, copy: WarmCopy): Promise<NewJob> {
-  const source = await sourceOf(deps, copy.sourceId);
-  const engine = engineOf(source);
+/** What is there stays; it is the plan's no longer. The host goes by what it keeps: nothing of the source is needed, which may be gone. */
+export async function planRelease({ catalog }: Pick<WarmJobDeps, 'catalog'>, copy: WarmCopy): Promise<NewJob> {
+  const { rows } = await catalog.pool.query<{ domainId: string }>(
+    'select domain_id as "domainId" from host where id = $1',
+    [copy.hostId],
+  );
   const warm = { application: copy.planId, sourceId: copy.sourceId, action: 'release', takeOver: false };
   const value: DeepPartial<RestoreJob> = {
     target: copy.target,
     warm,
-    ...(engine === undefined ? {} : { engine: { source: engine, target: { kind: { $case: 'latest', value: true } } } }),
   };
-  return jobOf(source, copy.hostId, value, undefined);
+  return jobOf({ id: copy.sourceId, domainId: rows[0]?.domainId ?? '' }, copy.hostId, value, undefined);
 }
 
 async function sourceOf({ catalog }: WarmJobDeps, sourceId: string): Promise<Source> {
@@ -151,7 +152,7 @@ async function sourceOf({ catalog }: WarmJobDeps, sourceId: string): Promise<Sou
 }
 
 function jobOf(
-  source: Source,
+  source: Pick<Source, 'id' | 'domainId'>,
   hostId: string,
   value: DeepPartial<RestoreJob>,
   snapshotId: Uint8Array | undefined,

@@ -72,6 +72,13 @@ describe('restores that a plan asks for', () => {
     expect(existsSync(join(disk, 'srv', 'restored')), 'what was released stays').to.equal(true);
   });
 
+  it('a database’s copy ends with its release, though nothing is said of its source any more', async () => {
+    mkdirSync(join(stateDir, 'warm'));
+    writeFileSync(join(stateDir, 'warm', 'shop.files.json'), '{}');
+    await run({ warm: { ...ORDER, action: 'release' } });
+    expect(asked).to.deep.equal(['release files']);
+  });
+
   it('WM1 a place that holds something else is refused with words, unless it may be overwritten', async () => {
     mkdirSync(join(disk, 'srv'));
     writeFileSync(join(disk, 'srv', 'precious'), '');

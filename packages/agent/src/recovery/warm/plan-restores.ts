@@ -10,6 +10,7 @@ import { isWithin } from '../sandbox/mount-plan.ts';
 import type { Sandbox, Sandboxes } from '../sandbox/sandbox.ts';
 import { keptIdentity } from './identity-paths.ts';
 import { Marks } from './marks.ts';
+import { hasWarmRecord } from './warm-record.ts';
 
 export interface PlanRestoreDeps {
   readonly stateDir: string;
@@ -24,6 +25,12 @@ export function planRestores(base: Pipelines['restore'], deps: PlanRestoreDeps):
     if (job.sandbox === undefined && job.warm === undefined && job.keepsIdentity !== true) return base(job);
     const marks = new Marks(deps.stateDir);
     return async (asked, jobDeps, signal, onProgress) => {
+      if (asked.warm?.action === 'release' && asked.sandbox === undefined) {
+        // By what is kept here: the controller may know the source no more.
+        if (hasWarmRecord(deps.stateDir, asked.warm)) await deps.database(asked, jobDeps, signal, onProgress);
+        marks.release(asked.warm);
+        return { summary: EMPTY_SUMMARY, warnings: [], warningsTotal: 0 };
+      }
       const kept =
         asked.keepsIdentity === true && asked.engine === undefined ? keptIdentity(asked.target, [deps.stateDir]) : [];
       const own: RestoreJob = { ...asked, kept };
@@ -38,11 +45,6 @@ export function planRestores(base: Pipelines['restore'], deps: PlanRestoreDeps):
         return run(own);
       }
       const database = own.engine === undefined ? undefined : databaseOf(deps, own);
-      if (own.warm.action === 'release') {
-        await database?.(own, jobDeps, signal, onProgress);
-        marks.release(own.warm);
-        return { summary: EMPTY_SUMMARY, warnings: [], warningsTotal: 0 };
-      }
       if (own.warm.action === 'finish' && database === undefined) return finishFiles(own, own.warm, marks, run);
       // What is brought to an earlier point becomes nobody's copy.
       if (own.warm.action !== 'finish' || !goesBack(own)) marks.claim(own.warm, placesOf(own));

@@ -47,9 +47,10 @@ export class WarmDatabases {
   /** A job of a warm copy. Throws as a restore does. */
   run(job: RestoreJob, deps: JobDeps, signal: AbortSignal, onProgress: ProgressListener): Promise<JobReport> {
     const { warm, engine } = job;
-    if (warm === undefined || engine === undefined) throw new HoldfastError('INTERNAL', 'no job of a warm copy');
+    if (warm === undefined) throw new HoldfastError('INTERNAL', 'no job of a warm copy');
     return this.#inTurn(warm, async () => {
       if (warm.action === 'release') return this.#release(warm);
+      if (engine === undefined) throw new HoldfastError('INTERNAL', 'no job of a database’s warm copy');
       if (warm.action === 'finish') return this.#finish(warm, engine, deps, signal);
       return this.#keep(job, warm, engine, deps, signal, onProgress);
     });

@@ -51,6 +51,10 @@ export function readWarmRecords(stateDir: string): WarmRecord[] {
   });
 }
 
+export function hasWarmRecord(stateDir: string, of: Pick<WarmRecord, 'application' | 'sourceId'>): boolean {
+  return existsSync(join(stateDir, FOLDER, `${warmKey(of)}.json`));
+}
+
 export function writeWarmRecord(stateDir: string, record: WarmRecord): void {
   const folder = join(stateDir, FOLDER);
   mkdirSync(folder, { recursive: true, mode: 0o700 });

@@ -6,7 +6,7 @@
 //   WK1 nothing is done for a plan while a real run of it is not over, and a copy is kept only on the present standby;
 //   WK2 a copy has one job at a time, a host at most HOST_JOBS_MAX; whatever came meanwhile, the next one brings the newest;
 //   WK3 a copy that is current has no job; one that failed waits longer each time, at most RETRY_MAX_MS;
-//   WK4 a copy that nobody wishes for any more, there, is released.
+//   WK4 a copy that nobody wishes for any more, there, is released, and asked for that until its host has done it.
 
 export interface WarmWish {
   readonly planId: string;
@@ -41,6 +41,8 @@ export interface WarmCopy {
   readonly triedAtMs: number;
   /** What the host says of a database's copy. */
   readonly state: string;
+  /** Its host was told to release it, and has not done it yet. */
+  readonly releasing: boolean;
 }
 
 export interface WarmState {
@@ -67,7 +69,8 @@ export function dueOf({ wishes, copies, running, nowMs }: WarmState): WarmAction
   for (const copy of copies) if (copy.busy) jobs.set(copy.hostId, (jobs.get(copy.hostId) ?? 0) + 1);
   for (const copy of copies) {
     if (running.has(copy.planId) || copy.busy) continue;
-    if (!wishes.some((wish) => isSame(wish, copy))) actions.push({ kind: 'release', copy });
+    if (wishes.some((wish) => isSame(wish, copy))) continue;
+    if (!copy.releasing || isWaitedFor(copy, nowMs)) actions.push({ kind: 'release', copy });
   }
   for (const wish of wishes) {
     if (running.has(wish.planId) || wish.newest === '') continue;
@@ -84,6 +87,7 @@ export function dueOf({ wishes, copies, running, nowMs }: WarmState): WarmAction
 
 function isSame(wish: WarmWish, copy: WarmCopy): boolean {
   return (
+    !copy.releasing &&
     wish.planId === copy.planId &&
     wish.sourceId === copy.sourceId &&
     wish.hostId === copy.hostId &&
@@ -93,12 +97,14 @@ function isSame(wish: WarmWish, copy: WarmCopy): boolean {
 }
 
 function isDue(wish: WarmWish, copy: WarmCopy, nowMs: number): boolean {
-  if (copy.failures > 0) {
-    const waitMs = Math.min(RETRY_MAX_MS, RETRY_FIRST_MS * 2 ** Math.min(copy.failures - 1, 10));
-    return nowMs >= copy.triedAtMs + waitMs;
-  }
+  if (copy.failures > 0) return isWaitedFor(copy, nowMs);
   if (copy.applied === '') return true;
   // A database follows its log by itself; a new base changes nothing for it.
   if (wish.kind === 'files') return copy.applied !== wish.newest;
   return copy.state === 'broken' || wish.timeline !== copy.timeline || copy.grantUntilMs - nowMs < RENEW_BEFORE_MS;
+}
+
+function isWaitedFor({ failures, triedAtMs }: WarmCopy, nowMs: number): boolean {
+  if (failures === 0) return true;
+  return nowMs >= triedAtMs + Math.min(RETRY_MAX_MS, RETRY_FIRST_MS * 2 ** Math.min(failures - 1, 10));
 }

@@ -30,6 +30,7 @@ const copy: WarmCopyRow = {
   failures: 0,
   triedAtMs: 0,
   state: 'replaying',
+  releasing: false,
   sourceName: 'web-1/db',
   hostName: 'web-2',
   appliedAt: new Date(NOW_MS),

@@ -144,10 +144,33 @@ describe('the keeper of warm copies', () => {
     await end('done');
     await lookOnce(deps);
     await lookOnce({ ...deps, wishes: async () => ({ wishes: [], mine: () => true }) });
-    expect(await warmCopies(fixture.catalog.pool)).to.deep.equal([]);
     const [id] = await jobsOf('queued');
     const { kind } = WireJob.decode((await findJob(fixture.catalog.pool, id!))!.request);
     expect(kind?.$case === 'restore' && kind.value.warm?.action).to.equal('release');
+  });
+
+  it('WR4 the copies of a removed plan are released when their host is back, however often that fails, and without their sources', async () => {
+    await lookOnce(deps);
+    await end('done');
+    await lookOnce(deps);
+    const { pool } = fixture.catalog;
+    await pool.query('update plan set removed_at = now() where id = $1', [planId]);
+    await pool.query(`update source set removed_at = now(), spec = ''`);
+    const gone = { ...deps, wishes: async () => ({ wishes: [], mine: () => true }) };
+    await lookOnce(gone);
+    await lookOnce(gone);
+    expect((await jobsOf('queued')).length, 'waits for its host').to.equal(1);
+    await end('failed', 'the agent was restarted while it worked on this');
+    await lookOnce(gone);
+    expect(await copy()).to.include({ releasing: true, failures: 1 });
+    expect((await jobsOf('queued')).length, 'a little later').to.equal(0);
+    await pool.query(`update warm_copy set tried_at = now() - interval '1 hour'`);
+    await lookOnce(gone);
+    expect((await jobsOf('queued')).length).to.equal(1);
+    await end('done');
+    await lookOnce(gone);
+    expect(await warmCopies(pool)).to.deep.equal([]);
+    expect(await jobsOf('queued')).to.deep.equal([]);
   });
 
   it('a host reports on its own copies, and a copy that it calls broken is said to be', async () => {

@@ -4,7 +4,8 @@
 // with it all other copies (each is tried by itself).
 //
 // Invariants (warm-keeper.db.test.ts): WR1 what is queued is noted in the same transaction, once, however many replicas look; WR2 a copy counts
-// as brought on only by a job that ended well; WR3 a real run cancels what is under way.
+// as brought on only by a job that ended well; WR3 a real run cancels what is under way; WR4 a copy that is to be released is asked for that until
+// its host, which may be away, has done it.
 
 import { HoldfastError, toHoldfastError } from '@holdfast/shared/base/errors';
 import { sleep, type Clock } from '@holdfast/shared/runtime/clock';
@@ -18,10 +19,11 @@ import {
   jobsInTheWay,
   noteFailure,
   noteKeep,
+  noteRelease,
   plansAtWork,
-  removeCopy,
   settleJobs,
   takeCopy,
+  takeForRelease,
   warmCopies,
   wasPrimary,
   type QueuedKeep,
@@ -140,8 +142,8 @@ async function tryPlan(deps: WarmKeeperDeps, wish: WarmWish): Promise<PlannedKee
 async function release({ catalog, events, planRelease }: WarmKeeperDeps, copy: WarmCopy): Promise<void> {
   const job = await planRelease(copy);
   await catalog.transaction(async (client) => {
-    if (!(await removeCopy(client, copy))) return;
-    await queueJob(client, job);
+    if (!(await takeForRelease(client, copy))) return;
+    await noteRelease(client, copy, await queueJob(client, job));
     await events.tell(client, { kind: 'jobs', hostId: copy.hostId });
   });
 }

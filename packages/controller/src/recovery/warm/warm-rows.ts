@@ -37,6 +37,7 @@ interface Row {
   readonly failures: number;
   readonly triedAt: Date | null;
   readonly state: string;
+  readonly releasing: boolean;
   readonly sourceName: string;
   readonly hostName: string;
   readonly appliedAt: Date | null;
@@ -51,7 +52,7 @@ interface Row {
 export async function warmCopies(client: Queryable, planId?: string): Promise<WarmCopyRow[]> {
   const { rows } = await client.query<Row>(
     `select w.plan_id as "planId", w.source_id as "sourceId", w.host_id as "hostId", w.kind, w.target, w.job_id is not null as busy,
-       w.applied, w.timeline, w.grant_until as "grantUntil", w.failures, w.tried_at as "triedAt", w.state, w.applied_at as "appliedAt",
+       w.applied, w.timeline, w.grant_until as "grantUntil", w.failures, w.tried_at as "triedAt", w.state, w.releasing, w.applied_at as "appliedAt",
        w.error, w.note, w.replayed::text as replayed, w.complete_to_ms as "completeToMs", w.reported_at as "reportedAt",
        o.name || '/' || s.name as "sourceName", h.name as "hostName"
      from warm_copy w join source s on s.id = w.source_id join host o on o.id = s.host_id join host h on h.id = w.host_id
@@ -77,7 +78,8 @@ export async function takeCopy(client: pg.ClientBase, wish: WarmWish): Promise<b
     [planId, sourceId, hostId, kind, target],
   );
   const { rowCount } = await client.query(
-    `select 1 from warm_copy where plan_id = $1 and source_id = $2 and host_id = $3 and target = $4 and job_id is null for update`,
+    `select 1 from warm_copy where plan_id = $1 and source_id = $2 and host_id = $3 and target = $4 and job_id is null
+       and not releasing for update`,
     [planId, sourceId, hostId, target],
   );
   return rowCount === 1;
@@ -113,8 +115,11 @@ export async function noteFailure(client: Queryable, wish: WarmWish, error: stri
   );
 }
 
-/** Takes over what became of jobs that are over. */
+/** Takes over what became of jobs that are over; a copy that its host has released is gone. */
 export async function settleJobs(client: Queryable): Promise<void> {
+  await client.query(
+    `delete from warm_copy w using job j where j.id = w.job_id and w.releasing and j.state in ('done', 'warnings')`,
+  );
   await client.query(
     `update warm_copy w set job_id = null,
        failures = case when j.state in ('done', 'warnings') then 0 else w.failures + 1 end,
@@ -138,12 +143,22 @@ export async function jobsInTheWay(client: Queryable): Promise<{ readonly id: st
   return rows;
 }
 
-export async function removeCopy(client: Queryable, { planId, sourceId }: WarmCopy): Promise<boolean> {
+/** Holds the copy's row, for a job that releases it. False: a job of it is under way already, or it is gone. */
+export async function takeForRelease(client: pg.ClientBase, { planId, sourceId }: WarmCopy): Promise<boolean> {
   const { rowCount } = await client.query(
-    'delete from warm_copy where plan_id = $1 and source_id = $2 and job_id is null',
+    'select 1 from warm_copy where plan_id = $1 and source_id = $2 and job_id is null for update',
     [planId, sourceId],
   );
   return rowCount === 1;
+}
+
+/** The row goes when the job has ended well (settleJobs). */
+export async function noteRelease(client: pg.ClientBase, copy: WarmCopy, jobId: string): Promise<void> {
+  await client.query(
+    `update warm_copy set job_id = $3, tried_at = now(), releasing = true,
+       failures = case when releasing then failures else 0 end where plan_id = $1 and source_id = $2`,
+    [copy.planId, copy.sourceId, jobId],
+  );
 }
 
 export interface WarmReport {

@@ -25,6 +25,7 @@ import type {
   VerifyJob,
 } from '../jobs/job.ts';
 import type { ReadSession } from '../link/vault-port.ts';
+import { reuseFreedMemory } from '../os/memory.ts';
 import { ByteWindow } from './byte-window.ts';
 import type { ContentCheck, ContentCheckOf } from './content-check.ts';
 import { ChunkFetcher } from './chunk-fetcher.ts';
@@ -132,6 +133,7 @@ async function writeAll(
   };
   const { files: filesTotal, bytesTotal } = selection.everything ? snapshot.record.statistics : NOTHING_KNOWN;
   const phase: JobPhase = mode === 'verify' ? 'verify' : 'restore';
+  const endReuse = reuseFreedMemory();
   const pool = new WorkerPool<RestoreTask, RestoreAnswer>({
     count: Math.max(1, Math.min(MAX_THREADS, availableParallelism())),
     module: siblingModule(import.meta.url, './restore-worker'),
@@ -173,6 +175,7 @@ async function writeAll(
     await work.settle();
     await writeBack?.close();
     await closeThreads(pool);
+    endReuse();
   }
 }
 

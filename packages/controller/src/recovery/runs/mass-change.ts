@@ -4,8 +4,10 @@
 // Hazards: encrypted files that are taken for the newest good ones; and a deployment that is taken for an attack, so that a failover goes back
 // further than it has to. So what is new is held against what is usual for the source, and the reason is told to whoever recovers.
 //
+// What only comes beside what is there (photos, an archive) destroys nothing: new bytes by which a tree has grown are not counted.
+//
 // Invariants (recovery-choice.property.test.ts): MS1 nothing is suspected without history; MS2 what is as usual for the source is not suspected;
-// MS3 a suspicion begins at the first snapshot that has any of it, also where each has a little.
+// MS3 a suspicion begins at the first snapshot that has any of it, also where each has a little; MS4 what is only added is not suspected.
 //
 // Pure.
 
@@ -64,8 +66,8 @@ export function firstMassChange(oldestFirst: readonly SnapshotSize[], nowMs: num
 export function massChange(snapshot: SnapshotSize, before: readonly SnapshotSize[]): string | undefined {
   const last = before.at(-1);
   if (last === undefined || before.length < USUAL_MIN) return undefined;
-  if (last.files >= 10 && snapshot.files < last.files * (1 - MOST)) return 'most files are gone';
-  const share = shareOf(snapshot);
+  if (last.files >= 10 && snapshot.files <= last.files * (1 - MOST)) return 'most files are gone';
+  const share = shareOf({ bytesNew: snapshot.bytesNew - growth(last, snapshot), bytesTotal: last.bytesTotal });
   if (snapshot.bytesNew < LITTLE_BYTES || share < MUCH) return undefined;
   // The first one is all new by nature.
   if (share < median(before.slice(1).map(shareOf)) * USUAL_FACTOR) return undefined;
@@ -99,7 +101,8 @@ function creepingFrom(
   if (first < USUAL_MIN) return undefined;
   const bytesNew = sums.new[index + 1]! - sums.new[first]!;
   const bytesStored = sums.stored[index + 1]! - sums.stored[first]!;
-  const share = shareOf({ bytesNew, bytesTotal: snapshots[index]!.bytesTotal });
+  const last = snapshots[first - 1]!;
+  const share = shareOf({ bytesNew: bytesNew - growth(last, snapshots[index]!), bytesTotal: last.bytesTotal });
   if (bytesNew < LITTLE_BYTES || share < MUCH || !isHard({ bytesNew, bytesStored })) return undefined;
   if (!isCompressible(sums.stored[first]!, sums.new[first]!)) return undefined;
   if (share < median(hourlyShares(snapshots, first)) * USUAL_FACTOR) return undefined;
@@ -119,6 +122,10 @@ function hourlyShares(snapshots: readonly SnapshotSize[], end: number): number[]
     hour = its;
   }
   return shares;
+}
+
+function growth(before: SnapshotSize, after: SnapshotSize): number {
+  return Math.max(0, after.bytesTotal - before.bytesTotal);
 }
 
 function shareOf({ bytesNew, bytesTotal }: Pick<SnapshotSize, 'bytesNew' | 'bytesTotal'>): number {

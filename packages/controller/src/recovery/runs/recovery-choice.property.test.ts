@@ -121,6 +121,20 @@ describe('the recovery point', () => {
     expect(firstSuspicion([files([...media, ...bits(9_900)].toReversed())], NOW), 'it never did').to.equal(undefined);
   });
 
+  it('MS4 what is only added is not suspected, at once or bit by bit; half of the files gone is', () => {
+    const first = candidate(30, { bytesNew: 1_000_000, bytesStored: 400_000 });
+    const quiet = Array.from({ length: 10 }, (_, index) => candidate(20 + index)).toReversed();
+    const total = quiet.at(-1)!.bytesTotal;
+    const archive = candidate(5, { bytesNew: 9 * total, bytesStored: 9 * total, bytesTotal: 10 * total });
+    expect(firstSuspicion([files([first, ...quiet, archive].toReversed())], NOW)).to.equal(undefined);
+    const photos = Array.from({ length: 40 }, (_, index) =>
+      candidate(5 - index / 60, { bytesNew: 10_000, bytesStored: 9_900, bytesTotal: total + (index + 1) * 10_000 }),
+    );
+    expect(firstSuspicion([files([first, ...quiet, ...photos].toReversed())], NOW)).to.equal(undefined);
+    const half = candidate(4, { files: quiet[0]!.files / 2 });
+    expect(firstSuspicion([files([first, ...quiet, half].toReversed())], NOW)?.why).to.equal('most files are gone');
+  });
+
   it('a mass change of weeks ago was meant, or people have seen it', () => {
     const old = files([
       candidate(1),

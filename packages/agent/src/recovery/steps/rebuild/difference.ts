@@ -77,16 +77,26 @@ export function isEmpty({ packages, accounts, files, units }: Difference): boole
 type Mutable = { -readonly [Part in keyof Difference]: Difference[Part][number][] };
 
 function comparePackages(found: Mutable, there: Section, here: Section): void {
-  const own = new Set(Object.keys(here).map((key) => key.split(':')[0]));
+  const halfway = new Set(Object.keys(here).filter((key) => isHalfway(here[key])));
+  // Apt ends what was begun there, whatever it installs.
+  for (const key of halfway) found.notes.push(`${key} is ${text(part(here[key], 'state'))} here: dpkg --configure -a`);
+  const whole = Object.keys(here).filter((key) => !halfway.has(key));
+  const own = new Set(whole.map((key) => key.split(':')[0]));
   for (const [key, fact] of Object.entries(there)) {
     // What others need comes with them; another state than installed is no wish.
     if (part(fact, 'automatic') === true || part(fact, 'state') !== undefined) continue;
     const name = key.replace(/:all$/, '');
-    if (key in here || own.has(key.split(':')[0])) continue;
+    if (own.has(key.split(':')[0])) continue;
     const version = text(part(fact, 'version'));
     if (!PACKAGE.test(name) || !VERSION.test(version)) found.notes.push(`${key} is no name of a package`);
     else found.packages.push({ name, version, held: part(fact, 'held') === true });
   }
+}
+
+/** Begun and never ended, as an installation whose host went down: it is not there, whatever its files look like. */
+function isHalfway(fact: FactValue | undefined): boolean {
+  const state = fact === undefined ? undefined : part(fact, 'state');
+  return state === 'unpacked' || state === 'half-installed' || state === 'half-configured';
 }
 
 function compareAccounts(found: Mutable, there: Sections, here: Sections): void {

@@ -87,6 +87,18 @@ describe('what a host lacks of another one’s blueprint', () => {
     expect(differenceOf(step({ packages: true }), there, other, []).refusals[0]).to.contain('os.version_id is 13');
   });
 
+  it('takes a package that was left halfway for one that is missing, and says so', () => {
+    const fact = { version: '1.0-1', held: false, automatic: false };
+    const of = (state: string): Sections => ({ packages: { 'nginx:amd64': { ...fact, state } } });
+    const missing = (state: string) =>
+      differenceOf(step({ packages: true }), { packages: { 'nginx:amd64': fact } }, of(state), []);
+    for (const state of ['unpacked', 'half-configured', 'half-installed']) {
+      expect(missing(state).packages).to.have.length(1);
+      expect(missing(state).notes).to.deep.equal([`nginx:amd64 is ${state} here: dpkg --configure -a`]);
+    }
+    expect(missing('triggers-pending').packages).to.deep.equal([]);
+  });
+
   it('adds files that are not there, keeps those that are, and leaves out what names the host', () => {
     const there: Sections = {
       cron: { '/etc/cron.d/shop': 'x', '/etc/cron.d/both': 'theirs', '/var/spool/cron/crontabs/root': 'y' },
@@ -175,6 +187,12 @@ if (!able && process.env['HOLDFAST_CI'] === '1') throw new Error('a rebuild can 
         groups: { [NAME]: { gid: 48_123, members: [] } },
       },
     } as unknown as ResolvedData;
+    // What an installation leaves whose host went down.
+    if (!hadHello)
+      execFileSync('sh', ['-c', 'apt-get -q download hello && dpkg --unpack hello_*.deb'], {
+        cwd: stateDir,
+        stdio: 'pipe',
+      });
     const spec = step({ packages: true, users: true });
     const given = { resolved, timeoutMs: 120_000 };
     const host = stepHost(stateDir);

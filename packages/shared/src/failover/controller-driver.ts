@@ -1,6 +1,9 @@
 // What the driving replica does by itself: take over, verify, disarm, ask witnesses, withdraw, order, and say it again until it is answered.
 //
 // Pure; the invariants are those of controller-replica.ts. One operation of the driver is in the catalog at a time.
+//
+// Invariant (controller-driver.test.ts): CD1 a driver that is gone is replaced within its lease of its last beat, however the replicas' ticks
+// fall; one that beats is not.
 
 import { verifyCatalog } from './catalog-epoch.ts';
 import type { ControllerEffect, ControllerSettings, ControllerState, ControllerStep } from './controller-state.ts';
@@ -120,8 +123,9 @@ function nextOperation(
   const { term } = row;
   if (state.stopping && row.phase === 'open' && row.disarmed === 0) return { kind: 'disarm', term, above: row.serial };
   if (row.driver !== replica) {
-    // A beat was seen up to a look after it was made: counted from there, the take-over would last longer than the lease.
-    const stands = nowMs - state.beatSeenMs >= timing.controllerLeaseMs - readEveryMs(false, timing);
+    // CD1. A beat was seen a look, an answer and the grain of ticks after it was made: counted from there, the take-over would last longer than
+    // the lease.
+    const stands = nowMs - state.beatSeenMs >= timing.controllerLeaseMs - timing.renewMs;
     return stands && !state.stopping ? { kind: 'drive', fromTerm: term, driver: replica } : undefined;
   }
   const urgent = row.identity === state.identity ? protect(state, row, nowMs, settings) : verify(state, row);

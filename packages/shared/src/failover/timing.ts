@@ -18,7 +18,7 @@ export interface FailoverTiming {
   readonly outOfReachMs: number;
   /** How long the boot gate waits for an answer, in the modes without leases. */
   readonly bootAskMs: number;
-  /** How long after its last beat a dead driver is replaced, at most (and what a look at the catalog takes). */
+  /** How long after its last beat a dead driver is replaced at the latest, while another one is there. */
   readonly controllerLeaseMs: number;
   /** A command that is not answered is sent again after this. */
   readonly resendMs: number;

@@ -20,7 +20,7 @@ const TIMING: FailoverTiming = {
   suspectAfterMs: 400,
   witnessMs: 200,
   outOfReachMs: 60_000,
-  controllerLeaseMs: 500,
+  controllerLeaseMs: 800,
   resendMs: 50,
 };
 

@@ -30,6 +30,19 @@ describe('catalog', () => {
     expect((await catalog.pool.query('select 1 from controller_secret')).rowCount).to.equal(0);
   });
 
+  it('a connection that the server ends in the middle of a transaction fails that transaction, and nothing else', async () => {
+    const work = catalog.transaction(async (client) => {
+      const { rows } = await client.query<{ pid: number }>('select pg_backend_pid() as pid');
+      const ended = Promise.withResolvers<void>();
+      client.once('end', ended.resolve);
+      await catalog.pool.query('select pg_terminate_backend($1)', [rows[0]?.pid]);
+      await ended.promise;
+      await client.query('select 1');
+    });
+    expect(await work.catch((error: Error) => error)).to.be.an('error');
+    expect((await catalog.pool.query('select 1')).rowCount).to.equal(1);
+  });
+
   it('hears notifications again after its connection broke', async () => {
     const heard: string[] = [];
     const resumed = Promise.withResolvers<void>();

@@ -1,7 +1,7 @@
 // The catalog: a PostgreSQL database through `pg`, ours or somebody else's.
 //
 // Hazard: bigint columns come as strings from `pg`, and a sum of strings is a wrong number. Here they come as numbers,
-// checked to be exact. A connection that breaks while idle must not end the process, either.
+// checked to be exact. A connection that breaks while idle, or between two statements of a transaction, must not end the process, either.
 //
 // Tested in catalog.db.test.ts.
 
@@ -103,6 +103,9 @@ function exactNumber(text: string): number {
 async function inTransaction<T>(pool: pg.Pool, work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
   const client = await pool.connect();
   let broken: Error | undefined;
+  // Between two statements nobody else hears that the server ended the connection, and an error that nobody hears ends the process.
+  const ended = (error: Error): void => void (broken = error);
+  client.on('error', ended);
   try {
     await client.query('begin');
     const result = await work(client);
@@ -112,6 +115,7 @@ async function inTransaction<T>(pool: pg.Pool, work: (client: pg.PoolClient) => 
     await client.query('rollback').catch((failure: Error) => (broken = failure));
     throw error;
   } finally {
+    client.off('error', ended);
     client.release(broken);
   }
 }

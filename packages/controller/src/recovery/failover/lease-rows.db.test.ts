@@ -5,6 +5,7 @@ import { applyToRow, type LeaseRow, type RowOperation } from '@holdfast/shared/f
 import { catalogIdentity } from '../../catalog/catalog-identity.ts';
 import { openTestCatalog } from '../../testing/test-catalog.ts';
 import { addApplication } from './testing/application-fixture.ts';
+import { holdTerm } from '../runs/transitions.ts';
 import { catalogIsSynchronous, changeLease, readLease } from './lease-rows.ts';
 
 type TestCatalog = Awaited<ReturnType<typeof openTestCatalog>>;
@@ -89,6 +90,26 @@ describe('the lease row in the catalog', function () {
         await changeLease(catalog, planId, identity, { kind: 'resume', term, attempt });
       }
     }
+  });
+
+  it('LR4: a replica that is paused in the middle of a write is replaced all the same, and its write comes to nothing', async () => {
+    const identity = await catalogIdentity(catalog.pool);
+    const planId = await addApplication(catalog, 'paused', ['h1', 'h2']);
+    await changeLease(catalog, planId, identity, { kind: 'drive', fromTerm: 1, driver: 'paused' });
+    const taken = Promise.withResolvers<Awaited<ReturnType<typeof changeLease>>>();
+    const written = catalog.transaction(async (client) => {
+      await holdTerm(client, planId, { replica: 'paused', term: 2 });
+      changeLease(catalog, planId, identity, { kind: 'drive', fromTerm: 2, driver: 'other' }).then(
+        taken.resolve,
+        taken.reject,
+      );
+      await taken.promise;
+      await client.query(`update application set driver = 'paused' where plan_id = $1`, [planId]);
+    });
+    const [answer, error] = await Promise.all([taken.promise, written.catch((thrown: unknown) => thrown)]);
+    expect(answer).to.include({ ok: true });
+    expect(error).to.be.an('error');
+    expect((await readLease(catalog, planId))?.row).to.include({ driver: 'other', term: 3 });
   });
 
   it('a catalog without standbys is synchronous; what it keeps of no application is nothing', async () => {

@@ -4,7 +4,8 @@
 // identity is read in the same transaction: a row that was read before a restore changes nothing after it.
 //
 // Invariants (lease-rows.db.test.ts): LR1 each operation does to the row what the pure function does, or nothing; LR2 of two replicas that
-// both try, one succeeds; LR3 what was written is durable before it is told, whatever the catalog's default is.
+// both try, one succeeds; LR3 what was written is durable before it is told, whatever the catalog's default is; LR4 a replica that stands still
+// while it holds the row does not keep another one from driving.
 
 import { applyToRow, type LeaseRow, type RowOperation } from '@holdfast/shared/failover/lease-row';
 import { HoldfastError } from '@holdfast/shared/base/errors';
@@ -21,6 +22,12 @@ export interface LeaseLook {
 
 const COLUMNS = `identity, phase, primary_host as "primary", standby_host as standby, epoch, next_epoch as "nextEpoch",
   grant_seq as "grantSeq", attempt, serial, disarmed, order_serial as "orderSerial", confirmed, automatic, driver, term, beat`;
+
+/**
+ * LR4. A replica that was paused between two statements holds what it locked; the catalog ends its transaction after this time, well within
+ * the lease of a controller that drives. For PostgreSQL's `idle_in_transaction_session_timeout`, and for the transaction alone.
+ */
+export const HELD_IDLE_MS = 3_000;
 
 /** Undefined when there is no such application. */
 export async function readLease(catalog: Catalog, planId: string): Promise<LeaseLook | undefined> {
@@ -43,7 +50,8 @@ export async function changeLease(
   return await catalog.transaction(async (client) => {
     // LR3. A catalog that waits for its standbys goes on doing so.
     await client.query(
-      `select set_config('synchronous_commit', 'on', true) where current_setting('synchronous_commit') in ('off', 'local')`,
+      `set local idle_in_transaction_session_timeout = ${HELD_IDLE_MS};
+       select set_config('synchronous_commit', 'on', true) where current_setting('synchronous_commit') in ('off', 'local')`,
     );
     const before = await selectRow(client, planId, 'for update');
     if (before === undefined) throw new HoldfastError('NOT_FOUND', 'there is no such application');

@@ -16,6 +16,7 @@ import type { Catalog } from '../../catalog/catalog.ts';
 import { appendAudit } from '../../fleet/audit.ts';
 import type { FleetEvents } from '../../fleet/fleet-events.ts';
 import { askCancel, queueJob, type NewJob } from '../../fleet/jobs.ts';
+import { HELD_IDLE_MS } from '../failover/lease-rows.ts';
 import type { Advanced, JobOrder, RunEventText } from './advance.ts';
 import type { RunRow, RunView, StepRow } from './run-view.ts';
 
@@ -72,15 +73,16 @@ export async function writeTransition(
 
 class StaleWrite extends Error {}
 
-/** TR1. Shared, so that a take-over waits for this transaction, and this one for a take-over. */
+/** TR1. Shared, so that a take-over waits for this transaction, and this one for a take-over; not for one that stands still (LR4). */
 export async function holdTerm(
   client: pg.ClientBase,
   planId: string,
   writer: { readonly replica: string; readonly term: number },
 ): Promise<void> {
   const { rowCount } = await client.query(
-    'select 1 from application where plan_id = $1 and driver = $2 and term = $3 for share',
-    [planId, writer.replica, writer.term],
+    `select set_config('idle_in_transaction_session_timeout', $4, true) from application
+     where plan_id = $1 and driver = $2 and term = $3 for share`,
+    [planId, writer.replica, writer.term, String(HELD_IDLE_MS)],
   );
   if (rowCount !== 1) throw new StaleWrite();
 }

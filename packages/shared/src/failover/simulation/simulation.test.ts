@@ -10,7 +10,7 @@ import { SCENARIOS, type ScenarioName } from './schedule.ts';
 const seedsPerScenario = Number(process.env['HOLDFAST_SEEDS'] ?? 60);
 const alone = process.env['HOLDFAST_SEED'];
 /** How many seeds may be tried until one shows what a removed rule was for. */
-const TRIES = 400;
+const TRIES = 2000;
 
 function explain(scenario: ScenarioName, seed: number, { failure, schedule }: RunResult): string {
   const faults = schedule.faults.map((fault) => JSON.stringify(fault)).join('\n  ');

@@ -48,7 +48,7 @@ export interface WarmCopy {
 export interface WarmState {
   readonly wishes: readonly WarmWish[];
   readonly copies: readonly WarmCopy[];
-  /** Plans with a real run that is not over. */
+  /** Plans with a real run that is not over, or is about to begin. */
   readonly running: ReadonlySet<string>;
   readonly nowMs: number;
 }

@@ -149,6 +149,31 @@ describe('the keeper of warm copies', () => {
     expect(kind?.$case === 'restore' && kind.value.warm?.action).to.equal('release');
   });
 
+  it('WR5 a copy whose host was promoted is not released before the run that needs it has begun, whoever starts that', async () => {
+    await lookOnce(deps);
+    await end('done');
+    await lookOnce(deps);
+    const { pool } = fixture.catalog;
+    const gone = { ...deps, wishes: async () => ({ wishes: [], mine: () => true }) };
+    await pool.query(`update application set phase = 'ordered', next_epoch = epoch + 1 where plan_id = $1`, [planId]);
+    await lookOnce(gone);
+    expect(await jobsOf('queued')).to.deep.equal([]);
+    await pool.query(`update application set phase = 'open', automatic = true, epoch = epoch + 1 where plan_id = $1`, [
+      planId,
+    ]);
+    await lookOnce(gone);
+    expect(await jobsOf('queued')).to.deep.equal([]);
+    const runId = await fixture.start(planId, 'planned');
+    await lookOnce(gone);
+    expect(await jobsOf('queued')).to.deep.equal([]);
+    await pool.query(
+      `update run set state = 'done', finished_at = now(), epoch = (select epoch from application) where id = $1`,
+      [runId],
+    );
+    await lookOnce(gone);
+    expect((await jobsOf('queued')).length).to.equal(1);
+  });
+
   it('WR4 the copies of a removed plan are released when their host is back, however often that fails, and without their sources', async () => {
     await lookOnce(deps);
     await end('done');

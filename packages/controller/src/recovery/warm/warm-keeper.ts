@@ -5,7 +5,8 @@
 //
 // Invariants (warm-keeper.db.test.ts): WR1 what is queued is noted in the same transaction, once, however many replicas look; WR2 a copy counts
 // as brought on only by a job that ended well; WR3 a real run cancels what is under way; WR4 a copy that is to be released is asked for that until
-// its host, which may be away, has done it.
+// its host, which may be away, has done it; WR5 a copy whose host was promoted stays until the run that needs it is over, also before that
+// has begun.
 
 import { HoldfastError, toHoldfastError } from '@holdfast/shared/base/errors';
 import { sleep, type Clock } from '@holdfast/shared/runtime/clock';

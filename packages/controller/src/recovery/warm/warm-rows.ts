@@ -133,7 +133,15 @@ export async function settleJobs(client: Queryable): Promise<void> {
   );
 }
 
-/** Jobs of copies whose plan has a real run: they must not be in its way. */
+/**
+ * Plans `p` that need their standby's copies: a real run is not over, or a promotion is under way, or its run has yet to be started (by the next
+ * driver, when the one before died in that moment). Released in between, a copy would be missing in that run.
+ */
+const AT_WORK = `exists (select from run r where r.plan_id = p.id and r.mode <> 'drill' and r.finished_at is null)
+  or p.removed_at is null and exists (select from application a where a.plan_id = p.id and (a.phase = 'ordered' or a.automatic
+    and not exists (select from run r where r.plan_id = p.id and r.mode <> 'drill' and r.epoch >= a.epoch)))`;
+
+/** Jobs of copies whose plan is at work: they must not be in its way. */
 export async function jobsInTheWay(client: Queryable): Promise<{ readonly id: string; readonly hostId: string }[]> {
   const { rows } = await client.query<{ id: string; hostId: string }>(
     `select j.id, j.host_id as "hostId" from warm_copy w join job j on j.id = w.job_id
@@ -191,11 +199,9 @@ export async function reportWarm(client: Queryable, hostId: string, report: Warm
   );
 }
 
-/** Plans with a real run that is not over. */
+/** Read after the wishes: who stands by according to them has been promoted by then, or not. */
 export async function plansAtWork(client: Queryable): Promise<Set<string>> {
-  const { rows } = await client.query<{ id: string }>(
-    `select distinct plan_id as id from run where mode <> 'drill' and finished_at is null`,
-  );
+  const { rows } = await client.query<{ id: string }>(`select p.id from plan p where ${AT_WORK}`);
   return new Set(rows.map((row) => row.id));
 }
 

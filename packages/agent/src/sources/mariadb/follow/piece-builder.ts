@@ -7,7 +7,7 @@
 // nothing else needs to be said: `placesOf`.
 //
 // Hazards: an event that is left out (each must begin where the last one ended); an event of 1 GiB (a piece is given out within it,
-// at LARGE_BYTES). Invariant (piece-builder.test.ts): however the bytes come, the pieces put together are the server's files.
+// at LARGE_BYTES). Invariant (piece-builder.property.test.ts): however the bytes come, the pieces put together are the server's files.
 //
 // Pure: no clock, no socket.
 
@@ -17,6 +17,7 @@ import { EVENT_HEADER_BYTES, EventReader, EventType, rotationOf, type BinlogEven
 import { GtidPosition, gtidsInList } from '../binlog/gtid.ts';
 import { BINLOG_MAGIC, comparePositions, fileNumber, toLogPosition, type BinlogPosition } from '../binlog/position.ts';
 import { TransactionTracker } from '../binlog/transactions.ts';
+import { GatheredBytes } from './gathered-bytes.ts';
 
 export interface Piece {
   readonly bytes: Buffer;
@@ -77,11 +78,11 @@ export class PieceBuilder {
   #at: BinlogPosition;
   /** End of what was given out, or was stored before: the piece's beginning. */
   #start: BinlogPosition;
-  #parts: Buffer[] = [];
-  #bytes = 0;
+  readonly #bytes = new GatheredBytes();
   #crossed = false;
-  /** The bytes of an event until its kind is known. */
-  #held: Buffer = Buffer.alloc(0);
+  /** The header of an event until it is whole: it tells the event's kind. */
+  readonly #header = Buffer.alloc(EVENT_HEADER_BYTES);
+  #headerBytes = 0;
   #counts = false;
   #first: number | undefined;
   #last: number | undefined;
@@ -112,7 +113,7 @@ export class PieceBuilder {
   }
 
   get pendingBytes(): number {
-    return this.#bytes;
+    return this.#bytes.length;
   }
 
   /** Whether an event is under way. */
@@ -122,24 +123,24 @@ export class PieceBuilder {
 
   /** Part of one event. @param last ends it. Throws DAMAGED, AnotherLog, PROTOCOL_VIOLATION. */
   push(part: Buffer, last: boolean): void {
-    if (this.#held.length < EVENT_HEADER_BYTES) this.#hold(part);
+    if (this.#headerBytes < EVENT_HEADER_BYTES) this.#begin(part);
     else if (this.#counts) this.#add(part);
     this.#reader.push(part);
     if (!last) {
-      if (this.#bytes >= LARGE_BYTES) this.#onFull();
+      if (this.pendingBytes >= LARGE_BYTES) this.#onFull();
       return;
     }
     if (!this.#reader.between)
       throw new HoldfastError('PROTOCOL_VIOLATION', 'the server cut an event of its log short');
-    this.#held = Buffer.alloc(0);
-    if (this.#bytes >= PIECE_BYTES) this.#onFull();
+    this.#headerBytes = 0;
+    if (this.pendingBytes >= PIECE_BYTES) this.#onFull();
   }
 
   /** What came since the last piece; undefined: nothing. */
   take(): Piece | undefined {
     if (comparePositions(this.#at, this.#start) <= 0) return undefined;
     const piece: Piece = {
-      bytes: Buffer.concat(this.#parts),
+      bytes: this.#bytes.take(),
       start: toLogPosition(this.#start),
       end: toLogPosition(this.#at),
       firstCommitAtMs: this.#first,
@@ -149,8 +150,6 @@ export class PieceBuilder {
       anchor: this.#anchor,
     };
     this.#start = this.#at;
-    this.#parts = [];
-    this.#bytes = 0;
     this.#crossed = false;
     this.#first = undefined;
     this.#last = undefined;
@@ -159,13 +158,16 @@ export class PieceBuilder {
     return piece;
   }
 
-  #hold(part: Buffer): void {
-    this.#held = Buffer.concat([this.#held, part]);
-    if (this.#held.length < EVENT_HEADER_BYTES) return;
-    const type = this.#held.readUInt8(4);
+  #begin(part: Buffer): void {
+    const taken = part.copy(this.#header, this.#headerBytes);
+    this.#headerBytes += taken;
+    if (this.#headerBytes < EVENT_HEADER_BYTES) return;
+    const type = this.#header.readUInt8(4);
     // What the server makes up ends nowhere; a heartbeat says where the server is.
-    this.#counts = type !== EventType.heartbeat && this.#held.readUInt32LE(13) !== 0;
-    if (this.#counts) this.#add(this.#held);
+    this.#counts = type !== EventType.heartbeat && this.#header.readUInt32LE(13) !== 0;
+    if (!this.#counts) return;
+    this.#add(this.#header);
+    this.#add(part.subarray(taken));
   }
 
   #add(bytes: Buffer): void {
@@ -174,13 +176,7 @@ export class PieceBuilder {
     const skip =
       comparePositions(this.#start, { file: this.#at.file, offset: from }) > 0 ? this.#start.offset - from : 0;
     if (comparePositions(this.#at, this.#start) <= 0) return;
-    // Copied: the socket's buffer is larger than what is kept of it.
-    this.#keep(Buffer.from(bytes.subarray(skip)));
-  }
-
-  #keep(bytes: Buffer): void {
-    this.#parts.push(bytes);
-    this.#bytes += bytes.length;
+    this.#bytes.add(bytes.subarray(skip));
   }
 
   #event(event: BinlogEvent): void {
@@ -235,7 +231,7 @@ export class PieceBuilder {
     this.#at = { file, offset: BINLOG_MAGIC.length };
     if (comparePositions(this.#start, { file, offset: 0 }) > 0) return;
     if (this.#start.file !== file) this.#crossed = true;
-    this.#keep(BINLOG_MAGIC);
+    this.#bytes.add(BINLOG_MAGIC);
   }
 }
 

@@ -35,6 +35,12 @@ export class Catalog {
     return rows[0]!;
   }
 
+  /** How many runs there were, of any mode. */
+  async runs(): Promise<number> {
+    const { rows } = await this.#client.query<{ count: number }>('select count(*)::int as count from run');
+    return rows[0]!.count;
+  }
+
   /** Of the newest run, in the order of its plan. */
   async steps(): Promise<readonly StepState[]> {
     const { rows } = await this.#client.query<StepState>(

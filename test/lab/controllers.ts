@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs';
 import type { Catalog } from './catalog.ts';
 import { eventually } from './eventually.ts';
+import { answerBy } from './front.ts';
 import type { Lab } from './lab.ts';
 
 const UNITS = ['controller', 'replica'] as const;
@@ -25,7 +26,7 @@ export interface TakeOver {
   readonly ms: number;
 }
 
-/** SIGKILL to whichever drives; returns when somebody drives again. The killed one stays dead. */
+/** SIGKILL to whichever drives; returns when somebody drives again. The killed one stays dead, and the other answers at the controller's address. */
 export async function killDriver(lab: Lab, catalog: Catalog): Promise<TakeOver> {
   let killed: ControllerUnit | undefined;
   let { term } = await catalog.driver();
@@ -36,6 +37,7 @@ export async function killDriver(lab: Lab, catalog: Catalog): Promise<TakeOver> 
   });
   await lab.host('controller').signalUnit(killed!, 'KILL');
   const began = performance.now();
+  await answerBy(lab, killed === 'controller' ? 'replica' : 'controller');
   let ms = 0;
   await eventually(
     `somebody drives after ${killed}`,

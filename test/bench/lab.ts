@@ -11,7 +11,7 @@ import { Catalog } from '../lab/catalog.ts';
 import { killDriver } from '../lab/controllers.ts';
 import { Customers, monotonicMs } from '../lab/customers.ts';
 import { eventually } from '../lab/eventually.ts';
-import type { Lab } from '../lab/lab.ts';
+import { Lab } from '../lab/lab.ts';
 import type { OrderAttempt } from '../lab/load-report.ts';
 import { applyPlan, runPlan, showPlan, untilReady, untilRun, whatItSays, type ShownRun } from '../lab/plan.ts';
 import { whyNoLab } from '../lab/requirements.ts';
@@ -92,11 +92,11 @@ async function inLab<Figures>(
   up: (dir: string) => Promise<Lab>,
   measure: (lab: Lab) => Promise<Figures>,
 ): Promise<Figures> {
-  const lab = await up(dir);
   try {
-    return await measure(lab);
+    return await measure(await up(dir));
   } finally {
-    await lab.down();
+    // Half a lab is ended, too.
+    await Lab.open(dir).down();
     rmSync(dir, { recursive: true, force: true });
   }
 }

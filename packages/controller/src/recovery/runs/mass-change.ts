@@ -52,7 +52,7 @@ export function firstMassChange(oldestFirst: readonly SnapshotSize[], nowMs: num
   for (let index = found; index < oldestFirst.length; index++) {
     const snapshot = oldestFirst[index]!;
     const why = massChange(snapshot, oldestFirst.slice(Math.max(0, index - USUAL_MAX), index));
-    if (why !== undefined) return { atMs: snapshot.committedAtMs, why };
+    if (why !== undefined) return { atMs: beginningOf(oldestFirst, index).committedAtMs, why };
     while (snapshot.committedAtMs - oldestFirst[burst]!.committedAtMs >= BURST_MS) burst++;
     const from = creepingFrom(oldestFirst, sums, burst, index);
     if (from !== undefined) {
@@ -74,6 +74,18 @@ export function massChange(snapshot: SnapshotSize, before: readonly SnapshotSize
   if (share >= MOST) return 'most of its bytes are new';
   const compresses = isCompressible(sum(before, 'bytesStored'), sum(before, 'bytesNew'));
   return compresses && isHard(snapshot) ? 'much of it is new and does not compress any more' : undefined;
+}
+
+/** MS3: snapshots are taken while files are encrypted, and the first of them have too little to be told by themselves. */
+function beginningOf(oldestFirst: readonly SnapshotSize[], found: number): SnapshotSize {
+  let index = found;
+  const isPart = (one: SnapshotSize | undefined): boolean =>
+    one !== undefined &&
+    one.bytesNew >= LITTLE_BYTES &&
+    isHard(one) &&
+    oldestFirst[found]!.committedAtMs - one.committedAtMs < BURST_MS;
+  while (index > 1 && isPart(oldestFirst[index - 1])) index--;
+  return oldestFirst[index]!;
 }
 
 interface Sums {

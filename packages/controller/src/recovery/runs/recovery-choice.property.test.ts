@@ -121,7 +121,6 @@ describe('the recovery point', () => {
     expect(firstSuspicion([files([...media, ...bits(9_900)].toReversed())], NOW), 'it never did').to.equal(undefined);
   });
 
-<<<<<<< HEAD
   it('MS4 what is only added is not suspected, at once or bit by bit; half of the files gone is', () => {
     const first = candidate(30, { bytesNew: 1_000_000, bytesStored: 400_000 });
     const quiet = Array.from({ length: 10 }, (_, index) => candidate(20 + index)).toReversed();
@@ -134,14 +133,14 @@ describe('the recovery point', () => {
     expect(firstSuspicion([files([first, ...quiet, ...photos].toReversed())], NOW)).to.equal(undefined);
     const half = candidate(4, { files: quiet[0]!.files / 2 });
     expect(firstSuspicion([files([first, ...quiet, half].toReversed())], NOW)?.why).to.equal('most files are gone');
-=======
+  });
+
   it('MS3 of what was encrypted while a snapshot was taken, the point is before that one too', () => {
     const first = candidate(9, { bytesNew: 1_000_000, bytesStored: 400_000 });
     const part = candidate(2, { bytesNew: 100_000, bytesStored: 99_000 });
     const rest = candidate(1.99, { bytesNew: 800_000, bytesStored: 799_000 });
     const suspicion = firstSuspicion([files([rest, part, candidate(7), candidate(8), first])], NOW);
     expect(suspicion?.atMs).to.equal(part.committedAtMs);
->>>>>>> fab5bde (A point before an attack is also before the snapshots that were taken while it went on)
   });
 
   it('a mass change of weeks ago was meant, or people have seen it', () => {

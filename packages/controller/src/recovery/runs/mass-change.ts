@@ -67,7 +67,7 @@ export function massChange(snapshot: SnapshotSize, before: readonly SnapshotSize
   const last = before.at(-1);
   if (last === undefined || before.length < USUAL_MIN) return undefined;
   if (last.files >= 10 && snapshot.files <= last.files * (1 - MOST)) return 'most files are gone';
-  const share = shareOf({ bytesNew: snapshot.bytesNew - growth(last, snapshot), bytesTotal: last.bytesTotal });
+  const share = rewrittenShare(snapshot.bytesNew, last, snapshot);
   if (snapshot.bytesNew < LITTLE_BYTES || share < MUCH) return undefined;
   // The first one is all new by nature.
   if (share < median(before.slice(1).map(shareOf)) * USUAL_FACTOR) return undefined;
@@ -113,8 +113,7 @@ function creepingFrom(
   if (first < USUAL_MIN) return undefined;
   const bytesNew = sums.new[index + 1]! - sums.new[first]!;
   const bytesStored = sums.stored[index + 1]! - sums.stored[first]!;
-  const last = snapshots[first - 1]!;
-  const share = shareOf({ bytesNew: bytesNew - growth(last, snapshots[index]!), bytesTotal: last.bytesTotal });
+  const share = rewrittenShare(bytesNew, snapshots[first - 1]!, snapshots[index]!);
   if (bytesNew < LITTLE_BYTES || share < MUCH || !isHard({ bytesNew, bytesStored })) return undefined;
   if (!isCompressible(sums.stored[first]!, sums.new[first]!)) return undefined;
   if (share < median(hourlyShares(snapshots, first)) * USUAL_FACTOR) return undefined;
@@ -136,8 +135,10 @@ function hourlyShares(snapshots: readonly SnapshotSize[], end: number): number[]
   return shares;
 }
 
-function growth(before: SnapshotSize, after: SnapshotSize): number {
-  return Math.max(0, after.bytesTotal - before.bytesTotal);
+/** MS4. Of the larger tree: the end of a file that grows is stored anew with each snapshot, and that is much where there was little before. */
+function rewrittenShare(bytesNew: number, before: SnapshotSize, after: SnapshotSize): number {
+  const growth = Math.max(0, after.bytesTotal - before.bytesTotal);
+  return shareOf({ bytesNew: bytesNew - growth, bytesTotal: Math.max(before.bytesTotal, after.bytesTotal) });
 }
 
 function shareOf({ bytesNew, bytesTotal }: Pick<SnapshotSize, 'bytesNew' | 'bytesTotal'>): number {

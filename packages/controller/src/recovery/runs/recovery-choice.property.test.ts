@@ -131,6 +131,14 @@ describe('the recovery point', () => {
       candidate(5 - index / 60, { bytesNew: 10_000, bytesStored: 9_900, bytesTotal: total + (index + 1) * 10_000 }),
     );
     expect(firstSuspicion([files([first, ...quiet, ...photos].toReversed())], NOW)).to.equal(undefined);
+    // Files that grow, from one snapshot to the next: each has the end of them once more.
+    const end = 8_000_000;
+    const copied = Array.from({ length: 10 }, (_, index) => {
+      const bytesNew = 50_000_000 + (index === 0 ? 0 : end);
+      const bytesTotal = total + (index + 1) * 50_000_000;
+      return candidate(5 - index / 600, { bytesNew, bytesStored: bytesNew, bytesTotal });
+    });
+    expect(firstSuspicion([files([first, ...quiet, ...copied].toReversed())], NOW)).to.equal(undefined);
     const half = candidate(4, { files: quiet[0]!.files / 2 });
     expect(firstSuspicion([files([first, ...quiet, half].toReversed())], NOW)?.why).to.equal('most files are gone');
   });

@@ -22,7 +22,9 @@ for (const [version, bin] of [
     let lsn = '';
 
     before(async () => {
-      server = await PostgresServer.start(bin === undefined ? {} : { bin });
+      // Nothing commits after `times.after`, also where the tests take longer than a minute.
+      const settings = { autovacuum: 'off' };
+      server = await PostgresServer.start(bin === undefined ? { settings } : { bin, settings });
       await server.query('create table orders (id int primary key, note text)');
       await server.query(`insert into orders select g, md5(g::text) from generate_series(1, 20000) g`);
       source = new ProtectedServer(server);

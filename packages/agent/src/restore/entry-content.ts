@@ -4,11 +4,12 @@
 // segment is bounded by its chunk and by the file's size, and the caller abandons the file when anything here throws.
 
 import { HoldfastError } from '@holdfast/shared/base/errors';
-import type { PlacedChunk, PlacedEntry, Segment } from '@holdfast/shared/format/manifest/entry';
+import type { PlacedEntry } from '@holdfast/shared/format/manifest/entry';
 import { crc32cAfterZeros, crc32cRegister } from '@holdfast/shared/format/crc32c';
 import { decodeXattrs } from '@holdfast/shared/format/manifest/xattrs';
 import { statSize } from '@holdfast/shared/format/manifest/stat-record';
 import type { OpenedChunks } from './opened-chunks.ts';
+import type { Piece } from './piece.ts';
 import type { EntryMetadata } from './target/restore-target.ts';
 import type { FileContent } from './target/file-content.ts';
 
@@ -17,12 +18,6 @@ export type TagBytes = (bytes: Buffer) => Buffer;
 /** A file of the target, by whoever has it open. */
 export type WrittenContent = Pick<FileContent, 'write' | 'writeZeros' | 'makeHole'>;
 export type ReadContent = Pick<FileContent, 'read'>;
-
-/** A segment and where it belongs in its file. */
-export interface Piece {
-  readonly position: number;
-  readonly segment: Segment<PlacedChunk>;
-}
 
 /** The pieces of an entry whose segments stand in the leaf. Throws DAMAGED unless they add up to its size. */
 export function piecesOf(entry: PlacedEntry): Piece[] {

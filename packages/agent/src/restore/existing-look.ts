@@ -15,7 +15,8 @@ import {
   statUid,
 } from '@holdfast/shared/format/manifest/stat-record';
 import type { PlacedChunk, PlacedEntry } from '@holdfast/shared/format/manifest/entry';
-import { ExistingContent, piecesOf, type Piece, type TagBytes } from './entry-content.ts';
+import { ExistingContent, piecesOf, type TagBytes } from './entry-content.ts';
+import type { Piece } from './piece.ts';
 import { LOOK_ABSENT, LOOK_CONTENT, LOOK_METADATA, LOOK_SAME, LOOK_TYPE } from './restore-task.ts';
 import type { RestoreTarget } from './target/restore-target.ts';
 

@@ -1,7 +1,7 @@
 import { expect } from 'chai';
 import fc from 'fast-check';
 import { chunkOf } from '@holdfast/shared/testing/manifest-trees';
-import type { Piece } from './entry-content.ts';
+import type { Piece } from './piece.ts';
 import { partsOf } from './large-file-parts.ts';
 import { keyOf } from './opened-chunks.ts';
 import { UNIT_BYTES } from './unit-plan.ts';

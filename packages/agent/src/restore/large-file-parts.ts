@@ -13,7 +13,7 @@
 // Pure.
 
 import type { PlacedChunk } from '@holdfast/shared/format/manifest/entry';
-import type { Piece } from './entry-content.ts';
+import type { Piece } from './piece.ts';
 import { keyOf } from './opened-chunks.ts';
 import { UNIT_BYTES } from './unit-plan.ts';
 

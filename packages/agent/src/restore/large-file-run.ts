@@ -16,7 +16,7 @@ import { crc32cAfterZeros, crc32cOf } from '@holdfast/shared/format/crc32c';
 import { streamAsync } from '@holdfast/shared/format/manifest/node-store';
 import { readSegments } from '@holdfast/shared/format/manifest/segment-tree';
 import { statSize } from '@holdfast/shared/format/manifest/stat-record';
-import type { Piece } from './entry-content.ts';
+import type { Piece } from './piece.ts';
 import { endsWhole, warningCodeOf } from './error-reach.ts';
 import { type Part, partsOf, WINDOW_PIECES } from './large-file-parts.ts';
 import { keyOf } from './opened-chunks.ts';

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { expect } from 'chai';
 import fc from 'fast-check';
-import type { Piece } from './entry-content.ts';
+import type { Piece } from './piece.ts';
 import { packPieces, unpackPieces } from './packed-pieces.ts';
 
 const anyNumber = fc.nat({ max: Number.MAX_SAFE_INTEGER });

@@ -10,7 +10,7 @@
 
 import { ID_BYTES } from '@holdfast/shared/format/envelope';
 import { TAG_BYTES } from '@holdfast/shared/format/tag';
-import type { Piece } from './entry-content.ts';
+import type { Piece } from './piece.ts';
 
 export interface PackedPieces {
   readonly count: number;

@@ -129,13 +129,6 @@ describe('where to go on reading a log', () => {
     expect(from(60n * MIB + 5n)).to.include({ from: 60n * MIB });
   });
 
-  it('begins with the next file where the server says that it has not even the first one any more', () => {
-    const server = sight({ timeline: 2, history: [fork(1, 50n * MIB + 9n)], slotStart: 48n * MIB });
-    const from = (planStart(server, [], keep) as { from: bigint }).from;
-    const removed = { before: from + 1n, reason: 'gone' };
-    expect(planStart(server, [], { ...keep, removed })).to.include({ from: from + BigInt(FILE), baseNeeded: true });
-  });
-
   it('knows a newer stream of the server from an older one, and another cluster', () => {
     const server = sight({ timeline: 3, history: [fork(1, 10n * MIB), fork(2, 20n * MIB)] });
     const all = { keepBytes: 1000 * FILE, removed: undefined };

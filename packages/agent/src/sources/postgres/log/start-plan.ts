@@ -67,25 +67,20 @@ export function planStart(server: ServerSight, ends: readonly LogEnd[], limits: 
       : own.length === 0
         ? 'this is another cluster than the one before (another system identifier): its log is a new one, and needs a base'
         : `this server is on timeline ${server.timeline}, which does not come from what is stored: its log is a new one, and needs a base`;
-  return freshStart(server, undefined, note, limits);
+  return freshStart(server, undefined, note);
 }
 
 /** Reading begins with a whole file, so that every file of a run is complete. */
-function freshStart(server: ServerSight, gap: PlannedGap | undefined, note: string, limits: Limits): StartPlan {
+function freshStart(server: ServerSight, gap: PlannedGap | undefined, note: string): StartPlan {
   const { systemIdentifier, timeline } = server;
   const stream = { systemIdentifier, timeline };
-  return { kind: 'follow', stream, from: freshPosition(server, limits), gap, baseNeeded: true, note };
+  return { kind: 'follow', stream, from: freshPosition(server), gap, baseNeeded: true, note };
 }
 
-/**
- * The slot may keep log of the timeline before, too: nothing of this one is older than its fork. And the file of the fork may be gone by the time
- * that there is a slot: then the first one after what the server has said to be gone.
- */
-function freshPosition({ slotStart, fileBytes, history }: ServerSight, { removed }: Limits): bigint {
+/** The slot may keep log of the timeline before, too: nothing of this one is older than its fork. */
+function freshPosition({ slotStart, fileBytes, history }: ServerSight): bigint {
   const fork = history.at(-1)?.switchpoint ?? 0n;
-  const first = fileStart(slotStart > fork ? slotStart : fork, fileBytes);
-  if (removed === undefined || first >= removed.before) return first;
-  return fileStart(removed.before + BigInt(fileBytes) - 1n, fileBytes);
+  return fileStart(slotStart > fork ? slotStart : fork, fileBytes);
 }
 
 function goOn(server: ServerSight, here: LogEnd, limits: Limits): StartPlan {
@@ -101,11 +96,11 @@ function goOn(server: ServerSight, here: LogEnd, limits: Limits): StartPlan {
   const reason = whyNot(server, end, limits);
   if (reason === undefined)
     return { kind: 'follow', stream, from: end.order, gap: undefined, baseNeeded: false, note: '' };
-  const from = freshPosition(server, limits);
+  const from = freshPosition(server);
   // The file that the slot begins in may begin before what is stored ends: then nothing is missing after all.
   if (from <= end.order)
     return { kind: 'follow', stream, from: end.order, gap: undefined, baseNeeded: false, note: '' };
-  return freshStart(server, gapOf(here, from, reason), reason, limits);
+  return freshStart(server, gapOf(here, from, reason), reason);
 }
 
 function goOnFromAncestor(server: ServerSight, ancestor: LogEnd, limits: Limits): StartPlan {
@@ -123,15 +118,14 @@ function goOnFromAncestor(server: ServerSight, ancestor: LogEnd, limits: Limits)
   }
   // Not even the beginning of its timeline may be there, on a server that was restored from a base of a later one.
   const gap = isOpen ? gapOf(ancestor, fork.switchpoint, reason) : undefined;
-  return freshStart(server, gap, `${note}; ${reason}`, limits);
+  return freshStart(server, gap, `${note}; ${reason}`);
 }
 
 /** Why the log from there on can't, or shan't, be read. */
-function whyNot(server: ServerSight, from: LogPosition, limits: Limits): string | undefined {
-  const { removed, keepBytes } = limits;
+function whyNot(server: ServerSight, from: LogPosition, { removed, keepBytes }: Limits): string | undefined {
   if (removed !== undefined && from.order < removed.before) return removed.reason;
   const behindBytes = Number(server.end - from.order);
-  if (behindBytes > keepBytes && freshPosition(server, limits) > from.order) {
+  if (behindBytes > keepBytes && freshPosition(server) > from.order) {
     return `the server wrote ${bytesInWords(behindBytes)} of log since ${from.text}, and walKeep is ${bytesInWords(keepBytes)}`;
   }
   return undefined;

@@ -45,7 +45,12 @@ export class Follower {
   #streaming: LogStreaming | undefined;
   #cutter: PieceCutter | undefined;
   #complete = new Completeness(0);
-  #start: Pick<SessionStart, 'standby' | 'statusMs' | 'fileBytes'> = { standby: false, statusMs: 0, fileBytes: 0 };
+  #start: Omit<SessionStart, 'stream' | 'from' | 'goesOn'> = {
+    standby: false,
+    statusMs: 0,
+    fileBytes: 0,
+    slotStart: 0n,
+  };
   #paused = false;
   #timers: { piece?: Timer | undefined; acknowledge?: Timer | undefined; status?: Timer | undefined } = {};
   #completeSentMs = 0;
@@ -251,10 +256,13 @@ export class Follower {
     // Of what ends with a file its last byte stays unsaid: with it the server would forget the file, and with that the beginning of
     // a record that goes on in the next one, which is read again after a break.
     const endsFile = stored > 0n && fileStart(stored, this.#start.fileBytes) === stored;
-    const flushed = endsFile ? stored - 1n : stored;
+    const confirmed = endsFile ? stored - 1n : stored;
+    // The server takes this for its slot's place, even back to where it has nothing any more: what it would refuse to send is not
+    // to be claimed by the slot from then on. Zero says nothing.
+    const flushed = confirmed < this.#start.slotStart ? 0n : confirmed;
     this.#streaming?.send(
       statusUpdate({
-        written: written > flushed ? written : flushed,
+        written: written > confirmed ? written : confirmed,
         flushed,
         nowMs: clock.wallMs(),
         replyWanted: false,
@@ -269,10 +277,10 @@ export class Follower {
 }
 
 /** Somewhat before the place to go on from, as far as the server surely has it. */
-function readFromOf({ from, keptFrom, fileBytes, goesOn }: SessionStart): bigint {
+function readFromOf({ from, slotStart, fileBytes, goesOn }: SessionStart): bigint {
   if (goesOn === undefined) return fileStart(from, fileBytes);
   const back = from - (from % BigInt(WAL_PAGE_BYTES)) - BigInt(READ_BACK_BYTES);
   const before = fileStart(from - 1n, fileBytes);
-  const begin = before < keptFrom ? fileStart(from, fileBytes) : before;
+  const begin = before < fileStart(slotStart, fileBytes) ? fileStart(from, fileBytes) : before;
   return back < begin ? begin : back;
 }

@@ -16,8 +16,8 @@ export interface SessionStart {
   readonly stream: LogStream;
   /** Where storing begins. */
   readonly from: bigint;
-  /** The slot keeps the log from here on: it may be read again, if not stored. */
-  readonly keptFrom: bigint;
+  /** Of the slot: what is after it is kept for us, and may be read again. */
+  readonly slotStart: bigint;
   readonly fileBytes: number;
   readonly standby: boolean;
   readonly statusMs: number;
@@ -57,7 +57,7 @@ export async function beginSession(deps: FollowerDeps): Promise<SessionStart> {
   deps.state.notes.follow = plan.note;
   deps.began({ baseNeeded: plan.baseNeeded || gap !== undefined || session.baseNeeded, gap });
   const statusMs = senderTimeoutMs > 0 ? Math.min(STATUS_MS, senderTimeoutMs / 4) : STATUS_MS;
-  return { stream, from, keptFrom: fileStart(slotStart, fileBytes), fileBytes, standby, statusMs, goesOn };
+  return { stream, from, slotStart, fileBytes, standby, statusMs, goesOn };
 }
 
 /** @param text '' on the first timeline, which has no history */
@@ -67,11 +67,13 @@ export function storeHistory(writer: VaultWriter, stream: LogStream, text: strin
   writer.write({ range: () => range, content: Buffer.from(text), heldBytes: 0, stored: () => undefined });
 }
 
-/** Ours, with its log reserved. One that the server gave up is made anew. */
+/** Ours, with its log reserved. One that the server gave up, or that claims to keep what is gone, is made anew. */
 async function ensureSlot(deps: FollowerDeps): Promise<ServerLook> {
-  const { connection, slotName } = deps;
+  const { connection, slotName, removed } = deps;
   const seen = await deps.look();
-  if (seen.slot !== undefined && seen.slot.walStatus !== 'lost' && seen.slot.restart !== undefined) return seen;
+  const { restart } = seen.slot ?? {};
+  const keeps = restart !== undefined && seen.slot?.walStatus !== 'lost';
+  if (keeps && (removed === undefined || fileStart(restart, seen.fileBytes) >= removed.before)) return seen;
   if (seen.slot !== undefined) await connection.dropSlot(slotName);
   await connection.createSlot(slotName);
   return deps.look();

@@ -168,6 +168,26 @@ describe('damage', () => {
     expect(await codeOf(unknown)).to.equal('NOT_FOUND');
   });
 
+  it('what is stored while its pack is read is neither lost nor damage', async () => {
+    await vault.stop();
+    const storage = disk.mount(new Faults());
+    vault = await openTestVault({ catalog, storage, hosts: [host] });
+    await backUp(vault, host, snapshotOf(host, ['gamma'], 'second'));
+    const read = storage.read.bind(storage);
+    let reads = 0;
+    storage.read = async (name, offset, length) => {
+      const bytes = await read(name, offset, length);
+      if (offset === 0 && reads++ < packs.length + 2)
+        await backUp(vault, host, snapshotOf(host, [`new ${reads}`], name));
+      return bytes;
+    };
+    const { damages, snapshots } = await vault.verify({});
+    expect(reads).to.be.greaterThan(packs.length);
+    expect({ damages, snapshots }).to.deep.equal({ damages: [], snapshots: [] });
+    const { rows } = await catalog.pool.query('select id from object where absent_since is not null');
+    expect(rows).to.deep.equal([]);
+  });
+
   it('threat 6 a target that cannot read for a while costs the answer, not the objects', async () => {
     await vault.stop();
     const faults = new Faults({ kind: 'fail', at: 8, lasting: true, errno: 'EIO' });

@@ -148,7 +148,7 @@ async function finish(
   deps: RecoveryDeps,
 ): Promise<Buffer[]> {
   const { identity } = pack;
-  const lost = damages.length === 0 ? [] : await lostObjects(deps.pool, identity, records);
+  const lost = damages.length === 0 ? [] : await lostObjects(deps.pool, pack, records);
   for (const { offset, lengthBytes, what } of damages) {
     deps.log('vault.pack_damaged', { pack: identity.id, offset, lengthBytes, what });
   }
@@ -161,16 +161,19 @@ async function finish(
   return lost.map(({ id }) => id);
 }
 
-/** Objects that the index places in a pack where no good record of them stands. */
+/**
+ * Objects that the index places in a pack where no good record of them stands, as far as the pack was looked at: one that is open
+ * grows meanwhile, and what came since is not lost.
+ */
 export async function lostObjects(
   queries: Queries,
-  pack: PackIdentity,
+  { identity: pack, acknowledgedBytes }: PackRow,
   good: readonly RecordEntry[],
 ): Promise<{ id: Buffer; packSequence: number; offset: number }[]> {
   const standing = new Set(good.map((record) => `${record.offset} ${record.id.toString('hex')}`));
   const { rows } = await queries.query<{ id: Buffer; pack_offset: number }>(
-    'select id, pack_offset from object where pack_sequence = $1 order by pack_offset',
-    [pack.sequence],
+    'select id, pack_offset from object where pack_sequence = $1 and pack_offset < $2 order by pack_offset',
+    [pack.sequence, acknowledgedBytes],
   );
   return rows
     .filter((row) => !standing.has(`${row.pack_offset - RECORD_HEADER_BYTES} ${row.id.toString('hex')}`))

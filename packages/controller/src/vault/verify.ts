@@ -152,7 +152,7 @@ function headerIs(identity: PackRow['identity'], bytes: Buffer): boolean {
 
 async function record(pack: PackRow, checked: CheckedPack, totals: Totals, deps: GraphDeps): Promise<void> {
   const { identity } = pack;
-  const lost = await lostObjects(deps.pool, identity, checked.records);
+  const lost = await lostObjects(deps.pool, pack, checked.records);
   await markAbsent(deps.pool, identity.domainId, lost);
   await unmarkAbsent(deps.pool, pack, checked.records);
   await deps.pool.query('update pack set damaged_at = case when $2 then now() end where sequence = $1', [

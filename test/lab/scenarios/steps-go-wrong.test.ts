@@ -149,7 +149,6 @@ describe('steps that go wrong', function wrong() {
       expect(await stepOf(waiting, step), `${step}: ${story}`).to.include({ state: 'ok', attempt: 2 });
     }
   });
-  });
 
   /** Of which nothing can be asked. */
   const nobodyServesBut = async (dead: string): Promise<void> => {

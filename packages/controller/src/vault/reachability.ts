@@ -96,21 +96,15 @@ export interface HurtSnapshot {
   readonly lost: readonly string[];
 }
 
-/** Which committed snapshots of a domain need something that is lost: absent, missing, unreadable, or in `alsoLost` (hex ids). */
-export async function findHurtSnapshots(
-  domainId: string,
-  alsoLost: ReadonlySet<string>,
-  deps: GraphDeps,
-): Promise<HurtSnapshot[]> {
+/** Which committed snapshots of a domain need something that is lost: absent, missing or unreadable. */
+export async function findHurtSnapshots(domainId: string, deps: GraphDeps): Promise<HurtSnapshot[]> {
   const { rows } = await deps.pool.query<{ id: Buffer; source_id: string; sequence: number }>(
     'select id, source_id, sequence from snapshot where domain_id = $1 order by committed_at, sequence',
     [domainId],
   );
   const hurt: HurtSnapshot[] = [];
   for (const row of rows) {
-    const reached = await walkReferences(domainId, row.id, deps);
-    const lost = new Set(reached.lost);
-    for (const id of alsoLost) if (reached.places.has(id)) lost.add(id);
+    const { lost } = await walkReferences(domainId, row.id, deps);
     if (lost.size === 0) continue;
     hurt.push({
       domainId,

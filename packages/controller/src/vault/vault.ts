@@ -390,7 +390,7 @@ class LocalVault implements Vault {
     const lost = await recoverPacks({ pool, storage, writerId: this.#writerId, log });
     for (const [domainId, ids] of lost) {
       if (ids.length === 0) continue;
-      await flagSnapshots(pool, await findHurtSnapshots(domainId, new Set(), { pool, storage }));
+      await flagSnapshots(pool, await findHurtSnapshots(domainId, { pool, storage }));
     }
   }
 

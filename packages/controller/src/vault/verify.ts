@@ -37,14 +37,12 @@ interface Totals {
   objectsChecked: number;
   bytesChecked: number;
   readonly damages: Damage[];
-  /** Hex ids, by domain. */
-  readonly lost: Map<string, Set<string>>;
 }
 
 /** See Vault.verify. Throws NOT_FOUND when none of the snapshots is known, CANCELLED. */
 export async function verifyPacks(scope: VerifyScope, options: VerifyOptions, deps: GraphDeps): Promise<VerifyReport> {
   const sequences = await packsInScope(scope, deps);
-  const totals: Totals = { packsChecked: 0, objectsChecked: 0, bytesChecked: 0, damages: [], lost: new Map() };
+  const totals: Totals = { packsChecked: 0, objectsChecked: 0, bytesChecked: 0, damages: [] };
   const bytesTotal = sequences.reduce((sum, pack) => sum + pack.acknowledgedBytes, 0);
   let bytesDone = 0;
   for (const { sequence, acknowledgedBytes } of sequences) {
@@ -53,7 +51,7 @@ export async function verifyPacks(scope: VerifyScope, options: VerifyOptions, de
     bytesDone += acknowledgedBytes;
     options.progress?.(bytesDone, bytesTotal);
   }
-  const hurt = await hurtInScope(scope, totals, deps);
+  const hurt = await hurtInScope(scope, deps);
   await flagSnapshots(deps.pool, hurt);
   await unflagWhole(scope, hurt, deps.pool);
   const { packsChecked, objectsChecked, bytesChecked, damages } = totals;
@@ -159,10 +157,6 @@ async function record(pack: PackRow, checked: CheckedPack, totals: Totals, deps:
     identity.sequence,
     checked.damages.length > 0,
   ]);
-  const ofDomain = totals.lost.get(identity.domainId) ?? new Set<string>();
-  totals.lost.set(identity.domainId, ofDomain);
-  for (const { id } of lost) ofDomain.add(id.toString('hex'));
-
   const unplaced = new Set(lost);
   for (const place of checked.damages) {
     const inside = lost.filter(
@@ -192,19 +186,15 @@ async function unmarkAbsent(pool: Queries, { identity }: PackRow, records: reado
 }
 
 /** Damage of one snapshot's packs may hurt any snapshot of its domain, so all of them are looked at when there is any. */
-async function hurtInScope(scope: VerifyScope, totals: Totals, deps: GraphDeps): Promise<HurtSnapshot[]> {
+async function hurtInScope(scope: VerifyScope, deps: GraphDeps): Promise<HurtSnapshot[]> {
   const { rows } = await deps.pool.query<{ domain_id: string }>(
     `select distinct domain_id from snapshot s where ($1::text is null or domain_id = $1)
        and (damaged_at is not null or exists (
          select 1 from object o where o.domain_id = s.domain_id::uuid and o.absent_since is not null))`,
     [scope.domainId ?? null],
   );
-  const domains = new Set(rows.map((row) => row.domain_id));
-  for (const [domainId, lost] of totals.lost) if (lost.size > 0) domains.add(domainId);
   const hurt: HurtSnapshot[] = [];
-  for (const domainId of domains) {
-    hurt.push(...(await findHurtSnapshots(domainId, totals.lost.get(domainId) ?? new Set(), deps)));
-  }
+  for (const { domain_id } of rows) hurt.push(...(await findHurtSnapshots(domain_id, deps)));
   return hurt;
 }
 

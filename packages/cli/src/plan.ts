@@ -26,6 +26,7 @@ export function define(program: Command, session: Session): void {
     .addHelpText('after', HELP);
   defineDocuments(plan, session);
   definePlans(plan, session);
+  defineOverride(plan, session);
   defineSecrets(plan, session);
   plan
     .command('run')
@@ -103,6 +104,39 @@ function definePlans(plan: Command, session: Session): void {
       await (session.json ? session.document({ removed: name }) : session.write(words));
     });
 }
+
+function defineOverride(plan: Command, session: Session): void {
+  plan
+    .command('override')
+    .description('after the catalog was restored from an older state: go on without a host that is off for good')
+    .argument('<name>', 'the plan')
+    .requiredOption('--dead <host>', 'you vouch that this host of the plan is off, and stays off')
+    .option('--reason <text>', 'why: it stands in the audit trail', '')
+    .addHelpText('after', OVERRIDE_HELP)
+    .action(async (name: string, options: { dead: string; reason: string }) => await override(session, name, options));
+}
+
+async function override(session: Session, name: string, given: { dead: string; reason: string }): Promise<void> {
+  const { survivor, goesOn, epoch } = await (
+    await session.recovery()
+  ).overridePlan({ domain: await session.domain(), plan: name, deadHost: given.dead, reason: given.reason });
+  if (session.json)
+    return await session.document({ plan: name, dead: given.dead, survivor, goesOn, epoch: Number(epoch) });
+  const then = goesOn
+    ? `${survivor} served last by its own record, and goes on under epoch ${epoch}.`
+    : `Nobody serves yet: holdfast plan run ${name} --mode unplanned --fence-confirmed brings it up on ${survivor}, under epoch ${epoch}.`;
+  await session.write(`${given.dead} is given up. ${then}\n`);
+}
+
+const OVERRIDE_HELP = `
+A catalog that was restored has forgotten what happened since the copy. So it grants and orders nothing for a plan until both hosts have said
+which epochs they know. Where one of them is lost, nobody but you can say that it never will.
+
+Only if it is off, and stays off: if it runs, two hosts serve. The other one must be connected. A promotion that the copy does not know of may
+have made the lost host the primary: then its newest changes are on its disk alone. If it is started again later, it is told to stop.
+
+  holdfast plan override shop --dead web-2 --reason 'the machine burnt out'
+`;
 
 function defineSecrets(plan: Command, session: Session): void {
   const secret = plan.command('secret').description('secrets that plans name: never in a document, never shown again');

@@ -18,6 +18,7 @@ import { listDomains } from './fleet/domains.ts';
 import type { FleetEvents } from './fleet/fleet-events.ts';
 import type { MasterKey } from './fleet/master-key.ts';
 import type { Failover } from './recovery/contract.ts';
+import { rollbackFacts } from './recovery/failover/rollback-facts.ts';
 import { openEvidence } from './recovery/evidence/evidence.ts';
 import { openNotifier, type RunningNotifier } from './recovery/notify/notifier.ts';
 import { planContacts } from './recovery/notify/plan-contacts.ts';
@@ -90,7 +91,11 @@ export async function openRecovery(options: RecoveryOptions): Promise<Recovery> 
     const look = failover.look(id);
     if (look?.driving === true) await engine.drive(id, look.row.term);
   }
-  const further: RecoveryDeps['further'] = (applied, serving) => warmFactsOf({ catalog }, applied, serving);
+  const further: RecoveryDeps['further'] = async (applied, serving) => {
+    const unreported = new Set(failover.look(applied.id)?.unreported);
+    const names = [...applied.hostIds].flatMap(([name, id]) => (unreported.has(id) ? [name] : []));
+    return [...rollbackFacts(applied.name, names), ...(await warmFactsOf({ catalog }, applied, serving))];
+  };
   const suspicion: RecoveryDeps['suspicion'] = (hostId, names) => suspicionOf(pool, hostId, names);
   const watch = watchPlans({
     pool,

@@ -221,6 +221,31 @@ describe('holdfast plan and run', () => {
     expect(sent).to.deep.equal([example, ['db', 'hunter2'], ['db', ''], 'shop']);
   });
 
+  it('plan override names the host that is off, and says who goes on or what brings the application up', async () => {
+    const asked: unknown[] = [];
+    const answers = (goesOn: boolean): Partial<RecoveryServiceImplementation> => ({
+      overridePlan: ({ plan: name, deadHost, reason }) => (
+        asked.push([name, deadHost, reason]),
+        Promise.resolve({ plan, survivor: 'web-1', goesOn, epoch: 1003n })
+      ),
+    });
+    const on = await cli('plan override shop --dead web-2 --reason burnt', answers(true));
+    expect(on.stdout).to.contain('web-2 is given up').and.contain('goes on under epoch 1003');
+    const { stdout } = await cli('plan override shop --dead web-2', answers(false));
+    expect(stdout).to.contain('holdfast plan run shop --mode unplanned --fence-confirmed');
+    const json = await cli('plan override shop --dead web-2 --json', answers(false));
+    expect(JSON.parse(json.stdout)).to.deep.equal({
+      plan: 'shop',
+      dead: 'web-2',
+      survivor: 'web-1',
+      goesOn: false,
+      epoch: 1003,
+    });
+    expect(await cli('plan override shop', answers(true))).to.include({ code: 2 });
+    expect(asked[0]).to.deep.equal(['shop', 'web-2', 'burnt']);
+    expect(asked).to.have.length(3);
+  });
+
   it('graph and runbook work on a file alone, and with the catalog’s roles on a plan’s name', async () => {
     const nobody = { getPlan: () => Promise.reject(new HoldfastError('NOT_FOUND', 'no such plan')) };
     const { code, stdout } = await cli(`plan graph ${file} --mode planned`, nobody);

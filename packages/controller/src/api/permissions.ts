@@ -70,6 +70,7 @@ export const LEAST_RECOVERY_ROLE: Readonly<Record<RecoveryCall, Role>> = {
   listPlans: 'viewer',
   getPlan: 'viewer',
   removePlan: 'approver',
+  overridePlan: 'approver',
   setPlanSecret: 'operator',
   // A drill; what changes who serves needs an approver (recovery-runs.ts).
   startRun: 'operator',

@@ -17,6 +17,6 @@ export interface RecoveryDeps
   readonly further?: LookDeps['further'];
   readonly suspicion?: LookDeps['suspicion'];
   readonly masterKey: MasterKey;
-  readonly failover: Pick<Failover, 'look' | 'plansChanged'>;
+  readonly failover: Pick<Failover, 'look' | 'plansChanged' | 'override'>;
   readonly evidence: Pick<Evidence, 'reportOf' | 'publicKey'>;
 }

@@ -11,6 +11,7 @@ import type { PlanInfo, RecoveryServiceImplementation } from '@holdfast/shared/r
 import type { DeepPartial } from '@holdfast/shared/rpc/gen/holdfast/v1/operator';
 
 import type { Domain } from '../fleet/domains.ts';
+import { findHost, listHosts, type Host } from '../fleet/hosts.ts';
 import type { AppliedPlan } from '../recovery/contract.ts';
 import { lookAtPlan } from '../recovery/objectives/look-at-plan.ts';
 import { healthOf, type PlanHealth } from '../recovery/objectives/plan-health.ts';
@@ -27,6 +28,7 @@ import {
 } from '../recovery/plans/plan-store.ts';
 import { setSecret } from '../recovery/plans/secrets.ts';
 import { listRuns } from '../recovery/runs/run-store.ts';
+import { isEnd } from '../recovery/runs/run-states.ts';
 import { audit } from './operator-accounts.ts';
 import { msOf } from './operator-wire.ts';
 import type { OperatorContext } from './permissions.ts';
@@ -38,7 +40,7 @@ import { knowSources } from './source-facts.ts';
 
 type Calls = Pick<
   RecoveryServiceImplementation<OperatorContext>,
-  'checkPlan' | 'applyPlan' | 'listPlans' | 'getPlan' | 'removePlan' | 'setPlanSecret'
+  'checkPlan' | 'applyPlan' | 'listPlans' | 'getPlan' | 'removePlan' | 'overridePlan' | 'setPlanSecret'
 >;
 
 const DOCUMENT_MAX = 512 * 1024;
@@ -103,6 +105,17 @@ export function planCalls(deps: RecoveryDeps): Calls {
       await deps.failover.plansChanged();
       return {};
     },
+    async overridePlan(request, context) {
+      const domain = context.scope().domain(request.domain);
+      const row = await findPlan(pool, domain.id, request.plan);
+      const dead = await lostHost(deps, domain.id, row, request.deadHost);
+      const subject = `${row.name}: ${dead.name} is off for good${reasonWords(request.reason)}`;
+      const { goesOn, survivor, epoch } = await deps.failover.override(row.id, dead.id, (client) =>
+        audit(client, context, domain.id, 'plan.override', subject),
+      );
+      const other = (await listHosts(pool, domain.id)).find(({ id }) => id === survivor);
+      return { plan: await planToWire(deps, row), survivor: other?.name ?? survivor, goesOn, epoch: BigInt(epoch) };
+    },
     async setPlanSecret(request, context) {
       const domain = context.scope().domain(request.domain);
       const { name, value } = request;
@@ -113,6 +126,36 @@ export function planCalls(deps: RecoveryDeps): Calls {
       return {};
     },
   };
+}
+
+const REASON_MAX = 500;
+
+function reasonWords(reason: string): string {
+  return reason === '' ? '' : `: ${reason.slice(0, REASON_MAX)}`;
+}
+
+/** Throws NOT_FOUND, BUSY, and FAILED_PRECONDITION for a host that is not lost. */
+async function lostHost(
+  { catalog: { pool } }: RecoveryDeps,
+  domainId: string,
+  row: PlanRow,
+  name: string,
+): Promise<Host> {
+  const host = await findHost(pool, domainId, name);
+  if (host.state === 'online') {
+    throw new HoldfastError('FAILED_PRECONDITION', `${host.name} is connected: it is not off`, {
+      hint: 'The plan goes on by itself as soon as both hosts have reported. If it must not come back, switch it off first.',
+    });
+  }
+  const [run] = (await listRuns(pool, { domainId, planId: row.id, limit: RUNS_SHOWN })).filter(
+    ({ mode, state }) => mode !== 'drill' && !isEnd(state),
+  );
+  if (run !== undefined) {
+    throw new HoldfastError('BUSY', `a run of ${row.name} goes on, with the epochs of the catalog before`, {
+      hint: `End it first: holdfast run abort ${run.id.slice(0, 8)}`,
+    });
+  }
+  return host;
 }
 
 function bounded(document: string): void {

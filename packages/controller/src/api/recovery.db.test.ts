@@ -1,4 +1,5 @@
 import { createRpcClient } from '@holdfast/shared/rpc/channel';
+import { failoverToWire } from '@holdfast/shared/rpc/failover-wire';
 import { decodeHostStep } from '@holdfast/shared/recovery/host-step';
 import type { AgentMessage, DeepPartial } from '@holdfast/shared/rpc/gen/holdfast/v1/control';
 import { RecoveryDefinition, type RecoveryClient, type RunNews } from '@holdfast/shared/rpc/gen/holdfast/v1/recovery';
@@ -188,6 +189,38 @@ describe('the Recovery service', () => {
     expect(report.signature).to.have.length(64);
   });
 
+  it('after a restore a plan is not ready; a person gives up a host that is off, and nobody one that is connected', async () => {
+    await owner.applyPlan({ document: PLAN() });
+    const { rows } = await pool.query<{ id: string; identity: string; host: string }>(
+      'select plan_id as id, identity, primary_host as host from application',
+    );
+    const { id = '', identity = '', host = '' } = rows[0] ?? {};
+    await pool.query(`update application set identity = 'before/1'`);
+    const facts = async () => (await owner.getPlan({ plan: 'shop' })).plan?.readiness ?? [];
+    const waitsFor = async () =>
+      (await facts()).flatMap(({ subject, message }) => (message.includes('was restored') ? [subject] : []));
+    await until(async () => (await waitsFor()).length === 2);
+    const word = { plan: 'shop', deadHost: 'web-2', reason: 'the machine burnt out' };
+    expect(await codeOf(owner.overridePlan({ ...word, deadHost: 'web-7' }))).to.equal('NOT_FOUND');
+    const connected: unknown = await owner.overridePlan(word).catch((error: unknown) => error);
+    expect(String(connected)).to.contain('web-2 is connected');
+    agents[1]!.agent.outbox.end();
+    await until(async () => (await codeOf(owner.overridePlan(word))) === 'FAILED_PRECONDITION');
+    const report = { host, highestEpoch: 1, servingEpoch: 1, serial: 0, catalog: identity };
+    const said = failoverToWire(id, { kind: 'status', report, seesPrimary: false, withdrawn: false });
+    agents[0]!.agent.say({ $case: 'failover', value: said });
+    await until(async () => (await waitsFor()).join() === 'web-2');
+    expect((await owner.getPlan({ plan: 'shop' })).plan?.state).to.equal('unverified');
+    const done = await owner.overridePlan(word);
+    expect(done).to.include({ survivor: 'web-1', goesOn: true });
+    expect(await waitsFor()).to.deep.equal([]);
+    expect(await codeOf(owner.overridePlan(word))).to.equal('FAILED_PRECONDITION');
+    const { entries } = await test.owner.listAudit({});
+    expect(entries.map(({ action, subject }) => `${action} ${subject}`)).to.include(
+      'plan.override shop: web-2 is off for good: the machine burnt out',
+    );
+  });
+
   it('PM1 PM2 every call asks for its role, and another domain looks like none', async () => {
     await owner.applyPlan({ document: PLAN() });
     const domain = (await pool.query<{ id: string }>('select id from domain')).rows[0]!.id;
@@ -241,3 +274,11 @@ describe('the Recovery service', () => {
     expect(entries.map(({ action }) => action)).to.include('plan.apply');
   });
 });
+
+async function until(isSo: () => Promise<boolean>): Promise<void> {
+  const untilMs = performance.now() + 50_000;
+  while (!(await isSo())) {
+    if (performance.now() > untilMs) throw new Error(`it did not come: ${isSo.toString()}`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}

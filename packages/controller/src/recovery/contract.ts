@@ -5,8 +5,9 @@
 
 import type { LeaseRow } from '@holdfast/shared/failover/lease-row';
 import type { Verdict } from '@holdfast/shared/failover/detection';
-import type { FailoverMessage } from '@holdfast/shared/failover/messages';
+import type { FailoverMessage, HostId } from '@holdfast/shared/failover/messages';
 import type { Plan } from '@holdfast/shared/recovery/plan';
+import type pg from 'pg';
 
 /** A plan that is applied. Its id is the application's, too. */
 export interface AppliedPlan {
@@ -35,6 +36,8 @@ export interface ApplicationLook extends SignsOfDeath {
   readonly splitBrain: boolean;
   /** Why a host, or the catalog, can't do its part in automatic mode, for people: then no promotion comes by itself. */
   readonly troubles: readonly string[];
+  /** Hosts that have not reported since the catalog was restored from an older state: until they do, nothing is granted or ordered. */
+  readonly unreported: readonly HostId[];
 }
 
 export type FailoverNews =
@@ -55,6 +58,13 @@ export type FailoverNews =
     }
   | { readonly kind: 'split-brain'; readonly planId: string };
 
+export interface Overridden {
+  /** The other host served last, and goes on under `epoch`; false: nobody serves until a person promotes it under that epoch. */
+  readonly goesOn: boolean;
+  readonly survivor: HostId;
+  readonly epoch: number;
+}
+
 /** What confirms that the old primary writes no more. */
 export type FenceProof = 'agent-stopped' | 'lease-ran-out' | 'script' | 'person';
 
@@ -73,6 +83,12 @@ export interface Failover {
    * Throws FAILED_PRECONDITION (this replica does not drive, or a promotion is under way), BUSY.
    */
   promote(planId: string, proof: FenceProof): Promise<void>;
+  /**
+   * After the catalog was restored from an older state: goes on with the other host, because a person vouches that `deadHost` is off for good.
+   * Resolves with what that means once it is in the catalog, in one transaction with what `alongside` writes. Throws FAILED_PRECONDITION with
+   * what is missing, or why there is nothing to override.
+   */
+  override(planId: string, deadHost: HostId, alongside: (client: pg.ClientBase) => Promise<void>): Promise<Overridden>;
   /** Asks the primary's agent to stop for good below the next epoch; resolves true once it says that it has. */
   stopPrimary(planId: string, withinMs: number): Promise<boolean>;
   subscribe(heard: (news: FailoverNews) => void): () => void;

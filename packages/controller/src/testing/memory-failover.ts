@@ -45,6 +45,7 @@ export class MemoryFailover implements Failover {
       driving: true,
       splitBrain: false,
       troubles: [],
+      unreported: [],
       lastSignOfLifeAt: undefined,
       suspectedAt: undefined,
       declaredDeadAt: undefined,
@@ -60,6 +61,11 @@ export class MemoryFailover implements Failover {
   async promote(planId: string, proof: FenceProof): Promise<void> {
     this.proofs.push(proof);
     await this.promoteNow(planId, false);
+  }
+
+  /** These catalogs are never restored. */
+  async override(): Promise<never> {
+    throw new HoldfastError('FAILED_PRECONDITION', 'there is nothing to override');
   }
 
   /** The standby is the primary from now on. */

@@ -49,6 +49,12 @@ function watch(before: ControllerState, row: LeaseRow, nowMs: number, settings: 
       effects.push({ kind: 'send', to, message: { kind: 'inquire', catalog } });
     return { state, effects };
   }
+  // One that was given up is back: it takes orders of the catalog before until it has reported.
+  for (const to of [row.primary, row.standby]) {
+    const bound = state.reports.get(to)?.catalog;
+    if (bound !== undefined && bound !== catalog)
+      effects.push({ kind: 'send', to, message: { kind: 'inquire', catalog } });
+  }
   const numbers: CommandNumbers = { catalog, term: row.term, epoch: row.nextEpoch, attempt: row.attempt };
   if (row.phase === 'withdrawn' && settings.leases && mayGoOn(state, row)) {
     effects.push({ kind: 'send', to: row.standby, message: { kind: 'withdraw', ...numbers } });

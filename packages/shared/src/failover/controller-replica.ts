@@ -7,11 +7,12 @@
 //   P1 a grant is sent after it was committed, never before;
 //   P2 the wait before an order begins when this replica first saw the number of the last grant, after the read, on its own clock; the
 //      withdrawal names that number, so that no later grant exists;
-//   P3 nothing is granted, withdrawn or ordered while the catalog is not verified (catalog-epoch.ts);
+//   P3 nothing is granted, withdrawn or ordered while the catalog is neither verified nor overridden (catalog-epoch.ts);
 //   P4 it withdraws only on the verdict `dead` (detection.ts), or when the primary itself says that it is fenced.
 //
 // Pure: events and the time in, a state and effects out. Driving is in controller-driver.ts.
 
+import { overrideCatalog } from './catalog-epoch.ts';
 import { drive } from './controller-driver.ts';
 import type {
   ControllerEffect,
@@ -22,7 +23,7 @@ import type {
 } from './controller-state.ts';
 import { standbySilentMs, wantsDisarm } from './controller-state.ts';
 import type { LeaseRow } from './lease-row.ts';
-import type { Grant, Renew, Status, Stopped, ProbeAnswer } from './messages.ts';
+import type { Grant, HostId, Renew, Status, Stopped, ProbeAnswer } from './messages.ts';
 
 /** One step of a replica. */
 export function stepController(
@@ -63,6 +64,8 @@ export function stepController(
       return { state: { ...state, planReady: event.ready }, effects: [] };
     case 'clean-stop':
       return { state: { ...state, stopping: true }, effects: [] };
+    case 'person-overrides':
+      return personOverrides(state, event.dead);
     default:
       return personPromotes(state);
   }
@@ -71,6 +74,12 @@ export function stepController(
 function personPromotes(state: ControllerState): ControllerStep {
   if (state.row === undefined) return { state, effects: [] };
   return write(state, { kind: 'person-order', term: state.row.term });
+}
+
+function personOverrides(state: ControllerState, dead: HostId): ControllerStep {
+  if (state.row === undefined) return { state, effects: [] };
+  const found = overrideCatalog(state.row, state.identity, dead, state.reports);
+  return typeof found === 'string' ? { state, effects: [] } : write(state, found);
 }
 
 type Operation = Extract<ControllerEffect, { kind: 'write-row' }>['operation'];

@@ -76,6 +76,8 @@ export type ControllerEvent =
   | { readonly kind: 'plan'; readonly ready: boolean }
   | { readonly kind: 'clean-stop' }
   | { readonly kind: 'person-promotes' }
+  /** After a restore: a person vouches that this host is off for good. */
+  | { readonly kind: 'person-overrides'; readonly dead: HostId }
   | ToController;
 
 export type ControllerEffect =

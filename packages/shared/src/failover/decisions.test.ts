@@ -1,9 +1,9 @@
 import { expect } from 'chai';
 import { decideBoot } from './boot-gate.ts';
-import { refuseAutomatic, verifyCatalog } from './catalog-epoch.ts';
+import { OVERRIDE_GAP, overrideCatalog, refuseAutomatic, verifyCatalog } from './catalog-epoch.ts';
 import { adoptCatalog, newHostRecord, refuseCommand, reportOf } from './commands.ts';
 import { judge, type Signs } from './detection.ts';
-import type { LeaseRow } from './lease-row.ts';
+import { applyToRow, type LeaseRow } from './lease-row.ts';
 import { claimsCollide } from './split-brain.ts';
 import { FAILOVER_TIMING as timing } from './timing.ts';
 
@@ -14,6 +14,25 @@ const dead: Signs = {
   words: [failing, failing],
   agree: 2,
   roundOver: true,
+};
+
+const row: LeaseRow = {
+  identity: 'a',
+  phase: 'open',
+  primary: 'web-1',
+  standby: 'web-2',
+  epoch: 2,
+  nextEpoch: 3,
+  grantSeq: 0,
+  attempt: 0,
+  serial: 0,
+  disarmed: 0,
+  orderSerial: 0,
+  confirmed: false,
+  automatic: false,
+  driver: '',
+  term: 1,
+  beat: 0,
 };
 
 describe('failover: what one look decides', () => {
@@ -78,24 +97,6 @@ describe('failover: what one look decides', () => {
   });
 
   it('two hosts that claim one epoch, or one that nobody ordered, are told; an order under way and an unverified catalog are not', () => {
-    const row: LeaseRow = {
-      identity: 'a',
-      phase: 'open',
-      primary: 'web-1',
-      standby: 'web-2',
-      epoch: 2,
-      nextEpoch: 3,
-      grantSeq: 0,
-      attempt: 0,
-      serial: 0,
-      disarmed: 0,
-      orderSerial: 0,
-      confirmed: false,
-      automatic: false,
-      driver: '',
-      term: 1,
-      beat: 0,
-    };
     const claims = (first: number, second: number): Map<string, ReturnType<typeof reportOf>> =>
       new Map([
         ['web-1', reportOf({ ...newHostRecord('web-1', 'a'), servingEpoch: first })],
@@ -108,5 +109,60 @@ describe('failover: what one look decides', () => {
     expect(claimsCollide(row, 'b', claims(2, 3))).to.equal(false);
     expect(claimsCollide({ ...row, phase: 'ordered' }, 'a', claims(2, 3))).to.equal(false);
     expect(claimsCollide({ ...row, phase: 'ordered' }, 'a', claims(2, 4))).to.equal(true);
+  });
+
+  describe('a catalog that was restored, and a host that is off for good', () => {
+    const restored: LeaseRow = { ...row, identity: 'before', epoch: 3, nextEpoch: 4 };
+    const says = (host: string, highestEpoch: number, servingEpoch: number, catalog = 'a') =>
+      [host, reportOf({ ...newHostRecord(host, catalog), highestEpoch, servingEpoch })] as const;
+
+    it('is overridden only while it is neither verified nor to be: the lost host is silent, and the other one has reported to it', () => {
+      const one = new Map([says('web-2', 2, 2)]);
+      expect(overrideCatalog(row, 'a', 'web-1', one)).to.equal('verified');
+      expect(overrideCatalog(restored, 'a', 'web-3', one)).to.equal('not a host of it');
+      expect(overrideCatalog(restored, 'a', 'web-1', new Map())).to.equal('the other one is silent');
+      expect(overrideCatalog(restored, 'a', 'web-1', new Map([says('web-2', 2, 2, 'before')]))).to.equal(
+        'the other one is silent',
+      );
+      const both = new Map([says('web-2', 2, 2), says('web-1', 1, 1)]);
+      expect(overrideCatalog(restored, 'a', 'web-1', both)).to.equal('has reported');
+      expect(overrideCatalog(restored, 'a', 'web-1', one)).to.include({ survivor: 'web-2', goesOn: true });
+    });
+
+    it('who served last is ordered to go on, far above whatever the lost one can have served under; it is found when it is back', () => {
+      const found = overrideCatalog(restored, 'a', 'web-2', new Map([says('web-1', 3, 3)]));
+      if (typeof found === 'string') throw new Error(found);
+      const after = applyToRow(restored, found, 'a', 'a')!;
+      expect(after).to.include({
+        identity: 'a',
+        phase: 'ordered',
+        confirmed: true,
+        primary: 'web-2',
+        standby: 'web-1',
+      });
+      expect(after.nextEpoch).to.equal(3 + OVERRIDE_GAP);
+      const served = applyToRow(after, { kind: 'promoted', host: 'web-1', epoch: after.nextEpoch }, 'a', 'a')!;
+      expect(served).to.include({ primary: 'web-1', standby: 'web-2', automatic: false });
+      expect(served.disarmed).to.be.greaterThan(0);
+      const back = (epoch: number) => new Map([says('web-1', served.epoch, served.epoch), says('web-2', epoch, epoch)]);
+      expect(claimsCollide(served, 'a', back(4))).to.equal(true);
+      expect(claimsCollide(served, 'a', back(2))).to.equal(false);
+    });
+
+    it('who did not serve last waits for a person, and the lost one may come back as the primary that it was', () => {
+      const found = overrideCatalog(restored, 'a', 'web-1', new Map([says('web-2', 3, 0)]));
+      if (typeof found === 'string') throw new Error(found);
+      const after = applyToRow(restored, found, 'a', 'a')!;
+      expect(after).to.include({ phase: 'open', primary: 'web-1', epoch: 3, nextEpoch: 3 + OVERRIDE_GAP });
+      expect(after.disarmed).to.be.greaterThan(0);
+      expect(claimsCollide(after, 'a', new Map([says('web-1', 3, 3), says('web-2', 3, 0)]))).to.equal(false);
+      expect(applyToRow(after, found, 'a', 'a')).to.equal(undefined);
+    });
+
+    it('an order that the restored row knows of may have been carried out: the epochs that are left out begin above it', () => {
+      const ordered: LeaseRow = { ...restored, phase: 'ordered' };
+      const found = overrideCatalog(ordered, 'a', 'web-2', new Map([says('web-1', 3, 3)]));
+      expect(found).to.include({ nextEpoch: 4 + OVERRIDE_GAP, goesOn: true });
+    });
   });
 });

@@ -4,7 +4,7 @@
 // So a grant is an operation that must succeed before it is sent, and a withdrawal names the last grant that it knows of.
 //
 // Invariants (decisions.test.ts): R1 nothing succeeds against a catalog of another identity (system id and timeline) than the one
-// that was verified, but the verification; R2 after a withdrawal no grant succeeds; R3 `nextEpoch` is above every epoch that was ever
+// that was verified, but the verification, or a person's override of it; R2 after a withdrawal no grant succeeds; R3 `nextEpoch` is above every epoch that was ever
 // ordered; R4 terms, serials and attempts only grow.
 
 import type { HostId } from './messages.ts';
@@ -34,6 +34,12 @@ export interface LeaseRow {
   readonly term: number;
   /** Moved by the driver; a replica that sees it stand still takes over. */
   readonly beat: number;
+  /**
+   * A person's override after a restore left the epochs between these out: a host that served under one of them did so after the copy was
+   * taken. 0 or absent: nobody overrode.
+   */
+  readonly skippedAbove?: number;
+  readonly skippedBelow?: number;
 }
 
 export type RowOperation =
@@ -56,6 +62,18 @@ export type RowOperation =
       readonly epoch: number;
       readonly nextEpoch: number;
       readonly above: number;
+    }
+  | {
+      readonly kind: 'override';
+      readonly term: number;
+      /** Off, as a person vouches. */
+      readonly dead: HostId;
+      readonly survivor: HostId;
+      readonly epoch: number;
+      readonly nextEpoch: number;
+      readonly above: number;
+      /** The survivor served last, as its own record says: it goes on, under the new epoch. */
+      readonly goesOn: boolean;
     };
 
 type Apply<K extends RowOperation['kind']> = (
@@ -66,7 +84,7 @@ type Apply<K extends RowOperation['kind']> = (
 
 const refused = (): undefined => undefined;
 
-const always = { beat, drive, disarm, verify, 'person-order': personOrder } as const;
+const always = { beat, drive, disarm, verify, override, 'person-order': personOrder } as const;
 
 /** Every operation in every phase: the compiler demands each cell. */
 const table: { readonly [P in LeasePhase]: { readonly [K in RowOperation['kind']]: Apply<K> } } = {
@@ -106,7 +124,7 @@ export function applyToRow(
   actualIdentity: string,
 ): LeaseRow | undefined {
   if (assumedIdentity !== actualIdentity) return undefined;
-  const free = operation.kind === 'verify' || operation.kind === 'drive' || operation.kind === 'beat';
+  const free = ['verify', 'override', 'drive', 'beat'].includes(operation.kind);
   if (row.identity !== actualIdentity && !free) return undefined;
   const apply = table[row.phase][operation.kind] as Apply<RowOperation['kind']>;
   return apply(row, operation, actualIdentity);
@@ -200,4 +218,19 @@ function verify(
     disarmed: serial,
     attempt: row.attempt + 1,
   };
+}
+
+/** In place of a verification: one host has reported, the other one never will. */
+function override(
+  row: LeaseRow,
+  operation: Extract<RowOperation, { kind: 'override' }>,
+  actualIdentity: string,
+): LeaseRow | undefined {
+  const { dead, survivor, epoch, nextEpoch, goesOn } = operation;
+  const primary = dead;
+  const standby = survivor;
+  const verified = verify(row, { ...operation, kind: 'verify', primary, standby }, actualIdentity);
+  if (verified === undefined) return undefined;
+  const open: LeaseRow = { ...verified, skippedAbove: epoch, skippedBelow: nextEpoch };
+  return goesOn ? personOrder(open, operation) : open;
 }

@@ -103,7 +103,7 @@ const nothing = (state: HolderState): HolderStep => ({ state, effects: [] });
 /** Every event in every phase: the compiler demands each cell. */
 const table: { readonly [P in HolderPhase]: { readonly [K in HolderEvent['kind']]: Handler<K> } } = {
   waiting: { tick: renew, grant: takeGrant, stop: fence, promoted: serve },
-  serving: { tick: expireOrRenew, grant: takeGrant, stop: fence, promoted: nothing },
+  serving: { tick: expireOrRenew, grant: takeGrant, stop: fence, promoted: serve },
   fenced: { tick: nothing, grant: nothing, stop: fence, promoted: serve },
 };
 

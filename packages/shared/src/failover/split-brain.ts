@@ -14,6 +14,10 @@ export function claimsCollide(row: LeaseRow, identity: string, reports: Readonly
   const first = reports.get(row.primary);
   const second = reports.get(row.standby);
   const highest = Math.max(first?.servingEpoch ?? 0, second?.servingEpoch ?? 0);
+  // It served after the copy was taken that the catalog was restored from, and another host goes on from before.
+  const { skippedAbove = 0, skippedBelow = 0 } = row;
+  const forgotten = (epoch = 0): boolean => epoch > skippedAbove && epoch < skippedBelow;
+  if (forgotten(first?.servingEpoch) || forgotten(second?.servingEpoch)) return true;
   const ordered = row.phase === 'open' ? row.epoch : row.nextEpoch;
   if (highest > ordered) return true;
   return first !== undefined && second !== undefined && highest > 0 && first.servingEpoch === second.servingEpoch;

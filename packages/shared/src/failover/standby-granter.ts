@@ -8,7 +8,8 @@
 //   S2 after a restart it counts as having granted just now;
 //   S3 a standing grant is on disk before it is sent, and ends only when the primary shows that it has put an end to it;
 //   S4 disarmed, it refuses a promotion, and a refused attempt is never accepted later;
-//   S5 the new epoch is on disk before anything is served under it.
+//   S5 the new epoch is on disk before anything is served under it;
+//   S6 who served last is ordered to go on under a higher epoch by a person alone, who has confirmed that the other host is off.
 //
 // Pure, as primary-lease.ts: effects in order, each finished before the next.
 
@@ -134,7 +135,7 @@ const table: { readonly [P in StandbyPhase]: { readonly [K in StandbyEvent['kind
     renew: nothing,
     withdraw: nothing,
     resume: nothing,
-    promote: answerAgain,
+    promote: answerOrGoOn,
     'clean-stop': nothing,
   },
 };
@@ -385,7 +386,16 @@ function noteRole(
   );
 }
 
-function answerAgain(state: StandbyState, record: HostRecord, order: Promote): StandbyStep {
-  if (record.servingEpoch !== order.epoch) return nothing(state);
+/** S6. */
+function answerOrGoOn(
+  state: StandbyState,
+  record: HostRecord,
+  order: Promote,
+  nowMs: number,
+  timing: FailoverTiming,
+): StandbyStep {
+  if (record.servingEpoch !== order.epoch) {
+    return order.fenceConfirmed ? takeOrder(state, record, order, nowMs, timing) : nothing(state);
+  }
   return { state, effects: [toController({ kind: 'promoted', host: record.host, epoch: order.epoch })] };
 }

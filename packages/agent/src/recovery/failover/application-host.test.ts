@@ -135,6 +135,28 @@ describe('a host of an application', () => {
     expect(String(error)).to.match(/is lost/);
   });
 
+  it('who served last goes on under a higher epoch by a person’s word, with its units; who did not waits for a run', async () => {
+    const order = { kind: 'promote', catalog: '7/1', term: 3, epoch: 1002, attempt: 2, standing: 9 } as const;
+    const world = new World();
+    world.stored({ standing: { controller: 4 } });
+    world.running.add('db');
+    const survivor = await ApplicationHost.open(world.ports('h1'), SPEC);
+    await survivor.take('controller', { ...order, fenceConfirmed: false });
+    expect(survivor.record.servingEpoch).to.equal(2);
+    await survivor.take('controller', { ...order, fenceConfirmed: true });
+    expect(survivor.record).to.deep.include({ servingEpoch: 1002, highestEpoch: 1002, standing: { controller: 9 } });
+    expect(world.toController).to.deep.include({ kind: 'promoted', host: 'h1', epoch: 1002 });
+    expect(world.files.load()).to.deep.include({ activatedEpoch: 1002 });
+    expect(world.done).to.not.include('close');
+
+    const other = new World();
+    other.stored({ host: 'h2', highestEpoch: 3, servingEpoch: 2 });
+    const fenced = await ApplicationHost.open(other.ports('h2'), SPEC);
+    await fenced.take('controller', { ...order, fenceConfirmed: true });
+    expect(fenced.record.servingEpoch).to.equal(1002);
+    expect(other.files.load()).to.deep.include({ activatedEpoch: 2 });
+  });
+
   it('AH2 a request goes out only once its timeout stands in the kernel', async () => {
     const world = new World();
     world.running.add('db');

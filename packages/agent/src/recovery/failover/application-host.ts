@@ -482,7 +482,11 @@ export class ApplicationHost {
   }
 
   #persist(record: HostRecord): void {
-    this.#save({ ...this.#stored, record });
+    const { record: before, activatedEpoch } = this.#stored;
+    // Who served last and goes on under a higher epoch has its units already: there is no run that brings them up.
+    const goesOn = record.servingEpoch > before.servingEpoch && before.servingEpoch === before.highestEpoch;
+    const carried = goesOn && activatedEpoch === before.servingEpoch;
+    this.#save({ ...this.#stored, record, activatedEpoch: carried ? record.servingEpoch : activatedEpoch });
   }
 
   #save(stored: StoredRecord): void {

@@ -8,6 +8,7 @@
 // alone; AR3 at most OPERATIONS_MAX operations wait for the catalog.
 
 import { HoldfastError } from '@holdfast/shared/base/errors';
+import { overrideCatalog, type NoOverride } from '@holdfast/shared/failover/catalog-epoch';
 import { stepController } from '@holdfast/shared/failover/controller-replica';
 import {
   startController,
@@ -20,9 +21,10 @@ import type { LeaseRow } from '@holdfast/shared/failover/lease-row';
 import type { FailoverMessage, HostId } from '@holdfast/shared/failover/messages';
 import { claimsCollide } from '@holdfast/shared/failover/split-brain';
 import { sleep, type Clock } from '@holdfast/shared/runtime/clock';
+import type pg from 'pg';
 
 import type { Catalog } from '../../catalog/catalog.ts';
-import type { ApplicationLook, FailoverNews, FenceProof } from '../contract.ts';
+import type { ApplicationLook, FailoverNews, FenceProof, Overridden } from '../contract.ts';
 import { changeLease, readLease } from './lease-rows.ts';
 import { followSigns, NO_SIGNS } from './signs-of-death.ts';
 
@@ -97,7 +99,7 @@ export class ApplicationReplica {
   }
 
   look(troubles: readonly string[]): ApplicationLook | undefined {
-    const { row, verdict, reports } = this.#state;
+    const { row, identity, verdict, reports } = this.#state;
     if (row === undefined) return undefined;
     const said = [...reports.values()].flatMap(({ trouble }) => trouble ?? []);
     return {
@@ -106,6 +108,10 @@ export class ApplicationReplica {
       verdict,
       driving: this.#drives(row),
       splitBrain: this.#collisions >= COLLISION_LOOKS,
+      unreported:
+        row.identity === identity
+          ? []
+          : [row.primary, row.standby].filter((host) => reports.get(host)?.catalog !== identity),
       troubles: [...troubles, ...said],
     };
   }
@@ -130,6 +136,22 @@ export class ApplicationReplica {
     }
     this.#deps.log('failover.ordered', { plan: this.planId, epoch: answer.row.nextEpoch, proof });
     this.take({ kind: 'tick' });
+  }
+
+  /** As Failover.override. Throws FAILED_PRECONDITION. */
+  async override(deadHost: HostId, alongside: (client: pg.ClientBase) => Promise<void>): Promise<Overridden> {
+    const { row, identity, reports } = this.#state;
+    if (row === undefined || !this.#drives(row))
+      throw new HoldfastError('FAILED_PRECONDITION', 'another replica drives this plan');
+    const found = overrideCatalog(row, identity, deadHost, reports);
+    if (typeof found === 'string') throw notOverridden(found);
+    const answer = await changeLease(this.#deps.catalog, this.planId, identity, found, alongside);
+    this.take({ kind: 'row', row: answer.row, identity: answer.identity });
+    if (!answer.ok) throw notOverridden('verified');
+    const { survivor, goesOn, nextEpoch: epoch } = found;
+    this.#deps.log('failover.overridden', { plan: this.planId, dead: deadHost, survivor, goesOn, epoch });
+    this.take({ kind: 'tick' });
+    return { survivor, goesOn, epoch };
   }
 
   /** True once the primary said that it will not serve below the next epoch. */
@@ -272,6 +294,27 @@ export class ApplicationReplica {
 }
 
 const STOP_LOOK_MS = 50;
+
+function notOverridden(why: NoOverride): HoldfastError {
+  const [message, hint] = NOT_OVERRIDDEN[why];
+  return new HoldfastError('FAILED_PRECONDITION', message, hint === '' ? {} : { hint });
+}
+
+const NOT_OVERRIDDEN: { readonly [W in NoOverride]: readonly [message: string, hint: string] } = {
+  verified: [
+    'there is nothing to override: both hosts have reported since the catalog was restored, or it never was',
+    '',
+  ],
+  'not a host of it': ['the plan does not run on this host', 'See who is which with: holdfast plan show NAME'],
+  'has reported': [
+    'there is nothing to override: that host has reported since the catalog was restored, so it is not off',
+    'The plan goes on by itself as soon as both have.',
+  ],
+  'the other one is silent': [
+    'the other host has not reported since the catalog was restored: nobody knows yet which epochs there were',
+    'Start its agent, and say it again. Of two hosts that are both lost, a plan can only be removed and applied anew.',
+  ],
+};
 
 /** What of a row its hosts are told. */
 function toldParts({ identity, primary, epoch, disarmed }: LeaseRow): string {

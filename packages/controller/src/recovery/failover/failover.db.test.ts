@@ -236,6 +236,46 @@ describe('who serves, by a controller', function suite() {
     await eventually(() => one.news.some((news) => news.kind === 'promoted' && !news.automatic));
   });
 
+  it('after a restore it waits for both hosts, or goes on with one by a person’s word that the other is off', async () => {
+    const id = await addApplication(catalog, 'restored', ['h1', 'h2'], 'r1');
+    await catalog.pool.query(`update application set identity = 'before/1' where plan_id = $1`, [id]);
+    const one = await open(planOf(id, 'automatic'), 'r1');
+    const word = async (dead: string) =>
+      await one.failover.override(id, dead, async (client) => {
+        await client.query(`update plan set unverified_because = 'a host was given up' where id = $1`, [id]);
+      });
+    await eventually(() => one.sent.some(({ to, message }) => to === 'h2' && message.kind === 'inquire'));
+    expect(one.failover.look(id)?.unreported).to.deep.equal(['h1', 'h2']);
+    const silent: unknown = await word('h1').catch((error: unknown) => error);
+    expect(String(silent)).to.contain('the other host has not reported');
+    one.failover.heard('h2', id, { kind: 'status', report: report('h2', 1), seesPrimary: false, withdrawn: false });
+    await eventually(() => one.failover.look(id)?.unreported.join() === 'h1');
+    expect((await readLease(catalog, id))!.row.identity).to.equal('before/1');
+    const { goesOn, survivor, epoch } = await word('h1');
+    expect({ goesOn, survivor }).to.deep.equal({ goesOn: false, survivor: 'h2' });
+    expect(epoch).to.be.greaterThan(1000);
+    const { rows } = await catalog.pool.query('select unverified_because as why from plan where id = $1', [id]);
+    expect(rows).to.deep.equal([{ why: 'a host was given up' }]);
+    const again: unknown = await word('h1').catch((error: unknown) => error);
+    expect(String(again)).to.contain('nothing to override');
+    await one.failover.promote(id, 'person');
+    await eventually(() =>
+      one.sent.some(({ to, message }) => to === 'h2' && message.kind === 'promote' && message.epoch === epoch),
+    );
+    one.failover.heard('h2', id, { kind: 'promoted', host: 'h2', epoch });
+    await eventually(async () => (await readLease(catalog, id))!.row.primary === 'h2');
+    // The lost one is switched on all the same: it is told to stop, and to take no orders of the catalog before.
+    const old = { ...renewal(7, 0), report: { ...report('h1', 1), catalog: 'before/1' } };
+    await eventually(() => {
+      one.failover.heard('h1', id, old);
+      const said = one.sent.filter(({ to }) => to === 'h1').map(({ message }) => message);
+      return said.some(({ kind }) => kind === 'inquire') && said.some((m) => m.kind === 'stop' && m.epoch === epoch);
+    });
+    // It says that it served after the copy was taken: that is for people.
+    one.failover.heard('h1', id, { ...renewal(8, 0), report: report('h1', 2) });
+    await eventually(() => one.news.some(({ kind }) => kind === 'split-brain'));
+  });
+
   it('LR2 AR2 a second replica drives when the first stands still, and reaches hosts whose streams are elsewhere', async () => {
     const id = await addApplication(catalog, 'two', ['h1', 'h2'], 'gone');
     const plan = planOf(id, 'automatic');

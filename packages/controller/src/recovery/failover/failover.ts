@@ -123,6 +123,10 @@ class RunningFailover implements HostFailover {
     return this.#of(planId).replica.promote(proof);
   }
 
+  override(planId: string, ...word: Parameters<ApplicationReplica['override']>): ReturnType<Failover['override']> {
+    return this.#of(planId).replica.override(...word);
+  }
+
   stopPrimary(planId: string, withinMs: number): Promise<boolean> {
     return this.#of(planId).replica.stopPrimary(withinMs);
   }

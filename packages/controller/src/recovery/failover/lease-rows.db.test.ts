@@ -33,6 +33,16 @@ const operations: fc.Arbitrary<RowOperation> = fc.oneof(
     nextEpoch: fc.integer({ min: 4, max: 9 }),
     above: number,
   }),
+  fc.record({
+    kind: fc.constant('override'),
+    term: number,
+    dead: fc.constant('h2'),
+    survivor: fc.constant('h1'),
+    epoch: number,
+    nextEpoch: fc.integer({ min: 4, max: 9 }),
+    above: number,
+    goesOn: fc.boolean(),
+  }),
 ) as fc.Arbitrary<RowOperation>;
 
 describe('the lease row in the catalog', function () {

@@ -21,7 +21,8 @@ export interface LeaseLook {
 }
 
 const COLUMNS = `identity, phase, primary_host as "primary", standby_host as standby, epoch, next_epoch as "nextEpoch",
-  grant_seq as "grantSeq", attempt, serial, disarmed, order_serial as "orderSerial", confirmed, automatic, driver, term, beat`;
+  grant_seq as "grantSeq", attempt, serial, disarmed, order_serial as "orderSerial", confirmed, automatic, driver, term, beat,
+  skipped_above as "skippedAbove", skipped_below as "skippedBelow"`;
 
 /**
  * LR4. A replica that was paused between two statements holds what it locked; the catalog ends its transaction after this time, well within
@@ -38,7 +39,7 @@ export async function readLease(catalog: Catalog, planId: string): Promise<Lease
 }
 
 /**
- * The row after the operation, and whether its condition held; the row as it is when not. Throws NOT_FOUND, and whatever the catalog throws:
+ * The row after the operation, and whether its condition held (then with what `alongside` writes); the row as it is when not. Throws NOT_FOUND, and whatever the catalog throws:
  * then it may have been written or not.
  */
 export async function changeLease(
@@ -46,6 +47,7 @@ export async function changeLease(
   planId: string,
   assumedIdentity: string,
   operation: RowOperation,
+  alongside?: (client: pg.ClientBase) => Promise<void>,
 ): Promise<LeaseLook & { readonly ok: boolean }> {
   return await catalog.transaction(async (client) => {
     // LR3. A catalog that waits for its standbys goes on doing so.
@@ -59,6 +61,7 @@ export async function changeLease(
     const after = applyToRow(before, operation, assumedIdentity, identity);
     if (after === undefined) return { ok: false, row: before, identity };
     await updateRow(client, planId, after);
+    await alongside?.(client);
     return { ok: true, row: after, identity };
   });
 }
@@ -81,7 +84,7 @@ async function updateRow(client: pg.ClientBase, planId: string, row: LeaseRow): 
   await client.query(
     `update application set identity = $2, phase = $3, primary_host = $4, standby_host = $5, epoch = $6, next_epoch = $7,
        grant_seq = $8, attempt = $9, serial = $10, disarmed = $11, order_serial = $12, confirmed = $13, automatic = $14,
-       driver = $15, term = $16, beat = $17 where plan_id = $1`,
+       driver = $15, term = $16, beat = $17, skipped_above = $18, skipped_below = $19 where plan_id = $1`,
     [
       planId,
       row.identity,
@@ -100,6 +103,8 @@ async function updateRow(client: pg.ClientBase, planId: string, row: LeaseRow): 
       row.driver,
       row.term,
       row.beat,
+      row.skippedAbove ?? 0,
+      row.skippedBelow ?? 0,
     ],
   );
 }

@@ -1,5 +1,6 @@
 // The simulated catalog: one row, conditional operations, a history to roll back to, and an identity that a restore changes.
 
+import { OVERRIDE_GAP } from '../catalog-epoch.ts';
 import { applyToRow, type LeaseRow, type RowOperation } from '../lease-row.ts';
 import type { World } from './world.ts';
 
@@ -75,6 +76,10 @@ export class SimulatedCatalog {
     }
     if (operation.kind === 'withdraw' && world.off('withdrawal-names-last-grant')) {
       return applyToRow(row, { ...operation, grantSeq: row.grantSeq }, assumed, this.#identity);
+    }
+    if (operation.kind === 'override' && world.off('override-leaves-a-gap')) {
+      const nextEpoch = operation.nextEpoch - OVERRIDE_GAP + 1;
+      return applyToRow(row, { ...operation, nextEpoch }, assumed, this.#identity);
     }
     const after = applyToRow(row, operation, assumed, this.#identity);
     if (after === undefined) return undefined;

@@ -228,6 +228,13 @@ export const RULES = {
     'rollback-late-order',
     'two writers',
   ),
+  'override-leaves-a-gap': rule(
+    'catalog rollback',
+    'a person’s override leaves out the epochs that the lost host may have served under',
+    'override',
+    'two writers',
+    'lower epoch',
+  ),
   'synchronous-catalog': rule(
     'catalog rollback',
     'automatic mode refuses a catalog that replicates asynchronously',

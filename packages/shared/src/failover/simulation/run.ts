@@ -195,6 +195,8 @@ class Run {
         return;
       case 'person-promotes':
         return this.#controllers.get('controller-1')!.take({ kind: 'person-promotes' });
+      case 'person-overrides':
+        return this.#controllers.get('controller-1')!.take({ kind: 'person-overrides', dead: fault.dead });
       case 'wall-jump': {
         const node = this.#hosts.get(fault.node) ?? this.#controllers.get(fault.node)!;
         node.clock.wallOffsetMs += fault.byMs;

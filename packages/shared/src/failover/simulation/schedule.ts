@@ -22,7 +22,8 @@ export type Fault =
   | { readonly kind: 'roll-back'; readonly ageMs: number; readonly silent: boolean }
   | { readonly kind: 'plan'; readonly ready: boolean }
   | { readonly kind: 'wall-jump'; readonly node: string; readonly byMs: number }
-  | { readonly kind: 'person-promotes' };
+  | { readonly kind: 'person-promotes' }
+  | { readonly kind: 'person-overrides'; readonly dead: string };
 
 export type Scheduled = Fault & { readonly atMs: number };
 
@@ -473,6 +474,36 @@ const generators = {
     for (const node of REPLICAS) plan.heal(backMs, 'web-1', node);
     plan.at(backMs, { kind: 'roll-back', ageMs: random.between(7000, 10_000), silent: false });
     return plan.done(atMs + 60_000);
+  },
+  /** A host is off for good, the catalog forgets, and a person goes on with the other one. Then the lost one is switched on all the same. */
+  override(random) {
+    const atMs = random.between(14_000, 18_000);
+    const restoredMs = atMs + random.between(20_000, 26_000);
+    const saidMs = restoredMs + random.between(8000, 12_000);
+    const ageMs = restoredMs - atMs + random.between(-6000, 8000);
+    const plan = new Plan();
+    const [dead, isPromoted] = random.pick([
+      // The survivor was cut off, and knows of no promotion but its own.
+      () => {
+        isolatePrimary(plan, atMs, restoredMs).at(restoredMs - 2000, { kind: 'crash', node: 'web-2' });
+        return ['web-2', true] as const;
+      },
+      // The survivor was promoted, serves, and goes on.
+      () => {
+        plan.at(atMs, { kind: 'crash', node: 'web-1' });
+        return ['web-1', true] as const;
+      },
+      // Nobody was promoted: a person does that as well.
+      () => {
+        plan.at(4000, { kind: 'plan', ready: false }).at(atMs, { kind: 'crash', node: 'web-1' });
+        return ['web-1', false] as const;
+      },
+    ])();
+    plan.at(restoredMs, { kind: 'roll-back', ageMs, silent: false });
+    plan.at(saidMs, { kind: 'person-overrides', dead });
+    if (!isPromoted) plan.at(saidMs + 4000, { kind: 'person-promotes' });
+    if (random.chance(0.7)) plan.at(saidMs + random.between(9000, 40_000), { kind: 'boot', node: dead });
+    return plan.done(saidMs + 90_000, { expect: { someoneServesAtEnd: true } });
   },
   /** The catalog fails over and forgets, and nobody can tell. Refused in automatic mode; with the rule removed it is not. */
   'lossy-catalog'(random) {

@@ -44,7 +44,7 @@ describe('failover, simulated', function () {
   }
 
   it('fails over in the scenarios that mean it, or the assertions above would hold of nothing', () => {
-    for (const scenario of ['death', 'paused-primary', 'edge', 'reboot', 'rollback'] as const) {
+    for (const scenario of ['death', 'paused-primary', 'edge', 'reboot', 'rollback', 'override'] as const) {
       expect(runSeed(scenario, 1).promotions, scenario).to.be.greaterThan(0);
     }
   });

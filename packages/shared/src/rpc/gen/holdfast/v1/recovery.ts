@@ -130,6 +130,27 @@ export interface RemovePlanRequest {
 export interface RemovePlanResponse {
 }
 
+export interface OverridePlanRequest {
+  domain: string;
+  plan: string;
+  /** by name: off, and it stays off */
+  deadHost: string;
+  /** stands in the audit trail */
+  reason: string;
+}
+
+export interface OverridePlanResponse {
+  plan:
+    | PlanInfo
+    | undefined;
+  /** by name */
+  survivor: string;
+  /** it served last, and goes on; false: an unplanned run brings it up */
+  goesOn: boolean;
+  /** under which it goes on, or will */
+  epoch: bigint;
+}
+
 export interface SetPlanSecretRequest {
   domain: string;
   name: string;
@@ -1565,6 +1586,191 @@ export const RemovePlanResponse: MessageFns<RemovePlanResponse> = {
   },
   fromPartial(_: DeepPartial<RemovePlanResponse>): RemovePlanResponse {
     const message = createBaseRemovePlanResponse();
+    return message;
+  },
+};
+
+function createBaseOverridePlanRequest(): OverridePlanRequest {
+  return { domain: "", plan: "", deadHost: "", reason: "" };
+}
+
+export const OverridePlanRequest: MessageFns<OverridePlanRequest> = {
+  encode(message: OverridePlanRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.domain !== "") {
+      writer.uint32(10).string(message.domain);
+    }
+    if (message.plan !== "") {
+      writer.uint32(18).string(message.plan);
+    }
+    if (message.deadHost !== "") {
+      writer.uint32(26).string(message.deadHost);
+    }
+    if (message.reason !== "") {
+      writer.uint32(34).string(message.reason);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): OverridePlanRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseOverridePlanRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.domain = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.plan = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.deadHost = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<OverridePlanRequest>): OverridePlanRequest {
+    return OverridePlanRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<OverridePlanRequest>): OverridePlanRequest {
+    const message = createBaseOverridePlanRequest();
+    message.domain = object.domain ?? "";
+    message.plan = object.plan ?? "";
+    message.deadHost = object.deadHost ?? "";
+    message.reason = object.reason ?? "";
+    return message;
+  },
+};
+
+function createBaseOverridePlanResponse(): OverridePlanResponse {
+  return { plan: undefined, survivor: "", goesOn: false, epoch: 0n };
+}
+
+export const OverridePlanResponse: MessageFns<OverridePlanResponse> = {
+  encode(message: OverridePlanResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.plan !== undefined) {
+      PlanInfo.encode(message.plan, writer.uint32(10).fork()).join();
+    }
+    if (message.survivor !== "") {
+      writer.uint32(18).string(message.survivor);
+    }
+    if (message.goesOn !== false) {
+      writer.uint32(24).bool(message.goesOn);
+    }
+    if (message.epoch !== 0n) {
+      if (BigInt.asUintN(64, message.epoch) !== message.epoch) {
+        throw new globalThis.Error("value provided for field message.epoch of type uint64 too large");
+      }
+      writer.uint32(32).uint64(message.epoch);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): OverridePlanResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseOverridePlanResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.plan = PlanInfo.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.survivor = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.goesOn = reader.bool();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.epoch = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<OverridePlanResponse>): OverridePlanResponse {
+    return OverridePlanResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<OverridePlanResponse>): OverridePlanResponse {
+    const message = createBaseOverridePlanResponse();
+    message.plan = (object.plan !== undefined && object.plan !== null) ? PlanInfo.fromPartial(object.plan) : undefined;
+    message.survivor = object.survivor ?? "";
+    message.goesOn = object.goesOn ?? false;
+    message.epoch = (object.epoch !== undefined && object.epoch !== null) ? BigInt(object.epoch) : 0n;
     return message;
   },
 };
@@ -3464,6 +3670,15 @@ export const RecoveryDefinition = {
       responseStream: false,
       options: {},
     },
+    /** After the catalog was restored from an older state: a person vouches that one of a plan's hosts is off for good. */
+    overridePlan: {
+      name: "OverridePlan",
+      requestType: OverridePlanRequest as typeof OverridePlanRequest,
+      requestStream: false,
+      responseType: OverridePlanResponse as typeof OverridePlanResponse,
+      responseStream: false,
+      options: {},
+    },
     setPlanSecret: {
       name: "SetPlanSecret",
       requestType: SetPlanSecretRequest as typeof SetPlanSecretRequest,
@@ -3533,6 +3748,11 @@ export interface RecoveryServiceImplementation<CallContextExt = {}> {
     request: RemovePlanRequest,
     context: CallContext & CallContextExt,
   ): Promise<DeepPartial<RemovePlanResponse>>;
+  /** After the catalog was restored from an older state: a person vouches that one of a plan's hosts is off for good. */
+  overridePlan(
+    request: OverridePlanRequest,
+    context: CallContext & CallContextExt,
+  ): Promise<DeepPartial<OverridePlanResponse>>;
   setPlanSecret(
     request: SetPlanSecretRequest,
     context: CallContext & CallContextExt,
@@ -3558,6 +3778,11 @@ export interface RecoveryClient<CallOptionsExt = {}> {
     request: DeepPartial<RemovePlanRequest>,
     options?: CallOptions & CallOptionsExt,
   ): Promise<RemovePlanResponse>;
+  /** After the catalog was restored from an older state: a person vouches that one of a plan's hosts is off for good. */
+  overridePlan(
+    request: DeepPartial<OverridePlanRequest>,
+    options?: CallOptions & CallOptionsExt,
+  ): Promise<OverridePlanResponse>;
   setPlanSecret(
     request: DeepPartial<SetPlanSecretRequest>,
     options?: CallOptions & CallOptionsExt,

@@ -39,7 +39,7 @@ import { firstRecord } from './first-record.ts';
 import type { KernelGate } from './kernel-gate.ts';
 import { bearable, withTrouble } from './kernel-trouble.ts';
 import type { ProtectedUnits } from './protected-units.ts';
-import type { StoredRecord } from './record-file.ts';
+import { withRecord, type StoredRecord } from './record-file.ts';
 
 /** Events that wait at most; more are dropped like any message that is lost. */
 const QUEUE_MAX = 256;
@@ -482,11 +482,7 @@ export class ApplicationHost {
   }
 
   #persist(record: HostRecord): void {
-    const { record: before, activatedEpoch } = this.#stored;
-    // Who served last and goes on under a higher epoch has its units already: there is no run that brings them up.
-    const goesOn = record.servingEpoch > before.servingEpoch && before.servingEpoch === before.highestEpoch;
-    const carried = goesOn && activatedEpoch === before.servingEpoch;
-    this.#save({ ...this.#stored, record, activatedEpoch: carried ? record.servingEpoch : activatedEpoch });
+    this.#save(withRecord(this.#stored, record));
   }
 
   #save(stored: StoredRecord): void {

@@ -26,6 +26,14 @@ export interface StoredRecord {
   readonly forced: readonly string[];
 }
 
+/** Who served last and goes on under a higher epoch has its units already: there is no run that brings them up. */
+export function withRecord(stored: StoredRecord, record: HostRecord): StoredRecord {
+  const { record: before, activatedEpoch } = stored;
+  const goesOn = record.servingEpoch > before.servingEpoch && before.servingEpoch === before.highestEpoch;
+  const isActivated = activatedEpoch === before.servingEpoch;
+  return { ...stored, record, activatedEpoch: goesOn && isActivated ? record.servingEpoch : activatedEpoch };
+}
+
 const count = z.int().min(0);
 const numbers = z.record(z.string(), count);
 const recordSchema = z.strictObject({

@@ -9,16 +9,8 @@ import { SimulatedCatalog } from './catalog.ts';
 import { Random } from './random.ts';
 import type { Assertion } from './assertions.ts';
 import type { RuleId } from './rules.ts';
-import {
-  HOSTS,
-  makeSchedule,
-  REPLICAS,
-  type Schedule,
-  type ScenarioName,
-  type Scheduled,
-  SITES,
-  WITNESSES,
-} from './schedule.ts';
+import { HOSTS, REPLICAS, type Schedule, type Scheduled, SITES, WITNESSES } from './fault-list.ts';
+import { makeSchedule, type ScenarioName } from './schedule.ts';
 import { SimulatedController } from './simulated-controller.ts';
 import { SimulatedHost } from './simulated-host.ts';
 import { World } from './world.ts';

@@ -10,7 +10,7 @@ import {
 } from '../controller-state.ts';
 import type { Probe, Renew, ToHost } from '../messages.ts';
 import type { SimulatedCatalog } from './catalog.ts';
-import { HOSTS } from './schedule.ts';
+import { HOSTS } from './fault-list.ts';
 import { MachineClock, type World } from './world.ts';
 
 export const TICK_MS = 250;

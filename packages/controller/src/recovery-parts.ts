@@ -4,6 +4,7 @@
 
 import { systemClock } from '@holdfast/shared/runtime/clock';
 
+import { precheckJob } from './api/recovery-check.ts';
 import { jobsFor } from './api/recovery-jobs.ts';
 import { sourceCandidates, suspicionOf } from './api/recovery-points.ts';
 import { reprotect } from './api/recovery-reprotect.ts';
@@ -23,6 +24,8 @@ import { openEvidence } from './recovery/evidence/evidence.ts';
 import { openNotifier, type RunningNotifier } from './recovery/notify/notifier.ts';
 import { planContacts } from './recovery/notify/plan-contacts.ts';
 import { watchPlans, type DrivenPlan } from './recovery/objectives/plan-watch.ts';
+import { standbyFacts, standbyLooks } from './recovery/objectives/standby-looks.ts';
+import { watchStandbys } from './recovery/objectives/standby-watch.ts';
 import { appliedPlans } from './recovery/plans/plan-store.ts';
 import { openEngine } from './recovery/runs/engine.ts';
 import { followNews } from './recovery/runs/run-news.ts';
@@ -94,7 +97,8 @@ export async function openRecovery(options: RecoveryOptions): Promise<Recovery> 
   const further: RecoveryDeps['further'] = async (applied, serving) => {
     const unreported = new Set(failover.look(applied.id)?.unreported);
     const names = [...applied.hostIds].flatMap(([name, id]) => (unreported.has(id) ? [name] : []));
-    return [...rollbackFacts(applied.name, names), ...(await warmFactsOf({ catalog }, applied, serving))];
+    const looks = standbyFacts(applied.plan, await standbyLooks(pool, applied.id), serving.standby);
+    return [...rollbackFacts(applied.name, names), ...looks, ...(await warmFactsOf({ catalog }, applied, serving))];
   };
   const suspicion: RecoveryDeps['suspicion'] = (hostId, names) => suspicionOf(pool, hostId, names);
   const watch = watchPlans({
@@ -109,6 +113,15 @@ export async function openRecovery(options: RecoveryOptions): Promise<Recovery> 
     clock: systemClock,
     // A run that is not over leaves no standby that could take over.
     heard: (planId, health) => void setReady(options, planId, health.ready),
+    log,
+  });
+  const standbys = watchStandbys({
+    catalog,
+    events,
+    clock: systemClock,
+    readOutcome,
+    precheck: (...asked) => precheckJob(jobs, ...asked),
+    driven: () => drivenPlans(options),
     log,
   });
   const warm = keepWarmCopies({
@@ -144,6 +157,7 @@ export async function openRecovery(options: RecoveryOptions): Promise<Recovery> 
     async stop() {
       unfollow();
       await warm.stop();
+      await standbys.stop();
       await watch.stop();
       await engine.stop();
       await notifier.stop();

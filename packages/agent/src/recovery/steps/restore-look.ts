@@ -37,26 +37,32 @@ async function lookAt(context: StepContext): Promise<StepAnswer> {
     const objection = marks.objection(restore, restore.places.map(fromText));
     if (objection !== undefined) throw objection;
   }
+  const free = freeFor(restore, context);
+  const needed = gigabytes(restore.bytes);
   // What is there already is only brought up to date.
-  if (!isKept) checkSpace(restore, context);
+  if (!isKept && free < restore.bytes * NEEDED_SHARE) {
+    throw new HoldfastError(
+      'FAILED_PRECONDITION',
+      `${restore.places[0]} has ${gigabytes(free)} free, and what is restored there has ${needed}`,
+      { hint: 'Make room on its file system, or give the restore step another target.' },
+    );
+  }
   const where = restore.places.join(', ');
-  return { state: 'ok', message: isKept ? `${where}: a warm copy is kept there` : `${where}: there is room for it` };
+  const message = isKept ? 'a warm copy is kept there' : `there is room for ${needed}`;
+  return {
+    state: 'ok',
+    message: free === Infinity ? `${where}: ${message}` : `${where}: ${message}, ${gigabytes(free)} free`,
+  };
 }
 
-/** By what the newest snapshot holds, at the first place: they are rarely on several file systems. */
-function checkSpace({ places, bytes }: Order, context: StepContext): void {
+/** Bytes at the first place: they are rarely on several file systems. */
+function freeFor({ places }: Order, context: StepContext): number {
   const [first] = places;
-  if (first === undefined) return;
+  if (first === undefined) return Infinity;
   let at = context.path(first);
   while (!existsSync(at) && at !== '/') at = dirname(at);
   const { bavail, bsize } = statfsSync(at, { bigint: true });
-  const free = Number(bavail * bsize);
-  if (free >= bytes * NEEDED_SHARE) return;
-  throw new HoldfastError(
-    'FAILED_PRECONDITION',
-    `${first} has ${gigabytes(free)} free, and what is restored there has ${gigabytes(bytes)}`,
-    { hint: 'Make room on its file system, or give the restore step another target.' },
-  );
+  return Number(bavail * bsize);
 }
 
 function gigabytes(bytes: number): string {

@@ -58,31 +58,49 @@ async function checkStep(
   checkId: string,
   deadline: number,
 ): Promise<PlanFinding[]> {
-  const { pool } = deps.catalog;
   try {
-    const asked = await deps.precheck(applied, step, checkId);
+    const asked = await askPrecheck(deps, applied, step, checkId, deadline);
     if (asked === undefined) return [];
-    const jobId = await deps.catalog.transaction(async (client) => {
-      const id = await queueJob(client, asked.job);
-      await deps.events.tell(client, { kind: 'jobs', hostId: asked.job.hostId });
-      return id;
-    });
-    for (;;) {
-      const [job] = await jobsById(pool, [jobId]);
-      if (job !== undefined && job.state !== 'queued' && job.state !== 'running') {
-        return [findingOf(applied, step, asked.host, deps.readOutcome({ ...job, state: job.state }))];
-      }
-      if (deps.clock.monotonicMs() >= deadline) break;
-      await sleep(deps.clock, POLL_MS);
-    }
-    await askCancel(pool, jobId);
-    return [
-      finding(step, 'error', `${asked.host} does not answer`, `systemctl status holdfast-agent (on ${asked.host})`),
-    ];
+    const { host, report } = asked;
+    if (report !== undefined) return [findingOf(applied, step, host, report)];
+    return [finding(step, 'error', `${host} does not answer`, `systemctl status holdfast-agent (on ${host})`)];
   } catch (thrown) {
     const error = toHoldfastError(thrown);
     return [finding(step, 'error', error.message, error.hint)];
   }
+}
+
+/**
+ * What the step's host says of it, by a job; no report: it does not answer in time. Undefined: the step has no host. Throws what makes it
+ * impossible.
+ * @param deadline of the monotonic clock
+ */
+export async function askPrecheck(
+  deps: LiveCheckDeps,
+  applied: AppliedPlan,
+  step: Step,
+  checkId: string,
+  deadline: number,
+): Promise<{ readonly host: string; readonly jobId: string; readonly report: Report | undefined } | undefined> {
+  const { pool } = deps.catalog;
+  const asked = await deps.precheck(applied, step, checkId);
+  if (asked === undefined) return undefined;
+  const { host } = asked;
+  const jobId = await deps.catalog.transaction(async (client) => {
+    const id = await queueJob(client, asked.job);
+    await deps.events.tell(client, { kind: 'jobs', hostId: asked.job.hostId });
+    return id;
+  });
+  for (;;) {
+    const [job] = await jobsById(pool, [jobId]);
+    if (job !== undefined && job.state !== 'queued' && job.state !== 'running') {
+      return { host, jobId, report: deps.readOutcome({ ...job, state: job.state }) };
+    }
+    if (deps.clock.monotonicMs() >= deadline) break;
+    await sleep(deps.clock, POLL_MS);
+  }
+  await askCancel(pool, jobId);
+  return { host, jobId, report: undefined };
 }
 
 function findingOf({ plan }: AppliedPlan, step: Step, host: string, report: Report): PlanFinding {

@@ -1,0 +1,98 @@
+// Asks the standby of each plan that this replica drives, again and again, whether its restores could go where they are to go: the same
+// question as a live check's, a few calls to its file system.
+//
+// Hazards: a standby that is asked while a run needs it (then it is left alone); a job that every question leaves behind (its answer is kept in
+// one row, and the job goes); a host that does not answer, and with it all other plans (each has its own time, and the next look).
+//
+// Invariant (standby-watch.db.test.ts): SW1 an answer is kept as one row of the step, and leaves no job.
+
+import { randomUUID } from 'node:crypto';
+
+import { HoldfastError } from '@holdfast/shared/base/errors';
+import { sleep } from '@holdfast/shared/runtime/clock';
+import type { LogFields } from '@holdfast/shared/runtime/log';
+
+import { listHosts } from '../../fleet/hosts.ts';
+import { askPrecheck, type LiveCheckDeps } from '../plans/live-check.ts';
+import { isDue, keepLook, lookedAt, standbyLooks } from './standby-looks.ts';
+import type { DrivenPlan } from './plan-watch.ts';
+
+export interface StandbyWatchDeps extends LiveCheckDeps {
+  readonly driven: () => Promise<readonly DrivenPlan[]>;
+  readonly log: (event: string, fields: LogFields) => void;
+  readonly everyMs?: number;
+}
+
+const EVERY_MS = 30_000;
+const ANSWER_MS = 15_000;
+
+/** Returns what ends it, after what is under way. */
+export function watchStandbys(deps: StandbyWatchDeps): { stop(): Promise<void> } {
+  const stopping = new AbortController();
+  const work = async (): Promise<void> => {
+    while (!stopping.signal.aborted) {
+      try {
+        await lookAtStandbys(deps, stopping.signal);
+      } catch (error) {
+        deps.log('standby-watch.catalog-away', { error });
+      }
+      await sleep(deps.clock, deps.everyMs ?? EVERY_MS, stopping.signal);
+    }
+  };
+  const running = work();
+  return {
+    async stop() {
+      stopping.abort();
+      await running;
+    },
+  };
+}
+
+/** One look at all of them. */
+export async function lookAtStandbys(deps: StandbyWatchDeps, signal?: AbortSignal): Promise<void> {
+  for (const { applied, serving, running } of await deps.driven()) {
+    if (signal?.aborted === true) return;
+    if (running) continue;
+    try {
+      await lookAtStandby(deps, { applied, standby: serving.standby }, signal);
+    } catch (error) {
+      deps.log('standby-watch.look-failed', { plan: applied.id, error });
+    }
+  }
+}
+
+async function lookAtStandby(
+  deps: StandbyWatchDeps,
+  { applied, standby }: { readonly applied: DrivenPlan['applied']; readonly standby: string },
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const { catalog, clock } = deps;
+  const host = (await listHosts(catalog.pool, applied.domainId)).find(({ id }) => id === standby);
+  if (host?.state !== 'online') return;
+  const looks = await standbyLooks(catalog.pool, applied.id);
+  for (const step of lookedAt(applied.plan)) {
+    if (signal?.aborted === true) return;
+    const known = looks.find(({ stepId }) => stepId === step.id);
+    if (!isDue(known, standby)) continue;
+    const deadline = clock.monotonicMs() + ANSWER_MS;
+    const asked = await askPrecheck(deps, applied, step, randomUUID(), deadline).catch(unaskable);
+    if (asked === undefined) continue;
+    const { host: who, jobId, report } = asked;
+    await catalog.transaction(async (client) => {
+      // Whatever else it is, its host did not say it.
+      if (who === host.name && (report?.state === 'ok' || report?.state === 'failed')) {
+        const { state, message, remedy } = report;
+        const look = { planId: applied.id, stepId: step.id, hostId: standby, ok: state === 'ok', message, remedy };
+        await keepLook(client, look);
+      }
+      // SW1. One that is not over is cancelled, and stays.
+      await client.query(`delete from job where id = $1 and state not in ('queued', 'running')`, [jobId]);
+    });
+    if (report === undefined) return;
+  }
+}
+
+/** What makes it impossible (nothing is stored yet, a secret is missing) is a fact of its own. */
+function unaskable(thrown: unknown): undefined {
+  if (!(thrown instanceof HoldfastError)) throw thrown;
+}

@@ -43,6 +43,8 @@ export class BaseSchedule {
   need(now: boolean): void {
     if (this.#stopped) return;
     if (now && this.#running) this.#again = true;
+    // However often the log begins again: a base that fails costs the server a whole dump each time.
+    else if (this.#failures > 0 && this.#timer !== undefined) return;
     else if (now) this.#after(0);
     else if (this.#timer === undefined && !this.#running && this.everyMs > 0) this.#after(this.everyMs);
   }

@@ -150,6 +150,19 @@ describe('following a binary log of a real server', function () {
     await untilHolds(() => void expect(fixture.bases.length).to.be.greaterThan(1));
   });
 
+  it('G2 begins another stream when the log was begun anew within its first file, and nothing was written since', async () => {
+    server.sql('RESET MASTER');
+    fixture.start({ dsn: server.dsn });
+    await caughtUp();
+    insert(5);
+    await caughtUp();
+    const first = fixture.status?.stream;
+    server.sql('RESET MASTER');
+    await untilHolds(() => void expect(fixture.status?.stream).to.not.deep.equal(first));
+    await caughtUp();
+    await untilHolds(() => void expect(fixture.bases.length).to.be.greaterThan(1));
+  });
+
   it('tells what keeps it from following, and up to when a quiet server is stored', async () => {
     fixture.start({ dsn: server.dsn });
     await caughtUp();
@@ -165,6 +178,8 @@ describe('following a binary log of a real server', function () {
     await server.stop();
     await untilHolds(() => void expect(fixture.status?.state).to.equal('waiting'));
     await untilHolds(() => void expect(fixture.status?.note).to.contain('database server'));
+    // Nobody knows what it wrote since: the time that would be lost grows.
+    await untilHolds(() => void expect(fixture.status?.lagMs).to.be.greaterThan(1000));
     await server.run();
     await caughtUp();
   });

@@ -58,6 +58,8 @@ export class LogGuard {
   #completeToMs = 0;
   /** Of one moment: a position and the lag of another would say that more was written than there is. */
   #measured: Measured = { stored: undefined, lagBytes: 0, lagMs: 0, completeToMs: 0 };
+  /** Monotonic; before the first time, since when the server is asked for. */
+  #measuredAtMs: number;
   #note = '';
   #connected = false;
   #said = '';
@@ -68,6 +70,7 @@ export class LogGuard {
   constructor(source: EngineSpec, deps: LogGuardDeps) {
     this.#source = source;
     this.#deps = deps;
+    this.#measuredAtMs = deps.clock.monotonicMs();
     this.#bases = new BaseSchedule(source, { ...deps, onNote: () => this.#report() });
   }
 
@@ -184,7 +187,13 @@ export class LogGuard {
   /** Asks the server where it is, for as long as it is followed. */
   async #ask(asking: ServerSession, follower: BinlogFollower, signal: AbortSignal): Promise<never> {
     for (;;) {
+      const stored = this.#stored;
       const moment = await momentOf(asking);
+      // A server whose log was begun anew may go on holding the old one open for us, and send nothing, without an error.
+      if (stored !== undefined && comparePositions(fromLogPosition(stored), moment.position) > 0) {
+        const { file, offset } = moment.position;
+        throw new AnotherLog(`it ends at ${file}:${offset}, before ${stored.text}, which is stored`);
+      }
       follower.noteMoment(moment);
       await this.#measure(asking, moment);
       if (this.#measured.lagBytes === 0) follower.noteQuiet(moment);
@@ -210,6 +219,7 @@ export class LogGuard {
       }
       this.#measured = { stored: now, lagBytes, lagMs: Math.max(0, atMs - completeToMs), completeToMs };
     }
+    this.#measuredAtMs = this.#deps.clock.monotonicMs();
     this.#report();
   }
 
@@ -248,6 +258,8 @@ export class LogGuard {
       state,
       stream: this.#record?.stream,
       ...this.#measured,
+      // Of a server that is not reached nobody knows what it wrote since.
+      lagMs: this.#measured.lagMs + (this.#connected ? 0 : Math.max(0, Math.round(now - this.#measuredAtMs))),
       slot: undefined,
       note,
     };

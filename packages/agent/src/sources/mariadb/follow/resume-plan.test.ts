@@ -57,6 +57,11 @@ describe('where to go on in a binary log', () => {
     const record = followed(anchor(3, 1450));
     const end = [endAt(record, 3, 1500)];
     expect(planResume(record, end, { ...logOf(1, 4), server: '8' }, 1000).begun).to.contain('another server');
+    const torn = {
+      server: '7',
+      files: [...logOf(1, 2).files, { name: name(3), bytes: 1400 }, { name: name(4), bytes: 300 }],
+    };
+    expect(planResume(record, end, torn, 1000).begun, 'also of a file before the last').to.contain('begun anew');
     expect(planResume(record, end, logOf(1, 2), 1000).begun).to.contain('begun anew');
     expect(planResume(record, end, logOf(1, 3, 1499), 1000).begun).to.contain('begun anew');
     const unknown = newStream('7', name(1));

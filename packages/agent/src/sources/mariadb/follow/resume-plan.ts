@@ -40,15 +40,16 @@ export function planResume(
   nowMs: number,
 ): ResumePlan {
   const first = log.files[0]?.name ?? '';
-  const last = log.files.at(-1);
-  const current = last?.name ?? '';
+  const current = log.files.at(-1)?.name ?? '';
   if (record === undefined) return begin(log, current, 'this agent has not followed it before');
   if (record.server !== log.server) return begin(log, current, 'it is another server');
   const end = ends.find(({ stream }) => sameStream(stream, record.stream));
   const storedTo = end === undefined ? { file: record.firstFile, offset: 0 } : fromLogPosition(end.end);
   const number = fileNumber(storedTo.file);
-  const beyond = number > fileNumber(current) || (storedTo.file === current && storedTo.offset > (last?.bytes ?? 0));
-  if (beyond || (number >= fileNumber(first) && !log.files.some(({ name }) => name === storedTo.file))) {
+  const own = log.files.find(({ name }) => name === storedTo.file);
+  // Also a file that is not the last: a server that lost power, and the end of its log with it, began the next one.
+  const beyond = number > fileNumber(current) || (own !== undefined && storedTo.offset > own.bytes);
+  if (beyond || (number >= fileNumber(first) && own === undefined)) {
     return begin(log, current, `the server's log ends before ${storedTo.file}:${storedTo.offset}: it was begun anew`);
   }
   if (number < fileNumber(first)) {

@@ -46,6 +46,37 @@ describe('what is known of a followed log', () => {
     expect(state.status(5000).lagMs).to.equal(0);
   });
 
+  it('F1 measures a standby, too, whose clock is not known', () => {
+    const state = new FollowState();
+    state.began(stream, 100n, 100n);
+    state.heard(200n, undefined, 1000);
+    state.cut(200n, 999_900);
+    state.heard(200n, undefined, 31_000);
+    expect(state.status(31_000).lagMs).to.equal(30_000);
+  });
+
+  it('F2 counts from when the server was last known, while it is not heard, or says that it is back before what is stored', () => {
+    const state = new FollowState();
+    state.began(stream, 100n, 100n);
+    state.streaming = true;
+    state.heard(100n, 1_000_000, 0);
+    expect(state.status(1000).lagMs).to.equal(0);
+    state.streaming = false;
+    expect(state.status(40_000).lagMs, 'it was just heard').to.equal(0);
+    expect(state.status(900_000).lagMs).to.equal(860_000);
+    state.heard(100n, 1_900_000, 900_000);
+    expect(state.status(900_000).lagMs, 'nothing was written').to.equal(0);
+    state.heard(50n, 1_950_000, 950_000);
+    expect(state.status(960_000).lagMs).to.equal(60_000);
+  });
+
+  it('F2 counts from its beginning where no server was reached since', () => {
+    const state = new FollowState();
+    expect(state.status(5000).lagMs).to.equal(0);
+    state.heard(100n, 1_000_000, 6000);
+    expect(state.status(905_000).lagMs).to.equal(900_000);
+  });
+
   it('is catching up while far behind, and puts what there is to say together', () => {
     const state = new FollowState();
     state.began(stream, 0n, 0n);

@@ -1,6 +1,6 @@
 // What a person should look at, of a whole domain: hosts, sources, the vault, messages that did not arrive.
 //
-// Tested in operator-databases.db.test.ts and controller.db.test.ts; what is said of a log, in fleet/source-state.test.ts.
+// Tested in attention.test.ts, operator-databases.db.test.ts and controller.db.test.ts; what is said of a log, in fleet/source-state.test.ts.
 
 import type { Attention, DeepPartial } from '@holdfast/shared/rpc/gen/holdfast/v1/operator';
 
@@ -56,6 +56,9 @@ export function attentionFor({ hosts, sources, others }: Looked): DeepPartial<At
     const latest = newest?.latest;
     const name = fullName(source);
     for (const finding of findingsOf(name, facts, state)) attention.push({ subject: name, ...finding });
+    // Of a followed log its own status says the same. What keeps none has no other way to say that its backups fail.
+    if (facts.status === undefined && source.watchingNote !== '')
+      say('warning', name, source.watchingNote, `holdfast source check ${name}`);
     if (latest === undefined) say('warning', name, 'it was never backed up', `holdfast backup ${name}`);
     else if (latest.damaged) say('critical', name, 'its newest snapshot is damaged', `holdfast verify ${name}`);
     else if (latest.partial) say('warning', name, 'its newest snapshot is partial', `holdfast snapshot show ${name}`);

@@ -9,6 +9,7 @@ import type { FollowState } from './follow-state.ts';
 import type { Merge } from './piece-merger.ts';
 import type { ServerConnection } from './server-connection.ts';
 import type { ServerLook } from './slot-watch.ts';
+import type { Removed } from './start-plan.ts';
 import type { VaultWriter } from './vault-writer.ts';
 
 export interface FollowerDeps {
@@ -24,7 +25,9 @@ export interface FollowerDeps {
   readonly notes: StoredLogNotes;
   readonly keepBytes: number;
   /** Of the log before this something is gone. */
-  readonly removed: { readonly before: bigint; readonly reason: string } | undefined;
+  readonly removed: Removed | undefined;
+  /** The agent's, for what is kept of each source. */
+  readonly stateDir: string;
   /** Another one may be at work after it. */
   readonly signal: AbortSignal;
   look(): Promise<ServerLook>;

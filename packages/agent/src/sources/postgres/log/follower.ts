@@ -6,7 +6,7 @@
 //
 // Invariants (guard.db.test.ts): R1 what is stored is the server's log, byte for byte, each byte once; R2 the server is never
 // told of more than is stored; R3 at most HELD_BYTES_MAX and one message are held; R4 another timeline begins with its own file,
-// after everything of the one before is stored.
+// after everything of the one before is stored; R5 a log goes on only where the server has the bytes that are stored before.
 //
 // Elsewhere on purpose: where to begin (start-plan.ts), when to begin again (guard.ts).
 
@@ -17,11 +17,12 @@ import { Completeness } from './completeness.ts';
 import { statusUpdate, type ServerMessage } from './copy-messages.ts';
 import type { FollowerDeps } from './follower-deps.ts';
 import { emptyRange, rangeOfPiece } from './log-ranges.ts';
-import { fileStart, WAL_PAGE_BYTES } from './lsn.ts';
+import { fileStart } from './lsn.ts';
+import { TailCheck, tailOf, TailKeeper } from './log-tail.ts';
 import { PieceCutter, type Piece } from './piece-cutter.ts';
 import { PieceMerger, type StoredPiece } from './piece-merger.ts';
 import type { LogStreaming } from './server-connection.ts';
-import { beginSession, storeHistory, type SessionStart } from './session-start.ts';
+import { beginSession, readFromOf, storeHistory, tailBefore, type SessionStart } from './session-start.ts';
 import type { SealedBytes } from './vault-writer.ts';
 import { WalReader } from './wal-reader.ts';
 
@@ -33,8 +34,6 @@ const BEHIND_BYTES = 32n * 1024n * 1024n;
 export const PIECE_MS = 250;
 /** What was stored is acknowledged within this, in one message. */
 const ACKNOWLEDGE_MS = 100;
-/** Read again before the place to go on from, so that the record which goes on there is known. */
-const READ_BACK_BYTES = 128 * 1024;
 /** How often the time up to which the log is complete is stored while nothing is written; and soon after something was. */
 const COMPLETE_EVERY_MS = 60_000;
 const COMPLETE_AFTER_MS = 10_000;
@@ -42,6 +41,8 @@ const COMPLETE_AFTER_MS = 10_000;
 export class Follower {
   readonly #deps: FollowerDeps;
   readonly #merger: PieceMerger;
+  readonly #tails: TailKeeper;
+  #check: TailCheck | undefined;
   #streaming: LogStreaming | undefined;
   #cutter: PieceCutter | undefined;
   #complete = new Completeness(0);
@@ -61,6 +62,7 @@ export class Follower {
 
   constructor(deps: FollowerDeps) {
     this.#deps = deps;
+    this.#tails = new TailKeeper(deps);
     this.#merger = new PieceMerger(deps.merge, (sealed, range) => {
       deps.writer.write({
         range: () => range,
@@ -82,7 +84,9 @@ export class Follower {
       this.#completeSentMs = start.goesOn?.completeToMs ?? 0;
       this.#complete = new Completeness(this.#completeSentMs);
       let { stream, from } = start;
-      let readFrom = readFromOf(start);
+      const tail = tailBefore(start, this.#tails.load());
+      if (tail !== undefined) this.#check = new TailCheck(tail);
+      let readFrom = readFromOf(start, tail);
       for (;;) {
         const end = await this.#leg(stream, from, readFrom);
         if (end.kind === 'ended') throw new HoldfastError('UNREACHABLE', 'the server ended the stream of its log');
@@ -93,10 +97,12 @@ export class Follower {
         stream = { ...stream, timeline: end.timeline };
         from = fileStart(end.position, start.fileBytes);
         readFrom = from;
+        this.#check = undefined;
         storeHistory(writer, stream, await connection.history(end.timeline));
       }
     } finally {
       this.#stopTimers();
+      this.#tails.save(true);
       if (!this.#deps.signal.aborted) {
         state.streaming = false;
         state.following = false;
@@ -153,6 +159,7 @@ export class Follower {
     }
     // A keepalive is no sight: it tells what was sent, not what there is.
     if (!this.#start.standby) this.#complete.saw(message.serverEnd, message.sentAtMs);
+    this.#check?.push(message.start, message.bytes);
     const cutter = this.#cutter!;
     cutter.pieceBytes = message.serverEnd - message.start > BEHIND_BYTES ? PIECE_BYTES_BEHIND : PIECE_BYTES;
     for (const piece of cutter.push(message.start, message.bytes, now)) this.#cut(piece);
@@ -189,11 +196,15 @@ export class Follower {
     this.#activeSince = true;
     // Far behind, or on a standby, commits alone tell the time.
     if (piece.lastCommitAtMs !== undefined) this.#complete.saw(piece.end, piece.lastCommitAtMs);
+    const tail = tailOf(stream, piece.start, piece.bytes);
     writer.write({
       range: () => rangeOfPiece(stream, piece, this.#complete.upTo(piece.end)),
       content: piece.bytes,
       heldBytes: Number(piece.end - piece.start),
-      stored: (sealed, range) => this.#stored({ envelope: sealed.envelope, range }, piece.endsFile),
+      stored: (sealed, range) => {
+        this.#tails.stored(tail);
+        this.#stored({ envelope: sealed.envelope, range }, piece.endsFile);
+      },
     });
   }
 
@@ -251,6 +262,7 @@ export class Follower {
     this.#timers.acknowledge = undefined;
     this.#timers.status?.cancel();
     this.#timers.status = clock.after(this.#start.statusMs, () => this.#status());
+    this.#tails.save(false);
     const written = this.#cutter?.next ?? 0n;
     const stored = state.stored ?? 0n;
     // Of what ends with a file its last byte stays unsaid: with it the server would forget the file, and with that the beginning of
@@ -274,13 +286,4 @@ export class Follower {
     for (const timer of Object.values(this.#timers)) timer?.cancel();
     this.#timers = {};
   }
-}
-
-/** Somewhat before the place to go on from, as far as the server surely has it. */
-function readFromOf({ from, slotStart, fileBytes, goesOn }: SessionStart): bigint {
-  if (goesOn === undefined) return fileStart(from, fileBytes);
-  const back = from - (from % BigInt(WAL_PAGE_BYTES)) - BigInt(READ_BACK_BYTES);
-  const before = fileStart(from - 1n, fileBytes);
-  const begin = before < fileStart(slotStart, fileBytes) ? fileStart(from, fileBytes) : before;
-  return back < begin ? begin : back;
 }

@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { chmodSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
@@ -312,6 +313,62 @@ describe('guard over a log', () => {
   });
 });
 
+describe('guard over the log of a server that was brought back to an earlier state', () => {
+  let server: PostgresServer;
+  let back: PostgresServer;
+  let fixture: LogFixture;
+
+  before(async () => {
+    server = await PostgresServer.start({ settings: SETTINGS, port: 5514 });
+    fixture = new LogFixture(server);
+  });
+  after(async () => {
+    await fixture?.remove();
+    await back?.remove();
+    await server?.remove();
+  });
+
+  it('R5 does not go on in another history of the same timeline: a gap, and a new base', async () => {
+    fixture.start();
+    await server.query('create table one as select 1 as a');
+    await fixture.caughtUp();
+    await server.stop();
+    const copy = server.folderOf('copy');
+    expect(spawnSync('cp', ['-a', server.dataDir, copy]).status).to.equal(0);
+    await server.run();
+    await server.query("select pg_logical_emit_message(true, 'fill', repeat('x', 300000))");
+    await fixture.caughtUp();
+    await fixture.stop();
+    const { end } = fixture.stored();
+    await server.stop();
+
+    back = await PostgresServer.prepare({ dataDir: copy, port: 5515 });
+    await back.run();
+    await back.query("select pg_logical_emit_message(true, 'fill', repeat('y', 900000))");
+    expect((await fixture.flushed(back)) > end).to.equal(true);
+    const bases = fixture.backups.length;
+    fixture.start(back);
+    await until(() => fixture.last?.note.includes('pg_switch_wal()') === true);
+    expect(fixture.stored().end, 'nothing of it is stored').to.equal(end);
+    await fixture.stop();
+    await back.query('select pg_switch_wal()');
+    const going = async (table: string): Promise<void> => {
+      await back.query(`create table ${table} as select 2 as a`);
+      const flushed = await fixture.flushed(back);
+      fixture.start(back);
+      await until(() => fixture.pieces().some(({ range }) => range.end.order >= flushed));
+    };
+    await going('two');
+    const gap = fixture.memory.gaps[0]!;
+    expect(gap.start.order).to.equal(end);
+    expect(gap.end.order).to.equal(fileStart(end, FILE) + BigInt(FILE));
+    await until(() => fixture.backups.length > bases);
+    await fixture.stop();
+    await going('three');
+    expect(fixture.memory.gaps, 'once').to.have.length(1);
+  });
+});
+
 describe('guard over a log that changes its timeline', () => {
   let primary: PostgresServer;
   let standby: PostgresServer;
@@ -357,7 +414,9 @@ describe('guard over a log that changes its timeline', () => {
     const tail = old.bytes.subarray(old.bytes.length - shared);
     expect(grown.bytes.subarray(0, shared).equals(tail), 'what both have in common').to.equal(true);
     const file = readFileSync(join(standby.dataDir, 'pg_wal', walFileName(2, grown.start, FILE)));
-    expect(file.subarray(0, grown.bytes.length).equals(grown.bytes)).to.equal(true);
+    // How much was written before differs: it may have gone on in the next file.
+    const length = Math.min(FILE, grown.bytes.length);
+    expect(file.subarray(0, length).equals(grown.bytes.subarray(0, length))).to.equal(true);
     expect(fixture.memory.gaps).to.deep.equal([]);
   });
 

@@ -22,11 +22,13 @@ import { noteStoredLog, type StoredLogNotes } from '../stored-log.ts';
 import { BaseKeeper } from './base-keeper.ts';
 import { FollowState } from './follow-state.ts';
 import { Follower } from './follower.ts';
+import { OtherHistory } from './log-tail.ts';
 import { newMergeThread } from './merge-thread.ts';
 import { ServerConnection, sqlStateOf } from './server-connection.ts';
 import { ServerWatch } from './server-watch.ts';
 import { noteSlot, slotNameOf } from './own-slot.ts';
 import type { ServerAccess } from './slot-watch.ts';
+import type { Removed } from './start-plan.ts';
 import { StatusReporter } from './status-reporter.ts';
 import { VaultWriter } from './vault-writer.ts';
 
@@ -79,7 +81,7 @@ class LogGuard {
   /** Ends what runs now, with the reason. */
   #session: AbortController | undefined;
   /** Of the log before this something is gone. */
-  #removed: { readonly before: bigint; readonly reason: string } | undefined;
+  #removed: Removed | undefined;
 
   constructor(source: EngineSpec, deps: LogGuardDeps) {
     const { clock, log, settings } = deps;
@@ -170,7 +172,9 @@ class LogGuard {
         const reason = `the server has not kept the log from where it was left (${error.message})`;
         this.#removed = { before: this.#state.stored + 1n, reason };
       }
-      const slow = error.code === 'FAILED_PRECONDITION' && sqlStateOf(error) === '';
+      const isOther = error instanceof OtherHistory && this.#state.stored !== undefined;
+      if (isOther) this.#removed = { before: this.#state.stored! + 1n, reason: error.message, isOther };
+      const slow = error.code === 'FAILED_PRECONDITION' && sqlStateOf(error) === '' && !isOther;
       const waitMs = slow ? SLOW_MS * (0.5 + random() / 2) : Math.max(LEAST_MS, backoffMs(RETRY, failures, random()));
       this.#note('follow', error.message);
       log.warn('postgres.log-interrupted', {
@@ -243,6 +247,7 @@ class LogGuard {
       notes: this.#notes,
       keepBytes: this.#watch.keepBytes(settings.walKeepBytes),
       removed: this.#removed,
+      stateDir: this.#deps.stateDir,
       signal,
       look: () => this.#watch.look(),
       began: ({ baseNeeded, gap }) => {

@@ -3,10 +3,11 @@
 // Invariants (guard.db.test.ts): G3 a gap is stored before anything that lies behind it.
 
 import { HoldfastError, toHoldfastError } from '@holdfast/shared/base/errors';
-import { sameStream, type LogGap, type LogStream } from '@holdfast/shared/format/log-point';
+import { sameStream, type LogEnd, type LogGap, type LogStream } from '@holdfast/shared/format/log-point';
 import { parseHistoryFile } from './history-file.ts';
 import { rangeOfHistory } from './log-ranges.ts';
-import { fileStart } from './lsn.ts';
+import type { LogTail } from './log-tail.ts';
+import { fileStart, WAL_PAGE_BYTES } from './lsn.ts';
 import type { FollowerDeps } from './follower-deps.ts';
 import type { ServerLook } from './slot-watch.ts';
 import { planStart } from './start-plan.ts';
@@ -22,10 +23,12 @@ export interface SessionStart {
   readonly standby: boolean;
   readonly statusMs: number;
   /** What is stored of the stream up to `from`, without a gap; undefined: nothing. */
-  readonly goesOn: { readonly completeToMs: number } | undefined;
+  readonly goesOn: LogEnd | undefined;
 }
 
 const STATUS_MS = 10_000;
+/** Read again before the place to go on from, so that the record which goes on there is known. */
+const READ_BACK_BYTES = 128 * 1024;
 
 /** Throws FAILED_PRECONDITION, UNREACHABLE when it can't begin now. */
 export async function beginSession(deps: FollowerDeps): Promise<SessionStart> {
@@ -60,6 +63,28 @@ export async function beginSession(deps: FollowerDeps): Promise<SessionStart> {
   return { stream, from, slotStart, fileBytes, standby, statusMs, goesOn };
 }
 
+/** What was kept of the log before the place to go on from, where the server surely has it; undefined: nothing. */
+export function tailBefore({ stream, slotStart, fileBytes, goesOn }: SessionStart, tail: LogTail | undefined) {
+  if (tail === undefined || goesOn === undefined || !sameStream(tail.stream, stream)) return undefined;
+  const isStored = tail.start >= goesOn.start.order && tail.end <= goesOn.end.order;
+  return isStored && pageStart(tail.start) >= fileStart(slotStart, fileBytes) ? tail : undefined;
+}
+
+/** Somewhat before the place to go on from, as far as the server surely has it, and before the tail by which it is known. */
+export function readFromOf({ from, slotStart, fileBytes, goesOn }: SessionStart, tail: LogTail | undefined): bigint {
+  if (goesOn === undefined) return fileStart(from, fileBytes);
+  const back = pageStart(from) - BigInt(READ_BACK_BYTES);
+  const before = fileStart(from - 1n, fileBytes);
+  const begin = before < fileStart(slotStart, fileBytes) ? fileStart(from, fileBytes) : before;
+  const readFrom = back < begin ? begin : back;
+  const known = tail === undefined ? readFrom : pageStart(tail.start);
+  return known < readFrom ? known : readFrom;
+}
+
+function pageStart(lsn: bigint): bigint {
+  return lsn - (lsn % BigInt(WAL_PAGE_BYTES));
+}
+
 /** @param text '' on the first timeline, which has no history */
 export function storeHistory(writer: VaultWriter, stream: LogStream, text: string): void {
   if (text === '') return;
@@ -73,7 +98,11 @@ async function ensureSlot(deps: FollowerDeps): Promise<ServerLook> {
   const seen = await deps.look();
   const { restart } = seen.slot ?? {};
   const keeps = restart !== undefined && seen.slot?.walStatus !== 'lost';
-  if (keeps && (removed === undefined || fileStart(restart, seen.fileBytes) >= removed.before)) return seen;
+  if (
+    keeps &&
+    (removed === undefined || removed.isOther === true || fileStart(restart, seen.fileBytes) >= removed.before)
+  )
+    return seen;
   if (seen.slot !== undefined) await connection.dropSlot(slotName);
   await connection.createSlot(slotName);
   return deps.look();

@@ -76,6 +76,19 @@ describe('where to go on reading a log', () => {
     );
   });
 
+  it('goes on behind another history with the next file, and waits until the server is there', () => {
+    const removed = { before: 100n * MIB + 401n, reason: 'brought back', isOther: true };
+    const waits = planStart(sight(), [end(100n * MIB + 400n)], { ...keep, removed });
+    expect(waits).to.include({ kind: 'wait' });
+    expect(waits.note).to.contain('pg_switch_wal()');
+    const plan = planStart(sight({ end: 101n * MIB }), [end(100n * MIB + 400n)], { ...keep, removed });
+    expect(plan).to.deep.include({ kind: 'follow', from: 101n * MIB, baseNeeded: true });
+    expect(plan.kind === 'follow' && plan.gap).to.deep.include({
+      start: positionOf(100n * MIB + 400n),
+      end: positionOf(101n * MIB),
+    });
+  });
+
   it('waits for a server that is behind what is stored, and says why', () => {
     expect(planStart(sight(), [end(101n * MIB)], keep)).to.deep.include({ kind: 'wait' });
     const plan = planStart(sight({ standby: true }), [end(101n * MIB)], keep);

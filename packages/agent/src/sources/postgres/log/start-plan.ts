@@ -27,8 +27,15 @@ export interface ServerSight {
 export interface Limits {
   /** Further behind than this, what lies between is let go. */
   readonly keepBytes: number;
-  /** Of the log before this something is gone: the server said so, or it was let go. */
-  readonly removed: { readonly before: bigint; readonly reason: string } | undefined;
+  readonly removed: Removed | undefined;
+}
+
+/** Of the log before this something is gone: the server said so, or it was let go. */
+export interface Removed {
+  readonly before: bigint;
+  readonly reason: string;
+  /** The server has another history there: what it has is not what is stored. */
+  readonly isOther?: boolean;
 }
 
 export type StartPlan =
@@ -90,17 +97,31 @@ function goOn(server: ServerSight, here: LogEnd, limits: Limits): StartPlan {
       kind: 'wait',
       note: server.standby
         ? `the standby's log ends before ${end.text}, which is stored: it is still catching up`
-        : `the server's log ends at ${positionOf(server.end).text}, before ${end.text}, which is stored: it was brought back to an earlier state. Its log is followed again from ${end.text} on; give it a new timeline (recovery with a target) to follow it now`,
+        : `the server's log ends at ${positionOf(server.end).text}, before ${end.text}, which is stored: it was brought back to an earlier state. Its log is followed again, with a gap and a new base, when it is past that; give it a new timeline (recovery with a target) to follow it now`,
     };
   }
   const reason = whyNot(server, end, limits);
   if (reason === undefined)
     return { kind: 'follow', stream, from: end.order, gap: undefined, baseNeeded: false, note: '' };
+  if (limits.removed?.isOther === true) return behindOther(server, here, reason);
   const from = freshPosition(server);
   // The file that the slot begins in may begin before what is stored ends: then nothing is missing after all.
   if (from <= end.order)
     return { kind: 'follow', stream, from: end.order, gap: undefined, baseNeeded: false, note: '' };
   return freshStart(server, gapOf(here, from, reason), reason);
+}
+
+/** From the next file on: the one that the stored log ends in would be of two histories. */
+function behindOther(server: ServerSight, here: LogEnd, reason: string): StartPlan {
+  const next = fileStart(here.end.order, server.fileBytes) + BigInt(server.fileBytes);
+  const fresh = freshPosition(server);
+  const from = fresh > next ? fresh : next;
+  if (from > server.end) {
+    const note = `${reason}. It is followed again, with a gap and a new base, from ${positionOf(from).text} on, the beginning of its next file: select pg_switch_wal() brings that about now`;
+    return { kind: 'wait', note };
+  }
+  const { stream } = here;
+  return { kind: 'follow', stream, from, gap: gapOf(here, from, reason), baseNeeded: true, note: reason };
 }
 
 function goOnFromAncestor(server: ServerSight, ancestor: LogEnd, limits: Limits): StartPlan {

@@ -1,21 +1,32 @@
 // When a log's base is taken: at once when there is none from which it could be replayed, and every so often, so that a replay
 // stays short. One at a time; a failed one is tried again with backoff.
+//
+// Hazard: an agent that is restarted more often than a base is due. When the last one was is kept in its state directory.
+//
+// Tested in base-schedule.test.ts.
 
+import { randomUUID } from 'node:crypto';
+import { mkdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import type { Clock, Timer } from '@holdfast/shared/runtime/clock';
 import type { Log } from '@holdfast/shared/runtime/log';
 import { backoffMs } from '@holdfast/shared/runtime/retry';
 import type { BackupJob, EngineSpec, JobOutcome } from '../../../jobs/job.ts';
+import { replaceFileDurably } from '../../../link/durable-file.ts';
+import { folderOf } from './stream-record.ts';
 
 export interface BaseScheduleDeps {
   readonly clock: Clock;
   readonly random: () => number;
   readonly log: Log;
+  readonly stateDir: string;
   runBackup(job: BackupJob): Promise<JobOutcome>;
   /** `note` changed. */
   onNote(): void;
 }
 
 const RETRY = { firstMs: 15_000, capMs: 900_000 };
+const FILE = 'base.json';
 
 export class BaseSchedule {
   readonly #source: EngineSpec;
@@ -46,7 +57,7 @@ export class BaseSchedule {
     // However often the log begins again: a base that fails costs the server a whole dump each time.
     else if (this.#failures > 0 && this.#timer !== undefined) return;
     else if (now) this.#after(0);
-    else if (this.#timer === undefined && !this.#running && this.everyMs > 0) this.#after(this.everyMs);
+    else if (this.#timer === undefined && !this.#running && this.everyMs > 0) this.#after(this.#regularInMs());
   }
 
   stop(): void {
@@ -76,6 +87,7 @@ export class BaseSchedule {
     this.#running = false;
     if (this.#stopped) return;
     this.#failures = failure === undefined ? 0 : this.#failures + 1;
+    if (failure === undefined) this.#remember();
     const note = failure === undefined ? '' : `the last base failed: ${failure.message}`;
     if (failure !== undefined) {
       this.#deps.log.warn('mariadb.base-failed', {
@@ -91,5 +103,40 @@ export class BaseSchedule {
     if (this.#failures > 0) this.#after(RETRY.firstMs / 2 + backoffMs(RETRY, this.#failures, this.#deps.random()));
     else if (this.#again) this.#after(0);
     else if (this.everyMs > 0) this.#after(this.everyMs);
+  }
+
+  /** From the last one on, of which an earlier agent may have been the one. A clock that was set back costs one interval at most. */
+  #regularInMs(): number {
+    const { stateDir, clock } = this.#deps;
+    const now = clock.wallMs();
+    const last = lastBaseAtMs(stateDir, this.#source.sourceId);
+    // Nobody knows, so it counts as just now; the next agent knows.
+    if (last === undefined) this.#remember();
+    const since = Math.max(0, now - (last ?? now));
+    return Math.max(0, this.everyMs - since);
+  }
+
+  #remember(): void {
+    const { stateDir, clock, log } = this.#deps;
+    const { sourceId } = this.#source;
+    try {
+      const folder = folderOf(stateDir, sourceId);
+      mkdirSync(folder, { recursive: true, mode: 0o700 });
+      const bytes = Buffer.from(JSON.stringify({ lastBaseAtMs: Math.round(clock.wallMs()) }));
+      replaceFileDurably(folder, FILE, bytes, randomUUID());
+    } catch (error) {
+      // The next base is then taken earlier or later than it would be.
+      log.warn('mariadb.state-not-kept', { sourceId, error });
+    }
+  }
+}
+
+function lastBaseAtMs(stateDir: string, sourceId: string): number | undefined {
+  try {
+    const kept: unknown = JSON.parse(readFileSync(join(folderOf(stateDir, sourceId), FILE), 'utf8'));
+    const last: unknown = typeof kept === 'object' && kept !== null ? Reflect.get(kept, 'lastBaseAtMs') : undefined;
+    return typeof last === 'number' && Number.isFinite(last) ? last : undefined;
+  } catch {
+    return undefined;
   }
 }

@@ -78,7 +78,8 @@ export function saveRecord(stateDir: string, sourceId: string, record: StreamRec
   replaceFileDurably(folder, FILE, Buffer.from(text), randomUUID());
 }
 
-function folderOf(stateDir: string, sourceId: string): string {
+/** Of what is kept of one source. */
+export function folderOf(stateDir: string, sourceId: string): string {
   // The id comes from the controller and becomes a name here: only what an id can look like.
   if (!/^[0-9a-zA-Z-]{1,64}$/.test(sourceId)) {
     throw new HoldfastError('PROTOCOL_VIOLATION', 'the controller named a source by something that is no id');

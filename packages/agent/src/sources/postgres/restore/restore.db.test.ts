@@ -191,8 +191,9 @@ for (const [version, bin] of [
         }
       })().catch(() => undefined);
       await wait(1500);
-      const [row] = await server.query<{ lsn: string }>('select pg_current_wal_flush_lsn()::text as lsn');
+      // Before the position is asked for: what is acknowledged meanwhile may lie behind it.
       const sure = acknowledged;
+      const [row] = await server.query<{ lsn: string }>('select pg_current_wal_flush_lsn()::text as lsn');
       while ((source.stored?.order ?? 0n) < parseLsn(row!.lsn)) await wait(20);
       await server.kill();
       await writing;

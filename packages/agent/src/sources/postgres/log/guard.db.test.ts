@@ -2,9 +2,11 @@ import { spawnSync } from 'node:child_process';
 import { chmodSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
+import { HoldfastError } from '@holdfast/shared/base/errors';
+import type { Client } from 'pg';
 import { PostgresServer } from '../../../testing/postgres-server.ts';
 import { fileStart, walFileName } from './lsn.ts';
-import { DONE, LogFixture, until } from './testing/log-fixture.ts';
+import { accessTo, DONE, LogFixture, until } from './testing/log-fixture.ts';
 
 const FILE = 16 * 1024 * 1024;
 const SETTINGS = { max_wal_size: '4GB', wal_keep_size: '4GB' };
@@ -283,6 +285,30 @@ describe('guard over a log', () => {
     expect(server.log).to.contain('database system is shut down');
     await fixture.stop();
     await server.run();
+  });
+
+  it('G5 tells that its slot is not watched, while the log streams and other connections are refused', async () => {
+    const access = accessTo(server);
+    const ordinary: Client[] = [];
+    let isRefused = false;
+    fixture.access = {
+      ...access,
+      async connect(kind) {
+        if (kind === 'ordinary' && isRefused) throw new HoldfastError('UNAUTHENTICATED', 'no entry for the host');
+        const client = await access.connect(kind);
+        if (kind === 'ordinary') ordinary.push(client);
+        return client;
+      },
+    };
+    fixture.start();
+    await fixture.caughtUp();
+    await until(() => fixture.last?.log?.state === 'following' && fixture.last.note === '');
+    isRefused = true;
+    for (const client of ordinary) await client.end();
+    await until(() => fixture.last?.note.includes('no entry for the host') === true);
+    expect(fixture.last?.log?.state).to.equal('following');
+    isRefused = false;
+    await until(() => fixture.last?.note === '');
   });
 
   it('does not follow a server whose commits would wait for it', async () => {

@@ -1,7 +1,7 @@
 // The watch over our slot, on a connection of its own that has nothing to do with the vault: it runs whenever the server can be
 // reached.
 //
-// Invariants (guard.db.test.ts): G2 past the bound the slot goes, also while the controller is away.
+// Invariants (guard.db.test.ts): G2 past the bound the slot goes, also while the controller is away; G5 a slot that nobody watches is told.
 //
 // Elsewhere on purpose: what a look means is decided in slot-safety.ts.
 
@@ -38,6 +38,8 @@ export interface WatchDeps {
 const RETRY = { firstMs: 1000, capMs: 15_000 };
 /** A server that stops waits until we have stored its last bytes: not longer than this. */
 const FAREWELL_MS = 5000;
+/** One that fails now and then is no news. */
+const UNWATCHED_TRIES = 3;
 const STOPPING = new Set(['57P01', '57P02', '57P03']);
 /** A server that does not answer for this long is not reached. */
 const ANSWER_MS = 15_000;
@@ -69,6 +71,7 @@ export class ServerWatch {
         if (failures === 1)
           log.warn('postgres.watch-failed', { slot: this.#deps.slotName, error: toHoldfastError(error).message });
         this.#farewell(sqlStateOf(error));
+        this.#tellUnwatched(failures, toHoldfastError(error));
       }
       this.#deps.ticked();
       await sleep(clock, failures === 0 ? everyMs : Math.max(everyMs, backoffMs(RETRY, failures, random())), signal);
@@ -101,6 +104,7 @@ export class ServerWatch {
     }
     if (look.clockMs !== undefined) this.#deps.sighted(look.end, look.clockMs);
     else await this.#sightPrimary();
+    state.notes.slot = '';
     if (slot === undefined) {
       this.#retainedBytes = undefined;
       state.slot = {
@@ -126,6 +130,13 @@ export class ServerWatch {
     const before = this.#retainedBytes;
     this.#retainedBytes = retainedBytes;
     return this.#deps.state.following && (before === undefined || retainedBytes <= before);
+  }
+
+  /** While the log streams nothing else would say that this connection is refused. */
+  #tellUnwatched(failures: number, error: HoldfastError): void {
+    const { state } = this.#deps;
+    if (failures < UNWATCHED_TRIES || !state.streaming) return;
+    state.notes.slot = `what the slot keeps on the server can't be watched, and is not bounded: ${error.message}`;
   }
 
   async #letGo(look: ServerLook, reason: string): Promise<void> {

@@ -55,6 +55,8 @@ export class LogFixture {
   settings: LogSettings = { walKeepBytes: undefined, baseEveryMs: 86_400_000, watchMs: 100 };
   outcome: () => Promise<JobOutcome> = () => Promise.resolve(DONE);
   log: Log = silentLog;
+  /** What the guard speaks to the server with, if not with `accessTo`. */
+  access: ServerAccess | undefined;
   /** The vault can't be reached. */
   away = false;
   #guard: Guard | undefined;
@@ -87,7 +89,7 @@ export class LogFixture {
           return this.memory.client.openLog(request);
         },
       },
-      access: accessTo(server),
+      access: this.access ?? accessTo(server),
       settings: this.settings,
       clock: systemClock,
       random: Math.random,

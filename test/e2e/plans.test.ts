@@ -66,6 +66,7 @@ steps:
     expect(await json('plan', 'show', 'shop')).to.include({ ready: false, primary: 'web-1', revision: 1 });
     await lab.ok('plan', 'check', plan, '--live');
     expect(await json('plan', 'show', 'shop')).to.include({ ready: true, state: 'ready' });
+    while (!/there is room for .* GB free/.test(JSON.stringify(await json('plan', 'show', 'shop')))) await sleep(200);
     expect(await lab.ok('plan', 'runbook', 'shop')).to.contain('Restore web-1/files to web-2.');
   });
 

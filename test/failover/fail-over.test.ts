@@ -193,5 +193,29 @@ const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout
         await eventually('web-2 answers', async () => (await pair.answer('web-2')) !== undefined);
       }),
     );
+
+    it(
+      'a host is lost and the catalog restored: by a person’s word the other one goes on, unnoticed, and the lost one stays down',
+      inside(async () => {
+        await pair.killHost('web-1');
+        await pair.stopController();
+        await pair.restoreCatalog();
+        await pair.startController();
+        const { failover } = pair.controller();
+        const waitsFor = (): string => failover.look(pair.planId)?.unreported.join() ?? 'nobody';
+        await eventually('web-2 has reported', async () => await Promise.resolve(waitsFor() === pair.ids['web-1']));
+        await eventually('this replica drives', async () => await Promise.resolve(failover.look(pair.planId)!.driving));
+        const serving = servesThrough('web-2', LEASE_IS_OVER_MS);
+        const { goesOn, epoch } = await failover.override(pair.planId, pair.ids['web-1'], async () => {});
+        expect(goesOn).to.equal(true);
+        expect(epoch).to.be.greaterThan(1000);
+        await eventually('web-2 goes on', async () => (await pair.row()).epoch === epoch);
+        await serving;
+        expect(await pair.row()).to.include({ primary: pair.ids['web-2'], standby: pair.ids['web-1'], phase: 'open' });
+        await pair.startAgent('web-1');
+        await servesThrough('web-2', LEASE_IS_OVER_MS);
+        expect(await pair.answer('web-1')).to.equal(undefined);
+      }),
+    );
   },
 );

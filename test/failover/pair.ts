@@ -56,6 +56,8 @@ export interface Pair {
   readonly planId: string;
   readonly ids: Readonly<Record<HostName, string>>;
   row(): Promise<LeaseRow>;
+  /** The catalog is one that was restored: its row is of another one. */
+  restoreCatalog(): Promise<void>;
   /** What the port answers within 500 ms, as the middle sees it. */
   answer(host: HostName): Promise<string | undefined>;
   /** Starts or stops the service as a step of a run would. */
@@ -130,6 +132,8 @@ export async function openPair(middle: NetworkNamespace, mode: 'manual' | 'appro
     planId,
     ids,
     row: async () => (await readLease(catalog, planId))!.row,
+    restoreCatalog: async () =>
+      void (await catalog.pool.query(`update application set identity = 'before/1' where plan_id = $1`, [planId])),
     answer: (name) => answerOf(`http://${ADDRESSES[name]}:${PORT}/`),
     service: (name, verb) => {
       space(name).run(process.execPath, SERVICE, verb, join(directory, name), String(PORT));

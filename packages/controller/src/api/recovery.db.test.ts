@@ -126,8 +126,18 @@ describe('the Recovery service', () => {
     const again = await owner.applyPlan({ document: PLAN('shop', 'limits: {parallel: 3}') });
     expect(again.plan).to.deep.include({ primary: 'web-2', standby: 'web-1', epoch: 2n });
     await test.enrolHost('web-3');
-    const moved = PLAN().replaceAll('web-2', 'web-3');
-    expect(await codeOf(owner.applyPlan({ document: moved }))).to.equal('FAILED_PRECONDITION');
+    const said = async (document: string) =>
+      String(await owner.applyPlan({ document }).catch((error: unknown) => error));
+    // web-2 serves now.
+    expect(await said(PLAN().replaceAll('web-2', 'web-3'))).to.contain('leaves out the host that serves now');
+    const source = { name: 'site', type: { $case: 'files' as const, value: { paths: ['/srv'] } } };
+    await test.owner.addSource({ host: 'web-3', spec: source });
+    expect(await said(PLAN().replaceAll('web-1', 'web-3'))).to.contain('with another standby');
+    expect((await owner.getPlan({ plan: 'shop' })).plan).to.include({
+      primary: 'web-2',
+      standby: 'web-1',
+      revision: 2,
+    });
   });
 
   it('checks every step on its host, and keeps what it found', async () => {

@@ -24,25 +24,34 @@ export interface StandbyWatchDeps extends LiveCheckDeps {
 }
 
 const EVERY_MS = 30_000;
+const LEAST_MS = 1000;
 const ANSWER_MS = 15_000;
 
-/** Returns what ends it, after what is under way. */
+/** Looks at once, every half minute, and when plans or connections change. Returns what ends it, after what is under way. */
 export function watchStandbys(deps: StandbyWatchDeps): { stop(): Promise<void> } {
   const stopping = new AbortController();
+  let woken = Promise.withResolvers<void>();
+  const unsubscribe = deps.events.subscribe((event) => {
+    if (event.kind === 'plans' || event.kind === 'connected') woken.resolve();
+  });
   const work = async (): Promise<void> => {
     while (!stopping.signal.aborted) {
+      woken = Promise.withResolvers();
       try {
         await lookAtStandbys(deps, stopping.signal);
       } catch (error) {
         deps.log('standby-watch.catalog-away', { error });
       }
-      await sleep(deps.clock, deps.everyMs ?? EVERY_MS, stopping.signal);
+      await Promise.race([sleep(deps.clock, deps.everyMs ?? EVERY_MS, stopping.signal), woken.promise]);
+      // What was just applied is driven by then.
+      await sleep(deps.clock, LEAST_MS, stopping.signal);
     }
   };
   const running = work();
   return {
     async stop() {
       stopping.abort();
+      unsubscribe();
       await running;
     },
   };

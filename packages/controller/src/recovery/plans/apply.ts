@@ -120,8 +120,17 @@ async function placeApplication(
   );
   const row = rows[0];
   if (row !== undefined && hostIds.includes(row.primary) && hostIds.includes(row.standby)) return;
-  throw new HoldfastError('FAILED_PRECONDITION', 'the plan is applied already, for other hosts', {
-    hint: 'Both hosts of an application keep what they promised to each other. Remove the plan, then apply it for the new hosts.',
+  if (row !== undefined && !hostIds.includes(row.primary)) {
+    throw new HoldfastError(
+      'FAILED_PRECONDITION',
+      'the document leaves out the host that serves now: who serves is moved by a failover alone',
+      {
+        hint: 'Fail over first (holdfast plan run NAME --mode planned), or name the present primary in placement.hosts.',
+      },
+    );
+  }
+  throw new HoldfastError('FAILED_PRECONDITION', 'the plan is applied already, with another standby', {
+    hint: 'The primary may still live on what the present standby has granted. Remove the plan, then apply it with the new one: holdfast plan rm NAME',
   });
 }
 

@@ -121,9 +121,15 @@ describe('agents that answer each other', function suite() {
     expect(peerAddresses({ listen: '10.0.0.1:7402', advertise: undefined }, new Set())).to.deep.equal([
       '10.0.0.1:7402',
     ]);
-    const all = peerAddresses({ listen: '0.0.0.0:7402', advertise: undefined }, new Set());
-    for (const address of all) expect(address).to.match(/:7402$/);
+    expect(peerAddresses({ listen: '[fd00::1]:7402', advertise: undefined }, new Set())).to.deep.equal([
+      '[fd00::1]:7402',
+    ]);
+    const all = peerAddresses({ listen: '[::]:7402', advertise: undefined }, new Set());
+    for (const address of all) expect(address).to.match(/^(\[[0-9a-f:]+\]|[0-9.]+):7402$/);
+    // Nobody answers at an IPv6 address where only IPv4 is listened on.
+    const older = peerAddresses({ listen: '0.0.0.0:7402', advertise: undefined }, new Set());
+    expect(older).to.deep.equal(all.filter((address) => !address.startsWith('[')));
     const but = new Set(all.map((address) => address.slice(0, -':7402'.length).replace(/^\[|\]$/g, '')));
-    expect(peerAddresses({ listen: '0.0.0.0:7402', advertise: undefined }, but)).to.deep.equal([]);
+    expect(peerAddresses({ listen: '[::]:7402', advertise: undefined }, but)).to.deep.equal([]);
   });
 });

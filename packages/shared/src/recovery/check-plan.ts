@@ -11,6 +11,7 @@
 
 import { didYouMean, nearNames } from '../base/near-names.ts';
 import { parsePlan, type FieldPath, type Finding, type Plan } from './plan.ts';
+import { urlsOf } from './protection.ts';
 import { MODES, type Mode, type Step } from './step-types.ts';
 
 type Report = (path: FieldPath, message: string) => void;
@@ -31,6 +32,7 @@ export function checkPlan(source: string): CheckedPlan {
   checkVariables(plan, report);
   for (const mode of MODES) checkOrder(plan.steps, mode, report);
   checkSteps(plan, report);
+  checkUrls(plan, report);
   if (plan.drill !== undefined && plan.drill.ttl >= (plan.objectives.drillEvery ?? Infinity)) {
     report(['drill', 'ttl'], 'a drill must be over before the next one is due (objectives.drillEvery)');
   }
@@ -144,4 +146,20 @@ function checkSteps(plan: Plan, report: Report): void {
         report(['steps', index, 'needs', at], `"${step.id}" runs ahead, but "${need}" does not`);
     });
   });
+}
+
+/** What can't be asked never answers: a check fails only in the run, and a witness's word is that the primary is dead. */
+function checkUrls(plan: Plan, report: Report): void {
+  const look = (path: FieldPath, text: string, expected: string): void => {
+    const wrong = urlsOf(plan, text).indexOf(null);
+    if (wrong < 0) return;
+    const brackets = 'An IPv6 address stands in brackets, without a zone: [fd00::1]';
+    report(path, `with the variables of ${plan.placement.hosts[wrong]} it is not ${expected}. ${brackets}`);
+  };
+  plan.steps.forEach((step, index) => {
+    if (step.type === 'check.http') look(['steps', index, 'url'], step.url, 'a URL');
+    if (step.type === 'check.tcp') look(['steps', index, 'address'], `tcp://${step.address}`, 'HOST:PORT');
+  });
+  const { witnesses } = plan.detect;
+  if (witnesses !== undefined) look(['detect', 'witnesses', 'probe'], witnesses.probe, 'a URL');
 }

@@ -56,6 +56,22 @@ describe('recovery plan documents', () => {
     );
   });
 
+  it('takes IPv6 addresses, and refuses what would answer nobody: brackets in the wrong place, zones, URLs that are none', () => {
+    const ip = '10.77.0.100/24';
+    for (const well of ['"fd00:77::100/64"', 'fd00:77::100', '"2001:db8::1/128"'])
+      expect(changed(ip, well)).to.deep.equal([]);
+    expect(changed(ip, '"[fd00:77::100]/64"')[0]).to.match(/^steps\[10\].*without brackets/);
+    expect(changed(ip, 'fd00:77::100%eth0/64')[0]).to.match(/^steps\[10\].*zone/);
+    expect(changed(ip, 'fd00:77::100/129')[0]).to.match(/^steps\[10\].*prefix length/);
+    expect(changed(ip, 'fe80::1/64')[0]).to.match(/^steps\[10\].*fe80::1 is none/);
+    const bare = changed('bind: 10.77.0.12', 'bind: "fd00:77::12"');
+    expect(bare).to.have.length(2);
+    expect(bare[0]).to.match(/^steps\[9\].url: with the variables of web-2 it is not a URL.*brackets/);
+    expect(bare[1]).to.match(/^detect.witnesses.probe: with the variables of web-2/);
+    expect(changed('bind: 10.77.0.12', 'bind: "[fd00:77::12]"')).to.deep.equal([]);
+    expect(changed('"http://10.77.0.100/healthz"', '"http://[fd00:77::100%25eth0]/"')[0]).to.contain('not a URL');
+  });
+
   it('P1 refuses a circle, but only in modes where all of it runs', () => {
     expect(changed('users: true, ahead: true}', 'users: true, needs: [start]}').join()).to.contain(
       'in drill runs these wait for each other',

@@ -6,12 +6,13 @@
 
 import type { ServiceAddress } from '../rpc/failover-wire.ts';
 import type { Plan } from './plan.ts';
+import { readServiceAddress } from './service-address.ts';
 import type { Step } from './step-types.ts';
 
 export interface Protection {
   /** In the order of starting. */
   readonly units: readonly string[];
-  /** TCP, sorted. */
+  /** TCP and UDP, sorted. */
   readonly ports: readonly number[];
   readonly addresses: readonly ServiceAddress[];
 }
@@ -33,7 +34,10 @@ export function protectionOf(plan: Plan): Protection {
     if ('unit' in step && step.unit !== undefined && onStandby(step)) units.add(step.unit);
     if (step.type !== 'traffic') continue;
     for (const via of step.via) {
-      if ('address' in via) addresses.set(via.address.ip, { ip: via.address.ip, device: via.address.dev });
+      const read = 'address' in via ? readServiceAddress(via.address.ip) : '';
+      if ('address' in via && typeof read !== 'string') {
+        addresses.set(read.ip, { ip: read.prefixed, device: via.address.dev });
+      }
     }
   }
   return { units: [...units], ports: portsOf(plan, steps, onStandby), addresses: [...addresses.values()] };
@@ -64,20 +68,31 @@ function portsOf(plan: Plan, steps: readonly Step[], onStandby: (step: Step) => 
   const ports = new Set<number>(plan.ports ?? []);
   if (plan.ports === undefined) {
     for (const step of steps) {
-      if (step.type === 'check.http' && (onStandby(step) || step.from !== undefined)) addPort(ports, step.url);
-      if (step.type === 'check.tcp' && onStandby(step)) addPort(ports, `tcp://${step.address}`);
+      if (step.type === 'check.http' && (onStandby(step) || step.from !== undefined)) addPorts(ports, plan, step.url);
+      if (step.type === 'check.tcp' && onStandby(step)) addPorts(ports, plan, `tcp://${step.address}`);
     }
-    if (plan.detect.witnesses !== undefined) addPort(ports, plan.detect.witnesses.probe);
+    if (plan.detect.witnesses !== undefined) addPorts(ports, plan, plan.detect.witnesses.probe);
   }
   return [...ports].toSorted((one, other) => one - other);
 }
 
-/** A host that is a variable says nothing about its port. */
-function addPort(ports: Set<number>, text: string): void {
-  const url = URL.parse(text.replaceAll(/\$\{[^}]*\}/g, 'variable'));
-  if (url === null) return;
-  const port = url.port !== '' ? Number(url.port) : url.protocol === 'https:' ? 443 : url.protocol === 'http:' ? 80 : 0;
-  if (port > 0) ports.add(port);
+/** Of both hosts: a variable may hold the port, too. One that neither has says nothing about it. */
+function addPorts(ports: Set<number>, plan: Plan, text: string): void {
+  for (const url of urlsOf(plan, text)) {
+    if (url === null) continue;
+    const usual = url.protocol === 'https:' ? 443 : url.protocol === 'http:' ? 80 : 0;
+    const port = url.port !== '' ? Number(url.port) : usual;
+    if (port > 0) ports.add(port);
+  }
+}
+
+/** What a URL of the plan is with the variables of each host; null: none. */
+export function urlsOf(plan: Plan, text: string): (URL | null)[] {
+  return plan.placement.hosts.map((host) => {
+    const vars = plan.placement.vars[host] ?? {};
+    const whole = text.replaceAll(/\$\{(?:primary\.)?([^}]*)\}/g, (_, name: string) => vars[name] ?? 'variable');
+    return URL.parse(whole.replace('[variable]', 'variable'));
+  });
 }
 
 /** Each after what it needs, otherwise as they are written. */

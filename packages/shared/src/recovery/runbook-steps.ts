@@ -5,6 +5,7 @@
 //
 // Pure. Tested in runbook.test.ts.
 
+import { isIPv6 } from 'node:net';
 import { hostOf } from './graph.ts';
 import type { Plan } from './plan.ts';
 import { durationText, type Step } from './step-types.ts';
@@ -207,6 +208,12 @@ function engineOptions(step: { readonly port?: number | undefined; readonly unit
   return ['--start', ...(step.port === undefined ? [] : ['--port', String(step.port)])];
 }
 
+/** As nsupdate wants HOST, HOST:PORT, an IPv6 address, or one in brackets with a port. */
+function serverWords(server: string): string {
+  if (isIPv6(server)) return server;
+  return server.replace(/^\[([^\]]*)\]/, '$1').replace(/:(\d+)$/, ' $1');
+}
+
 function trafficInstruction(
   step: Extract<Step, { type: 'traffic' }>,
   { host, hosts }: Context,
@@ -217,8 +224,13 @@ function trafficInstruction(
       return {
         where: host,
         lines: [
+          ...(ip.includes(':')
+            ? [`${command('sysctl', `net.ipv6.conf.${dev}.ndisc_notify=1`)}   # lets the kernel tell the neighbours`]
+            : []),
           command('ip', 'address', 'add', ip, 'dev', dev),
-          `${command('arping', '-U', '-c', '3', '-I', dev, ip.replace(/\/\d+$/, ''))}   # tells the neighbours`,
+          ...(ip.includes(':')
+            ? []
+            : [`${command('arping', '-U', '-c', '3', '-I', dev, ip.replace(/\/\d+$/, ''))}   # tells the neighbours`]),
         ],
       };
     }
@@ -230,7 +242,7 @@ function trafficInstruction(
       where: 'Any machine with nsupdate',
       lines: [
         `nsupdate${key === undefined ? '' : ` -k KEYFILE   # the secret ${key}`} <<END`,
-        ...(server === undefined ? [] : [`server ${server.replace(/:(\d+)$/, ' $1')}`]),
+        ...(server === undefined ? [] : [`server ${serverWords(server)}`]),
         ...(zone === undefined ? [] : [`zone ${zone}`]),
         `update delete ${name} ${type}`,
         `update add ${name} ${ttl} ${type} ${value ?? 'ADDRESS'}`,

@@ -76,6 +76,11 @@ describe('runbooks', () => {
     expect(text)
       .to.contain('ip address add 10.77.0.100/24 dev eth0')
       .and.contain('ip address del 10.77.0.100/24 dev eth0');
+    const six = runbookMarkdown(bookOf(example.replaceAll('10.77.0.100/24', 'fd00:77::100/64')));
+    expect(six)
+      .to.contain('sysctl net.ipv6.conf.eth0.ndisc_notify=1')
+      .and.contain('ip address add fd00:77::100/64 dev eth0')
+      .and.not.contain('arping');
     expect(text).to.contain("sed -i 's/10\\.77\\.0\\.11/10.77.0.12/g' /etc/shop/config.ini");
     expect(text).to.contain('http://10.77.0.11/healthz').and.contain('192.0.2.2, bind=10.77.0.12');
     expect(text)

@@ -3,6 +3,7 @@
 // Pure. What steps mean together is checked in check-plan.ts. Tested in plan.test.ts.
 
 import { z } from 'zod';
+import { readServiceAddress } from './service-address.ts';
 
 export const MODES = ['drill', 'planned', 'unplanned'] as const;
 export type Mode = (typeof MODES)[number];
@@ -64,9 +65,13 @@ const restore = {
   port: z.int().min(1).max(65_535).optional(),
   options: z.record(z.string(), text).default({}),
 };
+const serviceAddress = text.superRefine((given, context) => {
+  const read = readServiceAddress(given);
+  if (typeof read === 'string') context.addIssue({ code: 'custom', message: read });
+});
 const via = z.union(
   [
-    z.strictObject({ address: z.strictObject({ ip: text, dev: text }) }),
+    z.strictObject({ address: z.strictObject({ ip: serviceAddress, dev: text }) }),
     z.strictObject({
       dns: z.strictObject({
         name: text,

@@ -306,7 +306,7 @@ function addressFromWire({ ip, device }: { readonly ip: string; readonly device:
   const [host = '', length = '', ...rest] = ip.split('/');
   const family = isIP(host);
   const most = family === 6 ? 128 : 32;
-  if (family === 0 || rest.length > 0 || !/^\d{1,3}$/.test(length) || Number(length) > most) {
+  if (family === 0 || host.includes('%') || rest.length > 0 || !/^\d{1,3}$/.test(length) || Number(length) > most) {
     throw violation('a service address that is none');
   }
   if (!/^[^\s/:-][^\s/:]{0,14}$/.test(device)) throw violation('a network device that is none');

@@ -8,19 +8,19 @@
 
 import { X509Certificate } from 'node:crypto';
 import { existsSync, readFileSync, rmSync } from 'node:fs';
-import { isIPv4 } from 'node:net';
 import { join } from 'node:path';
 import { HoldfastError, toHoldfastError } from '@holdfast/shared/base/errors';
 import type { FailoverMessage } from '@holdfast/shared/failover/messages';
 import { decodeServices } from '@holdfast/shared/recovery/host-step';
+import { canonicalAddress } from '@holdfast/shared/recovery/service-address';
 import type { ServiceCommands } from '@holdfast/shared/recovery/step-types';
 import type { ApplicationSpec } from '@holdfast/shared/rpc/failover-wire';
 import { peerOf } from '@holdfast/shared/rpc/peer-name';
 import { sleep, type Clock } from '@holdfast/shared/runtime/clock';
 import type { Log } from '@holdfast/shared/runtime/log';
 import type { AgentIdentity } from '../../link/identity.ts';
-import { addressAnswers } from '../../os/arp.ts';
 import { bootClockMs } from '../../os/boot-clock.ts';
+import { addressAnswers } from '../../os/neighbours.ts';
 import type { Services, Serving } from '../contract.ts';
 import { ApplicationHost } from './application-host.ts';
 import type { ApplicationPorts } from './application-ports.ts';
@@ -62,7 +62,7 @@ const TICK_MS = 250;
 const IDLE_TICK_MS = 1000;
 const WITNESS_MAX = 16;
 const LISTEN_AGAIN_MS = 10_000;
-const ARP_WITHIN_MS = 3000;
+const NEIGHBOUR_WITHIN_MS = 3000;
 const FAREWELL_MAX_MS = 2500;
 
 /** With the applications that are on disk. */
@@ -103,7 +103,7 @@ class RunningAgentFailover implements AgentFailover {
 
   movingAddresses(): ReadonlySet<string> {
     const moving = [...this.#applications.values()].flatMap(({ spec }) => spec.addresses);
-    return new Set(moving.map(({ ip }) => ip.split('/')[0] ?? ''));
+    return new Set(moving.map(({ ip }) => canonicalAddress(ip.split('/')[0] ?? '')));
   }
 
   update(specs: readonly ApplicationSpec[], removed: readonly string[]): Promise<void> {
@@ -208,7 +208,7 @@ class RunningAgentFailover implements AgentFailover {
       bootId,
       nowMs: bootClockMs,
       files: new RecordFiles(stateDir, id),
-      gate: (spec) => openKernelGate(spec.id, spec.ports),
+      gate: (spec) => openKernelGate(spec.id, spec),
       units: (spec) => new ProtectedUnits(spec.units, servicesFor(decodeServices(spec.services)), clock, note),
       addresses: {
         hold: (spec, forMs) => holdAddresses(spec.addresses, forMs),
@@ -331,7 +331,7 @@ async function kernelTrouble(spec: ApplicationSpec): Promise<string | undefined>
 async function anyTaken({ addresses }: ApplicationSpec, clock: Clock): Promise<boolean> {
   for (const { ip, device } of addresses) {
     const [host = ''] = ip.split('/');
-    if (isIPv4(host) && (await addressAnswers(device, host, ARP_WITHIN_MS, clock))) return true;
+    if (await addressAnswers(device, host, NEIGHBOUR_WITHIN_MS, clock)) return true;
   }
   return false;
 }

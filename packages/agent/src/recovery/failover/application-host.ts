@@ -296,7 +296,8 @@ export class ApplicationHost {
     const wasAutomatic = this.#automatic;
     this.#ports.files.saveSpec(spec);
     this.#spec = spec;
-    if (before.ports.join() !== spec.ports.join()) this.#gate = this.#ports.gate(spec);
+    const gatedBefore = JSON.stringify([before.ports, before.addresses]);
+    if (gatedBefore !== JSON.stringify([spec.ports, spec.addresses])) this.#gate = this.#ports.gate(spec);
     const sameUnits =
       before.units.join('\0') === spec.units.join('\0') && before.services.toString() === spec.services.toString();
     if (!sameUnits) {

@@ -1,7 +1,7 @@
 import { expect } from 'chai';
 import { connect, createServer, type Server } from 'node:net';
 import { systemClock, sleep } from '@holdfast/shared/runtime/clock';
-import { addressAnswers } from '../../os/arp.ts';
+import { addressAnswers } from '../../os/neighbours.ts';
 import { openKernelGate, probeKernelGate, type KernelGate } from './kernel-gate.ts';
 import { dropAddresses, holdAddresses } from './service-addresses.ts';
 import { joinNamespaces, noNamespaces, openNamespace, type NetworkNamespace } from './testing/network-namespace.ts';
@@ -40,7 +40,7 @@ function answers(port: number): Promise<boolean> {
       });
       const address = server.address();
       port = typeof address === 'object' && address !== null ? address.port : 0;
-      gate = openKernelGate(APPLICATION, [port, 5432]);
+      gate = openKernelGate(APPLICATION, { ports: [port, 5432], addresses: [] });
     });
     afterEach(() => {
       server.close();
@@ -111,7 +111,7 @@ function answers(port: number): Promise<boolean> {
       inside(async () => {
         for (let slot = 1; slot <= 30; slot++) await gate.stage(slot, 60_000);
         await gate.open(30);
-        const next = openKernelGate(APPLICATION, [port]);
+        const next = openKernelGate(APPLICATION, { ports: [port], addresses: [] });
         for (let slot = 101; slot <= 110; slot++) await next.stage(slot, 60_000);
         expect(await answers(port)).to.equal(true);
         const sets = namespace.run('nft', 'list', 'sets').match(/set slot_/g) ?? [];
@@ -134,20 +134,50 @@ function answers(port: number): Promise<boolean> {
           { namespace, device: 'eth0', address: '10.99.0.1/24' },
           { namespace: other, device: 'eth0', address: '10.99.0.2/24' },
         );
-        const addresses = [{ ip: '10.99.0.100/24', device: 'eth0' }];
+        for (const [one, ip] of [
+          [namespace, 'fd00:99::1/64'],
+          [other, 'fd00:99::2/64'],
+        ] as const) {
+          one.run('ip', 'address', 'add', ip, 'dev', 'eth0', 'nodad');
+        }
+        const show = (): string => namespace.run('ip', '-o', 'address', 'show', 'dev', 'eth0');
+        // As a plan may write them, which is not how the kernel does.
+        const addresses = [
+          { ip: '10.99.0.100/24', device: 'eth0' },
+          { ip: 'FD00:0099:0::0100/64', device: 'eth0' },
+        ];
+        const neighbour = ['fd00:99::100', 'lladdr', '02:00:00:00:00:99', 'dev', 'eth0', 'nud', 'reachable'];
+        other.run('ip', 'neighbour', 'add', ...neighbour);
         await holdAddresses(addresses, 5000);
-        expect(namespace.run('ip', '-o', 'address', 'show', 'dev', 'eth0')).to.match(
-          /10\.99\.0\.100.*valid_lft [45]sec/,
-        );
+        expect(show()).to.match(/10\.99\.0\.100.*valid_lft [45]sec/);
+        expect(show()).to.match(/fd00:99::100\/64.*valid_lft [45]sec/);
+        expect(show()).to.not.match(/fd00:99::100.* tentative/);
+        expect(other.run('ip', 'neighbour', 'show', 'fd00:99::100')).to.not.contain('02:00:00:00:00:99');
         await other.within(async () => {
-          expect(await addressAnswers('eth0', '10.99.0.100', 3000, systemClock)).to.equal(true);
-          expect(await addressAnswers('eth0', '10.99.0.77', 300, systemClock)).to.equal(false);
+          for (const ip of ['10.99.0.100', 'fd00:99::100']) {
+            expect(await addressAnswers('eth0', ip, 10_000, systemClock), ip).to.equal(true);
+          }
+          for (const ip of ['10.99.0.77', 'fd00:99::77']) {
+            expect(await addressAnswers('eth0', ip, 300, systemClock), ip).to.equal(false);
+          }
         });
         await holdAddresses(addresses, Infinity);
-        expect(namespace.run('ip', '-o', 'address', 'show', 'dev', 'eth0')).to.match(/10\.99\.0\.100.*forever/);
+        expect(show()).to.match(/10\.99\.0\.100.*forever/);
+        expect(show()).to.match(/fd00:99::100.*valid_lft forever preferred_lft 0sec/);
         await dropAddresses(addresses);
-        expect(namespace.run('ip', '-o', 'address', 'show', 'dev', 'eth0')).to.not.contain('10.99.0.100');
+        expect(show()).to.not.match(/10\.99\.0\.100|fd00:99::100/);
         await dropAddresses(addresses);
+        // What the kernel refused while another host had it is put right; a device that is not there does not keep the others away.
+        other.run('ip', 'address', 'add', 'fd00:99::100/64', 'dev', 'eth0', 'nodad');
+        namespace.run('ip', 'address', 'add', 'fd00:99::100/64', 'dev', 'eth0');
+        for (let times = 0; times < 1000 && !show().includes('dadfailed'); times++) await sleep(systemClock, 20);
+        other.run('ip', 'address', 'del', 'fd00:99::100/64', 'dev', 'eth0');
+        const error = await holdAddresses([{ ip: '10.99.0.101/24', device: 'eth7' }, ...addresses], 5000).catch(
+          (failure: unknown) => failure,
+        );
+        expect(String(error)).to.contain('eth7');
+        expect(show()).to.match(/fd00:99::100\/64.*valid_lft [45]sec/);
+        expect(show()).to.not.contain('dadfailed');
         other.close();
       }),
     );

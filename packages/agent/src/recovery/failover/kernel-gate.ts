@@ -1,15 +1,21 @@
-// The gate in the kernel: an application's TCP ports pass, both ways, only by a set whose elements time out, whether or not any process runs.
+// The gate in the kernel: an application's ports pass, both ways, only by a set whose elements time out, whether or not any process runs.
 //
-// Hazard: an agent that is dead, stopped or slow can't close anything. So what closes is a timeout that was put there before the lease was
-// even asked for; the agent only switches from one set to the next.
+// Hazards: an agent that is dead, stopped or slow can't close anything. So what closes is a timeout that was put there before the lease was
+// even asked for; the agent only switches from one set to the next. A way around it is a second primary. So it is one table for IPv4 and
+// IPv6 (`inet`), for TCP, UDP and SCTP, for each packet (connections that stand are no exception), on every address of the host; and it
+// looks twice: at what ends in this host, by the port that a process has, and at what its NAT hands on to a container or another port, by the
+// port that was asked for: before the address is changed, and after it was changed back.
 //
-// Invariants (kernel-gate.test.ts, in a network namespace): KG1 a staged set lets nothing pass by itself; KG2 an open slot ends at its own
-// timeout with every process stopped; KG3 a switch is one transaction of the kernel; KG4 a new table lets everything pass until it is told.
+// Invariants (kernel-gate.test.ts, kernel-gate-ways.test.ts, in network namespaces): KG1 a staged set lets nothing pass by itself; KG2 an open
+// slot ends at its own timeout with every process stopped; KG3 a switch is one transaction of the kernel; KG4 a new table lets everything pass
+// until it is told; KG5 what is shut is shut for both families and transports, loopback, connections that stand, and NAT.
 //
-// One nft process for each change: some 5 ms. Tables of other programs are not touched.
+// One nft process for each change: some 5 ms. Tables of other programs are not touched, and traffic to other hosts is let through.
 
 import { execFile } from 'node:child_process';
 import { HoldfastError } from '@holdfast/shared/base/errors';
+import { readServiceAddress } from '@holdfast/shared/recovery/service-address';
+import type { ApplicationSpec } from '@holdfast/shared/rpc/failover-wire';
 import { toolPath } from '../steps/tool-path.ts';
 
 export interface KernelGate {
@@ -28,25 +34,29 @@ export interface KernelGate {
 const KEPT_SLOTS = 16;
 const NFT_WITHIN_MS = 10_000;
 
-export function openKernelGate(application: string, ports: readonly number[]): KernelGate {
-  return new NftGate(`holdfast_${application.replaceAll('-', '_')}`, ports);
+/** What is gated: these ports, on this host's addresses and on those that come and go. */
+export type Gated = Pick<ApplicationSpec, 'ports' | 'addresses'>;
+
+export function openKernelGate(application: string, gated: Gated): KernelGate {
+  return new NftGate(`holdfast_${application.replaceAll('-', '_')}`, gated);
 }
 
 /** Throws FAILED_PRECONDITION in words when the kernel can't be told here. */
 export async function probeKernelGate(): Promise<void> {
   const table = `holdfast_probe_${process.pid}`;
-  await nft(`add table inet ${table}\ndelete table inet ${table}\n`);
+  const base = hooks(`inet ${table}`, { ports: [1], addresses: [] });
+  await nft([...base, `delete table inet ${table}`].join('\n'));
 }
 
 class NftGate implements KernelGate {
   readonly #table: string;
-  readonly #ports: readonly number[];
+  readonly #gated: Gated;
   #slots: number[] | undefined;
   #open: number | undefined;
 
-  constructor(table: string, ports: readonly number[]) {
+  constructor(table: string, gated: Gated) {
     this.#table = `inet ${table}`;
-    this.#ports = ports;
+    this.#gated = gated;
   }
 
   async exists(): Promise<boolean> {
@@ -56,10 +66,10 @@ class NftGate implements KernelGate {
   async stage(slot: number, forMs: number): Promise<void> {
     const slots = await this.#known();
     const timeout = timeText(forMs);
-    const elements = this.#ports.map((port) => `${port} timeout ${timeout}`).join(', ');
+    const elements = this.#gated.ports.map((port) => `${port} timeout ${timeout}`).join(', ');
     const old = slots.filter((known) => known <= slot - KEPT_SLOTS && known !== this.#open);
     await this.#change([
-      ...this.#base(),
+      ...hooks(this.#table, this.#gated),
       `add set ${this.#table} slot_${slot} { type inet_service; flags timeout; }`,
       ...(elements === '' ? [] : [`add element ${this.#table} slot_${slot} { ${elements} }`]),
       ...old.map((known) => `delete set ${this.#table} slot_${known}`),
@@ -70,7 +80,7 @@ class NftGate implements KernelGate {
   async open(slot: number | 'standing'): Promise<void> {
     await this.#known();
     if (slot === 'standing') await this.#switch('accept', 'accept');
-    else await this.#switch(`tcp dport @slot_${slot} accept`, `tcp sport @slot_${slot} accept`, 'drop');
+    else await this.#switch(`th dport @slot_${slot} accept`, `th sport @slot_${slot} accept`, 'drop');
     this.#open = slot === 'standing' ? undefined : slot;
   }
 
@@ -88,7 +98,7 @@ class NftGate implements KernelGate {
 
   /** KG3: one batch, which the kernel takes as a whole. */
   async #switch(arriving: string, leaving: string, otherwise?: string): Promise<void> {
-    const lines = [...this.#base()];
+    const lines = hooks(this.#table, this.#gated);
     for (const [chain, rule] of [
       ['gate_in', arriving],
       ['gate_out', leaving],
@@ -97,27 +107,6 @@ class NftGate implements KernelGate {
       if (otherwise !== undefined) lines.push(`add rule ${this.#table} ${chain} ${otherwise}`);
     }
     await this.#change(lines);
-  }
-
-  /** What is there stays as it is; the hooks are written anew, with the ports of now. */
-  #base(): string[] {
-    const table = this.#table;
-    const ports = this.#ports.join(', ');
-    return [
-      `add table ${table}`,
-      `add chain ${table} gate_in`,
-      `add chain ${table} gate_out`,
-      `add chain ${table} arriving { type filter hook input priority -150; policy accept; }`,
-      `add chain ${table} leaving { type filter hook output priority -150; policy accept; }`,
-      `flush chain ${table} arriving`,
-      `flush chain ${table} leaving`,
-      ...(ports === ''
-        ? []
-        : [
-            `add rule ${table} arriving tcp dport { ${ports} } goto gate_in`,
-            `add rule ${table} leaving tcp sport { ${ports} } goto gate_out`,
-          ]),
-    ];
   }
 
   async #known(): Promise<number[]> {
@@ -147,6 +136,49 @@ class NftGate implements KernelGate {
       throw error;
     }
   }
+}
+
+/** Where packets are looked at: name, hook, priority. NAT changes addresses at −100, and changes them back at 100. */
+const CHAINS = [
+  ['arriving', 'input', -150],
+  ['leaving', 'output', -150],
+  ['before_nat', 'prerouting', -150],
+  ['after_nat', 'postrouting', 150],
+  ['heard_back', 'input', 150],
+] as const;
+
+/** What is there stays as it is; the hooks are written anew, with the ports and addresses of now. */
+function hooks(table: string, { ports, addresses }: Gated): string[] {
+  const lines = [`add table ${table}`, `add chain ${table} gate_in`, `add chain ${table} gate_out`];
+  for (const [chain, hook, priority] of CHAINS) {
+    const type = `{ type filter hook ${hook} priority ${priority}; policy accept; }`;
+    lines.push(`add chain ${table} ${chain} ${type}`, `flush chain ${table} ${chain}`);
+  }
+  if (ports.length === 0) return lines;
+  const transport = 'meta l4proto { tcp, udp, sctp }';
+  const to = `${transport} th dport { ${ports.join(', ')} }`;
+  const from = `${transport} th sport { ${ports.join(', ')} }`;
+  const rule = (chain: (typeof CHAINS)[number][0], match: string, gate: 'gate_in' | 'gate_out'): void =>
+    void lines.push(`add rule ${table} ${chain} ${match} goto ${gate}`);
+  rule('arriving', to, 'gate_in');
+  rule('leaving', from, 'gate_out');
+  // A service address may have left the host while its neighbours still send to it.
+  for (const own of ['fib daddr type local', ...carried(addresses, 'daddr')]) {
+    rule('before_nat', `${to} ${own}`, 'gate_in');
+    rule('leaving', `${to} ${own}`, 'gate_in');
+  }
+  for (const own of ['fib saddr type local', ...carried(addresses, 'saddr')]) {
+    rule('after_nat', `${from} ${own}`, 'gate_out');
+    rule('heard_back', `${from} ${own}`, 'gate_out');
+  }
+  return lines;
+}
+
+function carried(addresses: Gated['addresses'], side: 'daddr' | 'saddr'): string[] {
+  return addresses.flatMap((address) => {
+    const read = readServiceAddress(address.ip);
+    return typeof read === 'string' ? [] : [`${read.family === 4 ? 'ip' : 'ip6'} ${side} ${read.ip}`];
+  });
 }
 
 function timeText(ms: number): string {

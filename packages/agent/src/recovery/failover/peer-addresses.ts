@@ -2,9 +2,12 @@
 //
 // Tested in peers.test.ts.
 
+import { existsSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
+import { canonicalAddress } from '@holdfast/shared/recovery/service-address';
 
-export const DEFAULT_PEER_LISTEN = '0.0.0.0:7402';
+/** Both families where the kernel has both: `::` takes IPv4 as well. */
+export const DEFAULT_PEER_LISTEN = existsSync('/proc/net/if_inet6') ? '[::]:7402' : '0.0.0.0:7402';
 const ADDRESSES_MAX = 8;
 
 export interface PeerSettings {
@@ -24,7 +27,11 @@ export function peerAddresses(settings: PeerSettings, except: ReadonlySet<string
   if (host !== '0.0.0.0' && host !== '[::]') return [settings.listen];
   const own = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? []);
   const reachable = own.filter(
-    ({ internal, address, scopeid }) => !internal && (scopeid ?? 0) === 0 && !except.has(address),
+    ({ internal, address, family, scopeid }) =>
+      !internal &&
+      (scopeid ?? 0) === 0 &&
+      (family === 'IPv4' || host === '[::]') &&
+      !except.has(canonicalAddress(address)),
   );
   return reachable
     .map(({ address, family }) => (family === 'IPv6' ? `[${address}]:${port}` : `${address}:${port}`))

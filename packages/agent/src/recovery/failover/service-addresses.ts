@@ -3,45 +3,80 @@
 // Hazard: an address that stays on a host that lost its lease draws clients to it. It is reaped in whole seconds, so it is never what
 // keeps writes away: the gate on the ports is (kernel-gate.ts).
 //
+// IPv6: added without duplicate address detection. An address that is *tentative* serves nobody for a second and more, and one that fails the
+// detection never does; who may have it is what the lease has decided. It is *deprecated* at once, too: it takes what comes to it, but the
+// host's own connections (its agent's among them) never start from an address that moves.
+//
 // Tested in kernel-gate.test.ts, in a network namespace.
 
 import { execFile } from 'node:child_process';
-import { isIPv4 } from 'node:net';
 import { HoldfastError } from '@holdfast/shared/base/errors';
+import { readServiceAddress } from '@holdfast/shared/recovery/service-address';
 import type { ServiceAddress } from '@holdfast/shared/rpc/failover-wire';
-import { announceAddress } from '../../os/arp.ts';
+import { announceAddress } from '../../os/neighbours.ts';
 import { toolPath } from '../steps/tool-path.ts';
 
 const IP_WITHIN_MS = 10_000;
 
+/** Words of `ip address replace` for an address that is to serve. @param lifetime seconds, or forever */
+export function lifetimeWords(family: 4 | 6, lifetime: string): string[] {
+  return family === 4
+    ? ['valid_lft', lifetime, 'preferred_lft', lifetime]
+    : ['valid_lft', lifetime, 'preferred_lft', '0', 'nodad'];
+}
+
 /** Adds or prolongs each; the network is told of those that were not there. Throws FAILED_PRECONDITION. */
 export async function holdAddresses(addresses: readonly ServiceAddress[], forMs: number): Promise<void> {
   const lifetime = forMs === Infinity ? 'forever' : String(Math.max(1, Math.ceil(forMs / 1000)));
-  for (const { ip, device } of addresses) {
-    const present = (await run(['-o', 'address', 'show', 'dev', device])).includes(` ${ip} `);
-    const noDetection = isIPv4(ip.split('/')[0] ?? '') ? [] : ['nodad'];
-    await run([
-      'address',
-      'replace',
-      ip,
-      'dev',
-      device,
-      'valid_lft',
-      lifetime,
-      'preferred_lft',
-      lifetime,
-      ...noDetection,
-    ]);
-    if (!present && noDetection.length === 0) announceAddress(device, ip.split('/')[0] ?? '');
-  }
+  await each(addresses, async (address, device) => {
+    const { family, ip, prefixed } = address;
+    const found = await lookFor(ip, device);
+    // It would stay tentative, or failed, whatever is said of it later.
+    const serves = found.some((one) => one.prefixed === prefixed && one.usable);
+    for (const one of found) if (!one.usable) await run(['address', 'del', one.prefixed, 'dev', device]);
+    await run(['address', 'replace', prefixed, 'dev', device, ...lifetimeWords(family, lifetime)]);
+    if (!serves) announceAddress(device, ip);
+  });
 }
 
-/** Those that are there. */
+/** Those that are there, whatever prefix they have. */
 export async function dropAddresses(addresses: readonly ServiceAddress[]): Promise<void> {
+  await each(addresses, async ({ ip }, device) => {
+    for (const { prefixed } of await lookFor(ip, device).catch(() => [])) {
+      await run(['address', 'del', prefixed, 'dev', device]);
+    }
+  });
+}
+
+/** One that fails keeps none of the others: the first failure is thrown at the end. */
+async function each(
+  addresses: readonly ServiceAddress[],
+  work: (address: Exclude<ReturnType<typeof readServiceAddress>, string>, device: string) => Promise<void>,
+): Promise<void> {
+  let failure: unknown;
   for (const { ip, device } of addresses) {
-    const present = (await run(['-o', 'address', 'show', 'dev', device]).catch(() => '')).includes(` ${ip} `);
-    if (present) await run(['address', 'del', ip, 'dev', device]);
+    const address = readServiceAddress(ip);
+    if (typeof address === 'string') continue;
+    try {
+      await work(address, device);
+    } catch (error) {
+      failure ??= error;
+    }
   }
+  if (failure !== undefined) throw failure;
+}
+
+interface Found {
+  readonly prefixed: string;
+  readonly usable: boolean;
+}
+
+async function lookFor(ip: string, device: string): Promise<Found[]> {
+  const lines = (await run(['-o', 'address', 'show', 'dev', device, 'to', ip])).split('\n');
+  return lines.flatMap((line) => {
+    const [, prefixed] = / inet6? (\S+) /.exec(line) ?? [];
+    return prefixed === undefined ? [] : [{ prefixed, usable: !/ (tentative|dadfailed)/.test(line) }];
+  });
 }
 
 function run(words: readonly string[]): Promise<string> {

@@ -26,10 +26,9 @@ const switchTo = (dev = 'eth0', ip = `${IP}/24`): HostStepSpec & { type: 'traffi
 
 describe('service addresses', () => {
   it('are IPv4 or IPv6, alone or with a prefix, and nothing else', () => {
-    expect(parseAddress('10.0.0.1/24')).to.deep.equal({ ip: '10.0.0.1', prefixed: '10.0.0.1/24' });
-    expect(parseAddress('10.0.0.1').prefixed).to.equal('10.0.0.1/32');
-    expect(parseAddress('fd00::1').prefixed).to.equal('fd00::1/128');
-    for (const wrong of ['10.0.0.1/33', '10.0.0/24', '10.0.0.1/', '10.0.0.1/24/1', 'dev', '', 'fd00::1/129']) {
+    expect(parseAddress('10.0.0.1/24')).to.include({ ip: '10.0.0.1', prefixed: '10.0.0.1/24' });
+    expect(parseAddress('FD00:0::1').prefixed).to.equal('fd00::1/128');
+    for (const wrong of ['10.0.0.1/33', 'fd00::1%eth0/64', 'dev']) {
       expectError(() => parseAddress(wrong), 'INVALID_ARGUMENT');
     }
   });
@@ -132,16 +131,80 @@ describe('service addresses', () => {
       }),
     );
 
-    it(
-      'moves an IPv6 address, too',
-      inside(async () => {
-        const step = switchTo('eth0', 'fd00:77::100/64');
-        const applied = await host.do('apply', step);
-        expect(applied, applied.message).to.include({ state: 'ok' });
-        expect(await host.do('verify', step)).to.include({ state: 'ok' });
-        expect(await host.do('undo', step)).to.include({ state: 'ok' });
-        expect(await host.do('probe', step)).to.include({ state: 'not-done' });
-      }),
-    );
+    describe('IPv6', () => {
+      const IP6 = 'fd00:77::100';
+      const step = switchTo('eth0', 'FD00:77:0::100/64');
+      const neighbours6 = (): string => other.run('ip', '-6', 'neighbour', 'show', IP6);
+      const hardware = (): string =>
+        / link\/ether ([0-9a-f:]+)/.exec(own.run('ip', 'link', 'show', 'eth0'))?.[1] ?? 'none';
+
+      beforeEach(() => {
+        own.run('ip', 'address', 'add', 'fd00:77::12/64', 'dev', 'eth0', 'nodad');
+        other.run('ip', 'address', 'add', 'fd00:77::11/64', 'dev', 'eth0', 'nodad');
+      });
+
+      it(
+        'adds it for use at once, and tells the neighbours, whose entry moves though it was sure of the old host',
+        inside(async () => {
+          other.run('ip', 'neighbour', 'add', IP6, 'lladdr', '02:00:00:00:00:99', 'dev', 'eth0', 'nud', 'reachable');
+          expect(await host.do('probe', step)).to.include({ state: 'not-done' });
+          const applied = await host.do('apply', step);
+          expect(applied, applied.message).to.include({ state: 'ok' });
+          expect(neighbours6()).to.contain(hardware());
+          expect(addresses()).to.match(/fd00:77::100\/64.* deprecated/);
+          expect(addresses()).not.to.match(/fd00:77::100.* tentative/);
+          expect(await host.do('verify', step)).to.include({ state: 'ok' });
+          // What the host itself asks for does not come from the address that moves.
+          expect(own.run('ip', '-6', 'route', 'get', 'fd00:77::11')).to.contain('src fd00:77::12');
+          expect(await host.do('undo', step)).to.include({ state: 'ok' });
+          expect(addresses()).not.to.contain(IP6);
+          expect(await host.do('probe', step)).to.include({ state: 'not-done' });
+        }),
+      );
+
+      it(
+        'does not take it from a host that still answers; one that the kernel refused is told of',
+        inside(async () => {
+          other.run('ip', 'address', 'add', `${IP6}/64`, 'dev', 'eth0', 'nodad');
+          expect((await host.do('precheck', step)).message).to.contain('another host');
+          const refused = await host.do('apply', step);
+          expect(refused).to.include({ state: 'failed' });
+          expect(refused.remedy).to.contain('neighbour show');
+          expect(addresses()).not.to.contain(IP6);
+          // Somebody adds it by hand: the kernel finds the other host, and never uses it.
+          own.run('ip', 'address', 'add', `${IP6}/64`, 'dev', 'eth0');
+          const failed = await host.do('apply', step, { attempt: 2 });
+          expect(failed).to.include({ state: 'failed' });
+          expect(failed.message).to.contain('another host had it');
+          expect(await host.do('verify', step)).to.include({ state: 'failed' });
+          other.run('ip', 'address', 'del', `${IP6}/64`, 'dev', 'eth0');
+          own.run('ip', 'address', 'del', `${IP6}/64`, 'dev', 'eth0');
+          expect(await host.do('apply', step, { attempt: 3 })).to.include({ state: 'ok' });
+        }),
+      );
+
+      it(
+        'waits for one that is tentative, which serves nobody yet',
+        inside(async () => {
+          own.run('ip', 'address', 'add', `${IP6}/64`, 'dev', 'eth0');
+          const applied = await host.do('apply', step);
+          expect(applied, applied.message).to.include({ state: 'ok' });
+          expect(applied.message).to.contain('already');
+          expect(addresses()).not.to.match(/fd00:77::100.* tentative/);
+        }),
+      );
+
+      it(
+        'tells of a device on which IPv6 is switched off',
+        inside(async () => {
+          own.run('sysctl', '-qw', 'net.ipv6.conf.eth0.disable_ipv6=1');
+          const looked = await host.do('precheck', step);
+          expect(looked).to.include({
+            state: 'failed',
+            remedy: 'On the host: sysctl net.ipv6.conf.eth0.disable_ipv6=0',
+          });
+        }),
+      );
+    });
   },
 );

@@ -5,10 +5,12 @@
 //
 // Tested in traffic-address.test.ts, in a network namespace.
 
-import { isIP, isIPv4 } from 'node:net';
+import { readFileSync } from 'node:fs';
 import { HoldfastError } from '@holdfast/shared/base/errors';
+import { readServiceAddress, type ServiceIp } from '@holdfast/shared/recovery/service-address';
 import { sleep } from '@holdfast/shared/runtime/clock';
-import { addressAnswers, announceAddress } from '../../os/arp.ts';
+import { addressAnswers, announceAddress } from '../../os/neighbours.ts';
+import { lifetimeWords } from '../failover/service-addresses.ts';
 import type { StepContext } from './step-type.ts';
 import { toolPath } from './tool-path.ts';
 import type { TrafficWay } from './traffic-way.ts';
@@ -19,17 +21,22 @@ const ANNOUNCEMENTS = 3;
 const BETWEEN_ANNOUNCEMENTS_MS = 100;
 /** For an address that comes with the lease. */
 const LEASED_WITHIN_MS = 10_000;
+/** Of duplicate address detection: about a second for each question that the host asks, which is one unless it is told. */
+const SETTLED_WITHIN_MS = 10_000;
 const POLL_MS = 100;
 
 /** @param given IP or IP/PREFIX */
 export function addressWay(given: string, device: string): TrafficWay {
-  const { ip, prefixed } = parseAddress(given);
+  const address = parseAddress(given);
+  const { ip, prefixed } = address;
   const memory = `address ${ip} ${device}`;
   return {
     async precheck(context) {
-      const { arp } = await deviceOf(device, context);
-      if (await isThere(ip, device, context)) return { well: true, message: `${ip} is on ${device} already` };
-      if (!arp || !isIPv4(ip) || !(await addressAnswers(device, ip, PROBE_MS, context.clock))) {
+      const { neighbours } = await deviceOf(device, address, context);
+      if ((await stateOf(ip, device, context)) === 'there') {
+        return { well: true, message: `${ip} is on ${device} already` };
+      }
+      if (!neighbours || !(await addressAnswers(device, ip, PROBE_MS, context.clock))) {
         return { well: true, message: `${device} is there, and nobody on its network has ${ip}` };
       }
       // It is the present primary's, until the run has fenced it.
@@ -37,26 +44,29 @@ export function addressWay(given: string, device: string): TrafficWay {
     },
 
     async look(context) {
-      const well = await isThere(ip, device, context);
-      return { well, message: `${ip} is ${well ? '' : 'not '}on ${device}` };
+      const state = await stateOf(ip, device, context);
+      const well = state === 'there';
+      return { well, message: `${ip} is ${state === 'absent' ? 'not ' : well ? '' : 'not usable yet '}on ${device}` };
     },
 
     async apply(context) {
-      const { arp } = await deviceOf(device, context);
-      const there = await isThere(ip, device, context);
+      const { neighbours } = await deviceOf(device, address, context);
+      const there = await settled(ip, device, context);
       if (!there && context.order.resolved.leased === true) await comesWithLease(ip, device, context);
       else if (!there) {
-        if (arp && isIPv4(ip) && (await addressAnswers(device, ip, PROBE_MS, context.clock))) throw stillTaken(ip);
+        if (neighbours && (await addressAnswers(device, ip, PROBE_MS, context.clock))) throw stillTaken(address);
         context.remember({ [memory]: 'added' });
-        await changeAddress('replace', prefixed, device, context);
+        await changeAddress(['replace', prefixed, 'dev', device, ...lifetimeWords(address.family, 'forever')], context);
       }
-      if (arp) await announce(ip, device, context);
-      return `${ip} is on ${device}${there ? ' already' : ''}${arp ? ', and its network was told' : ''}`;
+      if (neighbours) await announce(ip, device, context);
+      return `${ip} is on ${device}${there ? ' already' : ''}${neighbours ? ', and its network was told' : ''}`;
     },
 
     async undo(context) {
       if (context.memory()[memory] !== 'added') return `${ip} was not added to ${device} by this step`;
-      if (await isThere(ip, device, context)) await changeAddress('del', prefixed, device, context);
+      if ((await stateOf(ip, device, context)) !== 'absent') {
+        await changeAddress(['del', prefixed, 'dev', device], context);
+      }
       context.remember({ [memory]: '' });
       return `${ip} is no longer on ${device}`;
     },
@@ -64,23 +74,19 @@ export function addressWay(given: string, device: string): TrafficWay {
 }
 
 /** Throws INVALID_ARGUMENT. */
-export function parseAddress(given: string): { ip: string; prefixed: string } {
-  const [ip = '', prefix, ...rest] = given.split('/');
-  const family = isIP(ip);
-  const most = family === 4 ? 32 : 128;
-  const bits = prefix === undefined ? most : /^\d{1,3}$/.test(prefix) ? Number(prefix) : Infinity;
-  if (family === 0 || rest.length > 0 || bits > most) {
-    throw new HoldfastError('INVALID_ARGUMENT', `${given} is no IP address`, { hint: 'Write it as 10.77.0.100/24.' });
-  }
-  return { ip, prefixed: `${ip}/${bits}` };
+export function parseAddress(given: string): ServiceIp {
+  const read = readServiceAddress(given);
+  if (typeof read !== 'string') return read;
+  throw new HoldfastError('INVALID_ARGUMENT', `${given} is no service address: ${read}`);
 }
 
 interface Device {
-  readonly arp: boolean;
+  /** It has neighbours, that are to be asked and told. */
+  readonly neighbours: boolean;
 }
 
-/** Throws FAILED_PRECONDITION for a device that is not there, or is down. */
-async function deviceOf(device: string, context: StepContext): Promise<Device> {
+/** Throws FAILED_PRECONDITION for a device that is not there, is down, or takes no such address. */
+async function deviceOf(device: string, { family }: ServiceIp, context: StepContext): Promise<Device> {
   if (context.order.sandbox !== '') {
     throw new HoldfastError('FAILED_PRECONDITION', 'no traffic is moved in a drill');
   }
@@ -97,17 +103,60 @@ async function deviceOf(device: string, context: StepContext): Promise<Device> {
       hint: `On the host: ip link set ${device} up`,
     });
   }
-  return { arp: !flags.includes('NOARP') && !flags.includes('LOOPBACK') };
+  if (family === 6 && hasNoIpv6(device)) {
+    throw new HoldfastError('FAILED_PRECONDITION', `IPv6 is switched off on ${device}`, {
+      hint: `On the host: sysctl net.ipv6.conf.${device}.disable_ipv6=0`,
+    });
+  }
+  return { neighbours: !flags.includes('NOARP') && !flags.includes('LOOPBACK') };
 }
 
-async function isThere(ip: string, device: string, context: StepContext): Promise<boolean> {
+function hasNoIpv6(device: string): boolean {
+  try {
+    return readFileSync(`/proc/sys/net/ipv6/conf/${device}/disable_ipv6`, 'latin1').trim() !== '0';
+  } catch {
+    // A kernel without IPv6 has no such file.
+    return true;
+  }
+}
+
+/** `tentative`: it answers nobody until the kernel has made sure that no other host has it. `refused`: another host does. */
+type State = 'absent' | 'tentative' | 'refused' | 'there';
+
+async function stateOf(ip: string, device: string, context: StepContext): Promise<State> {
   const found = await askIp(['address', 'show', 'dev', device, 'to', ip], context);
-  return found.some((link) => {
-    const addresses: unknown = Reflect.get(link, 'addr_info');
-    if (!Array.isArray(addresses)) return false;
-    // An IPv6 address that somebody else has already stays unusable.
-    return addresses.some((one: object) => Reflect.has(one, 'local') && Reflect.get(one, 'dadfailed') !== true);
+  const addresses = found.flatMap((link): unknown[] => {
+    const held: unknown = Reflect.get(link, 'addr_info');
+    return Array.isArray(held) ? held : [];
   });
+  const states = addresses.map((one): State => {
+    if (typeof one !== 'object' || one === null || !Reflect.has(one, 'local')) return 'absent';
+    if (Reflect.get(one, 'dadfailed') === true) return 'refused';
+    return Reflect.get(one, 'tentative') === true ? 'tentative' : 'there';
+  });
+  return (['there', 'tentative', 'refused'] as const).find((state) => states.includes(state)) ?? 'absent';
+}
+
+/** Whether it is there, once the kernel has decided about one that somebody else added. Throws FAILED_PRECONDITION. */
+async function settled(ip: string, device: string, context: StepContext): Promise<boolean> {
+  const { clock, signal } = context;
+  const until = clock.monotonicMs() + SETTLED_WITHIN_MS;
+  for (;;) {
+    const state = await stateOf(ip, device, context);
+    if (state === 'there' || state === 'absent') return state === 'there';
+    if (state === 'refused') {
+      throw new HoldfastError('FAILED_PRECONDITION', `${device} has ${ip}, and may not use it: another host had it`, {
+        hint: `Switch that host off, or take the address off it; then, here: ip address del ${ip} dev ${device}, and retry.`,
+      });
+    }
+    if (clock.monotonicMs() >= until) {
+      throw new HoldfastError('FAILED_PRECONDITION', `${ip} is on ${device}, but still tentative`, {
+        hint: 'See "ip address" on the host: it answers nobody until the kernel has made sure that it is alone with it.',
+      });
+    }
+    await sleep(clock, POLL_MS, signal);
+    if (signal.aborted) throw new HoldfastError('CANCELLED', `${ip} was waited for`);
+  }
 }
 
 /** No answer of it is longer than what is kept of a program's output: one device, or one address of it. */
@@ -121,16 +170,11 @@ async function askIp(words: readonly string[], context: StepContext): Promise<ob
     : [];
 }
 
-async function changeAddress(
-  what: 'replace' | 'del',
-  prefixed: string,
-  device: string,
-  context: StepContext,
-): Promise<void> {
-  const ending = await context.run([ipProgram(), 'address', what, prefixed, 'dev', device]);
+async function changeAddress(words: readonly string[], context: StepContext): Promise<void> {
+  const ending = await context.run([ipProgram(), 'address', ...words]);
   if (ending.kind === 'exited' && ending.code === 0) return;
   const how = ending.kind === 'exited' ? `ended with exit code ${ending.code}` : 'was ended by something else';
-  throw new HoldfastError('FAILED_PRECONDITION', `ip address ${what} ${prefixed} dev ${device} ${how}`);
+  throw new HoldfastError('FAILED_PRECONDITION', `ip address ${words.join(' ')} ${how}`);
 }
 
 /** Whoever serves holds it: failover adds it, and reaps it. Throws FAILED_PRECONDITION, CANCELLED. */
@@ -139,7 +183,7 @@ async function comesWithLease(ip: string, device: string, context: StepContext):
   const until = clock.monotonicMs() + LEASED_WITHIN_MS;
   while (clock.monotonicMs() < until && !signal.aborted) {
     await sleep(clock, POLL_MS, signal);
-    if (await isThere(ip, device, context)) return;
+    if ((await stateOf(ip, device, context)) === 'there') return;
   }
   if (signal.aborted) throw new HoldfastError('CANCELLED', `${ip} was waited for`);
   throw new HoldfastError('FAILED_PRECONDITION', `${ip} comes with the right to serve, which this host does not hold`, {
@@ -149,16 +193,16 @@ async function comesWithLease(ip: string, device: string, context: StepContext):
 
 /** More than once: a switch may lose one, or still be learning. */
 async function announce(ip: string, device: string, { clock, signal }: StepContext): Promise<void> {
-  if (!isIPv4(ip)) return;
   for (let times = 0; times < ANNOUNCEMENTS; times++) {
     if (times > 0) await sleep(clock, BETWEEN_ANNOUNCEMENTS_MS, signal);
     announceAddress(device, ip);
   }
 }
 
-function stillTaken(ip: string): HoldfastError {
+function stillTaken({ family, ip }: ServiceIp): HoldfastError {
+  const finder = family === 4 ? `arping ${ip}` : `ping ${ip}; ip -6 neighbour show ${ip}`;
   return new HoldfastError('FAILED_PRECONDITION', `another host on this network still answers for ${ip}`, {
-    hint: `Find it (arping ${ip}), take the address off it or switch it off, then retry.`,
+    hint: `Find it (${finder}), take the address off it or switch it off, then retry.`,
   });
 }
 

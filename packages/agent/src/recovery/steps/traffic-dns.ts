@@ -7,7 +7,7 @@
 
 import { isIP } from 'node:net';
 import { HoldfastError } from '@holdfast/shared/base/errors';
-import { canonicalAddress } from './dns/message.ts';
+import { canonicalAddress } from '@holdfast/shared/recovery/service-address';
 import {
   findPrimary,
   lookUp,
@@ -83,7 +83,7 @@ export function dnsWay(way: DnsWay, values: readonly string[]): TrafficWay {
 
 /** Throws INVALID_ARGUMENT. */
 function wantedOf(name: string, values: readonly string[], ttl: number): Address[] {
-  const wrong = values.find((value) => isIP(value) === 0);
+  const wrong = values.find((value) => isIP(value) === 0 || value.includes('%'));
   if (values.length === 0 || wrong !== undefined) {
     const what = wrong === undefined ? 'nothing says' : `${wrong} is no IP address, and so does not say`;
     throw new HoldfastError('INVALID_ARGUMENT', `${what} what ${name} is to stand for`, {

@@ -1,17 +1,9 @@
+import { canonicalAddress } from '@holdfast/shared/recovery/service-address';
 import { expect } from 'chai';
 import fc from 'fast-check';
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import { expectError } from '@holdfast/shared/testing/expect-error';
-import {
-  addressOf,
-  addressRecord,
-  canonicalAddress,
-  decodeMessage,
-  deleteRecords,
-  encodeQuery,
-  encodeUpdate,
-  TYPE,
-} from './message.ts';
+import { addressOf, addressRecord, decodeMessage, deleteRecords, encodeQuery, encodeUpdate, TYPE } from './message.ts';
 import { canonicalName, decodeName, encodeName } from './names.ts';
 
 const label = fc.stringMatching(/^[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?$/);

@@ -5,6 +5,7 @@
 // Source: RFC 1035, 4.1; RFC 2136, 2. Pure. Tested in message.property.test.ts, and against BIND in traffic-dns.test.ts.
 
 import { isIPv4 } from 'node:net';
+import { canonicalAddress } from '@holdfast/shared/recovery/service-address';
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import { decodeName, encodeName } from './names.ts';
 
@@ -142,11 +143,6 @@ export function addressOf({ type, data }: ResourceRecord): string {
   if (type === TYPE.A) return [...data].join('.');
   const groups = Array.from({ length: 8 }, (_, index) => data.readUInt16BE(2 * index).toString(16));
   return canonicalAddress(groups.join(':'));
-}
-
-/** One text for each address. @param address IPv4 or IPv6 */
-export function canonicalAddress(address: string): string {
-  return isIPv4(address) ? address : new URL(`http://[${address}]`).hostname.slice(1, -1);
 }
 
 function addressBytes(address: string): Buffer {

@@ -164,6 +164,11 @@ function answers(port: number): Promise<boolean> {
         await holdAddresses(addresses, Infinity);
         expect(show()).to.match(/10\.99\.0\.100.*forever/);
         expect(show()).to.match(/fd00:99::100.*valid_lft forever preferred_lft 0sec/);
+        // The way to the host's own network is not the address's, and does not end with it.
+        await holdAddresses(addresses, 5000);
+        expect(namespace.run('ip', '-6', 'route', 'show', 'fd00:99::/64', 'dev', 'eth0')).to.match(
+          /^fd00:99::\/64 (?!.*expires)/,
+        );
         await dropAddresses(addresses);
         expect(show()).to.not.match(/10\.99\.0\.100|fd00:99::100/);
         await dropAddresses(addresses);

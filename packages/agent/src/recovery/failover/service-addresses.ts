@@ -7,11 +7,15 @@
 // detection never does; who may have it is what the lease has decided. It is *deprecated* at once, too: it takes what comes to it, but the
 // host's own connections (its agent's among them) never start from an address that moves.
 //
+// Where the host has another address of the same IPv6 network, it comes without a route of its own: it is the same route, and the kernel would
+// give it the lifetime of the lease, after which the host reached nobody on its network.
+//
 // Tested in kernel-gate.test.ts, in a network namespace.
 
 import { execFile } from 'node:child_process';
+import { BlockList } from 'node:net';
 import { HoldfastError } from '@holdfast/shared/base/errors';
-import { readServiceAddress } from '@holdfast/shared/recovery/service-address';
+import { readServiceAddress, type ServiceIp } from '@holdfast/shared/recovery/service-address';
 import type { ServiceAddress } from '@holdfast/shared/rpc/failover-wire';
 import { announceAddress } from '../../os/neighbours.ts';
 import { toolPath } from '../steps/tool-path.ts';
@@ -30,11 +34,12 @@ export async function holdAddresses(addresses: readonly ServiceAddress[], forMs:
   const lifetime = forMs === Infinity ? 'forever' : String(Math.max(1, Math.ceil(forMs / 1000)));
   await each(addresses, async (address, device) => {
     const { family, ip, prefixed } = address;
-    const found = await lookFor(ip, device);
+    const present = await lookFor(ip, device);
     // It would stay tentative, or failed, whatever is said of it later.
-    const serves = found.some((one) => one.prefixed === prefixed && one.usable);
-    for (const one of found) if (!one.usable) await run(['address', 'del', one.prefixed, 'dev', device]);
-    await run(['address', 'replace', prefixed, 'dev', device, ...lifetimeWords(family, lifetime)]);
+    const serves = present.some((one) => one.prefixed === prefixed && one.usable);
+    for (const one of present) if (!one.usable) await run(['address', 'del', one.prefixed, 'dev', device]);
+    const route = family === 6 && (await hasNetworkOf(address, device)) ? ['noprefixroute'] : [];
+    await run(['address', 'replace', prefixed, 'dev', device, ...lifetimeWords(family, lifetime), ...route]);
     if (!serves) announceAddress(device, ip);
   });
 }
@@ -51,7 +56,7 @@ export async function dropAddresses(addresses: readonly ServiceAddress[]): Promi
 /** One that fails keeps none of the others: the first failure is thrown at the end. */
 async function each(
   addresses: readonly ServiceAddress[],
-  work: (address: Exclude<ReturnType<typeof readServiceAddress>, string>, device: string) => Promise<void>,
+  work: (address: ServiceIp, device: string) => Promise<void>,
 ): Promise<void> {
   let failure: unknown;
   for (const { ip, device } of addresses) {
@@ -72,8 +77,21 @@ interface Found {
 }
 
 async function lookFor(ip: string, device: string): Promise<Found[]> {
-  const lines = (await run(['-o', 'address', 'show', 'dev', device, 'to', ip])).split('\n');
-  return lines.flatMap((line) => {
+  return found(await run(['-o', 'address', 'show', 'dev', device, 'to', ip]));
+}
+
+/** The device has another address that makes the way to this one's network. */
+async function hasNetworkOf({ ip, prefixLength }: ServiceIp, device: string): Promise<boolean> {
+  const network = new BlockList();
+  network.addSubnet(ip, prefixLength, 'ipv6');
+  return found(await run(['-6', '-o', 'address', 'show', 'dev', device])).some(({ prefixed }) => {
+    const [other = '', length = ''] = prefixed.split('/');
+    return other !== ip && Number(length) === prefixLength && network.check(other, 'ipv6');
+  });
+}
+
+function found(shown: string): Found[] {
+  return shown.split('\n').flatMap((line) => {
     const [, prefixed] = / inet6? (\S+) /.exec(line) ?? [];
     return prefixed === undefined ? [] : [{ prefixed, usable: !/ (tentative|dadfailed)/.test(line) }];
   });

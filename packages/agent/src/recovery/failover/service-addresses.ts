@@ -15,7 +15,7 @@
 import { execFile } from 'node:child_process';
 import { BlockList } from 'node:net';
 import { HoldfastError } from '@holdfast/shared/base/errors';
-import { readServiceAddress, type ServiceIp } from '@holdfast/shared/recovery/service-address';
+import { canonicalAddress, readServiceAddress, type ServiceIp } from '@holdfast/shared/recovery/service-address';
 import type { ServiceAddress } from '@holdfast/shared/rpc/failover-wire';
 import { announceAddress } from '../../os/neighbours.ts';
 import { toolPath } from '../steps/tool-path.ts';
@@ -32,13 +32,16 @@ export function lifetimeWords(family: 4 | 6, lifetime: string): string[] {
 /** Adds or prolongs each; the network is told of those that were not there. Throws FAILED_PRECONDITION. */
 export async function holdAddresses(addresses: readonly ServiceAddress[], forMs: number): Promise<void> {
   const lifetime = forMs === Infinity ? 'forever' : String(Math.max(1, Math.ceil(forMs / 1000)));
+  const moving = new Set(addresses.map(({ ip }) => canonicalAddress(ip.split('/')[0] ?? '')));
   await each(addresses, async (address, device) => {
     const { family, ip, prefixed } = address;
-    const present = await lookFor(ip, device);
-    // It would stay tentative, or failed, whatever is said of it later.
+    const all = await addressesOn(device);
+    const present = all.filter((one) => one.ip === ip);
     const serves = present.some((one) => one.prefixed === prefixed && one.usable);
+    // It would stay tentative, or failed, whatever is said of it later.
     for (const one of present) if (!one.usable) await run(['address', 'del', one.prefixed, 'dev', device]);
-    const route = family === 6 && (await hasNetworkOf(address, device)) ? ['noprefixroute'] : [];
+    const own = all.filter((one) => !moving.has(one.ip));
+    const route = family === 6 && own.some((one) => isInNetworkOf(address, one)) ? ['noprefixroute'] : [];
     await run(['address', 'replace', prefixed, 'dev', device, ...lifetimeWords(family, lifetime), ...route]);
     if (!serves) announceAddress(device, ip);
   });
@@ -47,8 +50,8 @@ export async function holdAddresses(addresses: readonly ServiceAddress[], forMs:
 /** Those that are there, whatever prefix they have. */
 export async function dropAddresses(addresses: readonly ServiceAddress[]): Promise<void> {
   await each(addresses, async ({ ip }, device) => {
-    for (const { prefixed } of await lookFor(ip, device).catch(() => [])) {
-      await run(['address', 'del', prefixed, 'dev', device]);
+    for (const one of await addressesOn(device).catch(() => [])) {
+      if (one.ip === ip) await run(['address', 'del', one.prefixed, 'dev', device]);
     }
   });
 }
@@ -71,30 +74,26 @@ async function each(
   if (failure !== undefined) throw failure;
 }
 
-interface Found {
+interface Present {
+  readonly ip: string;
   readonly prefixed: string;
   readonly usable: boolean;
 }
 
-async function lookFor(ip: string, device: string): Promise<Found[]> {
-  return found(await run(['-o', 'address', 'show', 'dev', device, 'to', ip]));
+async function addressesOn(device: string): Promise<Present[]> {
+  const shown = await run(['-o', 'address', 'show', 'dev', device]);
+  return shown.split('\n').flatMap((line) => {
+    const [, prefixed = ''] = / inet6? (\S+) /.exec(line) ?? [];
+    const [ip = ''] = prefixed.split('/');
+    return ip === '' ? [] : [{ ip, prefixed, usable: !/ (tentative|dadfailed)/.test(line) }];
+  });
 }
 
-/** The device has another address that makes the way to this one's network. */
-async function hasNetworkOf({ ip, prefixLength }: ServiceIp, device: string): Promise<boolean> {
+/** It makes the same way to the same network. */
+function isInNetworkOf({ ip, prefixLength }: ServiceIp, other: Present): boolean {
   const network = new BlockList();
   network.addSubnet(ip, prefixLength, 'ipv6');
-  return found(await run(['-6', '-o', 'address', 'show', 'dev', device])).some(({ prefixed }) => {
-    const [other = '', length = ''] = prefixed.split('/');
-    return other !== ip && Number(length) === prefixLength && network.check(other, 'ipv6');
-  });
-}
-
-function found(shown: string): Found[] {
-  return shown.split('\n').flatMap((line) => {
-    const [, prefixed] = / inet6? (\S+) /.exec(line) ?? [];
-    return prefixed === undefined ? [] : [{ prefixed, usable: !/ (tentative|dadfailed)/.test(line) }];
-  });
+  return other.prefixed.endsWith(`/${prefixLength}`) && other.ip.includes(':') && network.check(other.ip, 'ipv6');
 }
 
 function run(words: readonly string[]): Promise<string> {

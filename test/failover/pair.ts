@@ -47,14 +47,7 @@ const PORT = 8080;
 const MIDDLE = '10.99.0.1';
 const ADDRESSES = { 'web-1': '10.99.0.11', 'web-2': '10.99.0.12', 'mon-1': '10.99.0.13' } as const;
 export type HostName = keyof typeof ADDRESSES;
-/** Of the plan's checks, the witness's questions and the agents among themselves. */
-const ADDRESSES_6 = { 'web-1': 'fd00:99::11', 'web-2': 'fd00:99::12', 'mon-1': 'fd00:99::13' } as const;
-const MIDDLE_6 = 'fd00:99::1';
 const SERVICE_IP = '10.99.0.100/24';
-/** As a person may write it. */
-const SERVICE_IP_6 = 'FD00:99:0::100/64';
-/** As a client calls it. */
-export const SERVICE_HOST_6 = '[fd00:99::100]';
 const AGENT = fileURLToPath(import.meta.resolve('@holdfast/agent/main'));
 const SERVICE = fileURLToPath(new URL('service.mjs', import.meta.url));
 
@@ -67,8 +60,6 @@ export interface Pair {
   restoreCatalog(): Promise<void>;
   /** What the port answers within 500 ms, as the middle sees it. */
   answer(host: HostName): Promise<string | undefined>;
-  /** The same at the host's own IPv6 address; `service`: at the one that moves, whoever has it. */
-  answer6(host: HostName | 'service'): Promise<string | undefined>;
   /** Starts or stops the service as a step of a run would. */
   service(host: HostName, verb: 'start' | 'stop'): void;
   startAgent(host: HostName): Promise<void>;
@@ -99,7 +90,6 @@ export async function openPair(middle: NetworkNamespace, mode: 'manual' | 'appro
   const agents = new Map<HostName, ChildProcess>();
   middle.run('ip', 'link', 'add', 'br0', 'type', 'bridge');
   middle.run('ip', 'address', 'add', `${MIDDLE}/24`, 'dev', 'br0');
-  middle.run('ip', 'address', 'add', `${MIDDLE_6}/64`, 'dev', 'br0', 'nodad');
   middle.run('ip', 'link', 'set', 'br0', 'up');
   const connectHost = async (name: HostName): Promise<void> => {
     const namespace = await openNamespace();
@@ -108,9 +98,6 @@ export async function openPair(middle: NetworkNamespace, mode: 'manual' | 'appro
       { namespace: middle, device: `to-${name}`, address: '' },
       { namespace, device: 'eth0', address: `${ADDRESSES[name]}/24` },
     );
-    namespace.run('ip', 'address', 'add', `${ADDRESSES_6[name]}/64`, 'dev', 'eth0', 'nodad');
-    // Taken down and up again, the link would come back without it.
-    namespace.run('sysctl', '-qw', 'net.ipv6.conf.eth0.keep_addr_on_down=1');
     middle.run('ip', 'link', 'set', `to-${name}`, 'master', 'br0');
   };
   for (const name of names) await connectHost(name);
@@ -148,7 +135,6 @@ export async function openPair(middle: NetworkNamespace, mode: 'manual' | 'appro
     restoreCatalog: async () =>
       void (await catalog.pool.query(`update application set identity = 'before/1' where plan_id = $1`, [planId])),
     answer: (name) => answerOf(`http://${ADDRESSES[name]}:${PORT}/`),
-    answer6: (name) => answerOf(`http://${name === 'service' ? SERVICE_HOST_6 : `[${ADDRESSES_6[name]}]`}:${PORT}/`),
     service: (name, verb) => {
       space(name).run(process.execPath, SERVICE, verb, join(directory, name), String(PORT));
     },
@@ -268,7 +254,7 @@ async function enrolAll(
     const state = join(directory, name);
     mkdirSync(state, { mode: 0o700 });
     const config = join(state, 'agent.yaml');
-    writeFileSync(config, `controller: ${MIDDLE}:7400\nstate: ${state}\npeer: '[${ADDRESSES_6[name]}]:7402'\n`);
+    writeFileSync(config, `controller: ${MIDDLE}:7400\nstate: ${state}\npeer: ${ADDRESSES[name]}:7402\n`);
     const namespace = spaces.get(name)!;
     await runIn(namespace, [
       process.execPath,
@@ -307,8 +293,8 @@ objectives: {rto: 15m, rpo: 5m}
 placement:
   hosts: [web-1, web-2]
   vars:
-    web-1: {bind: '${ADDRESSES_6['web-1']}'}
-    web-2: {bind: '${ADDRESSES_6['web-2']}'}
+    web-1: {bind: ${ADDRESSES['web-1']}}
+    web-2: {bind: ${ADDRESSES['web-2']}}
 services:
   shop: {start: ${shell('start')}, stop: ${shell('stop')}, status: ${shell('status')}}
 ports: [${PORT}]
@@ -316,12 +302,12 @@ sources: [files]
 detect:
   mode: ${mode}
   suspectAfter: ${TIMING.suspectAfterMs}ms
-  witnesses: {hosts: [mon-1], agree: 1, probe: "http://[\${primary.bind}]:${PORT}/"}
+  witnesses: {hosts: [mon-1], agree: 1, probe: "http://\${primary.bind}:${PORT}/"}
   holdoff: 1ms
 steps:
   - {id: fence, type: fence, in: [unplanned, planned], host: primary}
   - {id: start, type: service.start, host: standby, units: [shop], needs: [fence]}
-  - {id: switch, type: traffic, in: [unplanned, planned], via: [{address: {ip: ${SERVICE_IP}, dev: eth0}}, {address: {ip: '${SERVICE_IP_6}', dev: eth0}}], needs: [start]}
+  - {id: switch, type: traffic, in: [unplanned, planned], via: [{address: {ip: ${SERVICE_IP}, dev: eth0}}], needs: [start]}
 `;
 }
 

@@ -27,5 +27,5 @@ if (verb === 'start' && !alive()) {
 } else if (verb === 'status') {
   process.exit(alive() ? 0 : 1);
 } else if (verb === 'serve') {
-  createServer((_request, response) => response.end(`${directory} ${hostname()}\n`)).listen(Number(port), '::');
+  createServer((_request, response) => response.end(`${directory} ${hostname()}\n`)).listen(Number(port), '0.0.0.0');
 }

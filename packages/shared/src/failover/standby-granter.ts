@@ -9,7 +9,8 @@
 //   S3 a standing grant is on disk before it is sent, and ends only when the primary shows that it has put an end to it;
 //   S4 disarmed, it refuses a promotion, and a refused attempt is never accepted later;
 //   S5 the new epoch is on disk before anything is served under it;
-//   S6 who served last is ordered to go on under a higher epoch by a person alone, who has confirmed that the other host is off.
+//   S6 who served last is ordered to go on under a higher epoch by a person alone, who has confirmed that the other host is off
+//      (the agent's application-host.test.ts).
 //
 // Pure, as primary-lease.ts: effects in order, each finished before the next.
 

@@ -12,6 +12,7 @@
 import { didYouMean, nearNames } from '../base/near-names.ts';
 import { parsePlan, type FieldPath, type Finding, type Plan } from './plan.ts';
 import { urlsOf } from './protection.ts';
+import { whyNotAhead } from './run-ahead.ts';
 import { MODES, type Mode, type Step } from './step-types.ts';
 
 type Report = (path: FieldPath, message: string) => void;
@@ -129,8 +130,6 @@ function checkOrder(steps: readonly Step[], mode: Mode, report: Report): void {
   }
 }
 
-const NEVER_AHEAD = new Set<string>(['service.start', 'service.stop', 'fence', 'traffic', 'command', 'notify']);
-
 /** P3, and what runs ahead. */
 function checkSteps(plan: Plan, report: Report): void {
   const ahead = new Map(plan.steps.map((step) => [step.id, step.ahead]));
@@ -140,7 +139,8 @@ function checkSteps(plan: Plan, report: Report): void {
       report(['steps', index], `"${step.id}" would touch production in a drill: leave drill out of its "in"`);
     }
     if (!step.ahead) return;
-    if (NEVER_AHEAD.has(step.type)) report(['steps', index, 'ahead'], `a ${step.type} step can't run ahead`);
+    const why = whyNotAhead(step, plan);
+    if (why !== undefined) report(['steps', index, 'ahead'], why);
     step.needs.forEach((need, at) => {
       if (ahead.get(need) === false)
         report(['steps', index, 'needs', at], `"${step.id}" runs ahead, but "${need}" does not`);

@@ -87,6 +87,18 @@ describe('recovery plan documents', () => {
     );
   });
 
+  it('refuses what may not run ahead, and what needs something that does not', () => {
+    expect(
+      changed('units: [shop, nginx], needs: [migrate]}', 'units: [shop, nginx], needs: [rebuild], ahead: true}'),
+    ).to.deep.include("steps[8].ahead: a service.start step can't run ahead");
+    expect(
+      changed('source: files, needs: [rebuild, fence]', 'source: files, needs: [rebuild, fence], ahead: true'),
+    ).to.deep.equal([
+      'steps[4].ahead: a warm copy is kept up to date anyway, and a restore ahead would end it',
+      'steps[4].needs[1]: "files" runs ahead, but "fence" does not',
+    ]);
+  });
+
   it('P3 refuses a drill that reaches the primary', () => {
     expect(changed('type: service.stop, in: [planned]', 'type: service.stop')).to.deep.equal([
       'steps[1]: "quiesce" would touch production in a drill: leave drill out of its "in"',

@@ -7,7 +7,7 @@
 
 import { HoldfastError } from '@holdfast/shared/base/errors';
 
-import { isEnd, nextRunState, nextStepState, type RunState, type StepState } from './run-states.ts';
+import { isAtWork, isEnd, nextRunState, nextStepState, type RunState, type StepState } from './run-states.ts';
 import type { Decision, DivergedSnapshot, Phase, RunRow, RunView, StepRow } from './run-view.ts';
 import type { PinnedSource } from './recovery-choice.ts';
 import { timesOf } from './run-times.ts';
@@ -149,6 +149,14 @@ class Draft {
     };
     const why = reason === '' ? '' : `: ${reason}`;
     this.#events.push({ step: '', kind: 'state', message: `${before.state} → ${state}${why}`.slice(0, WORDS_MAX) });
+    if (isEnd(state)) this.#cancelAll();
+  }
+
+  /** Nobody looks at a run that has ended: what still worked for it would be in the way of the next one. */
+  #cancelAll(): void {
+    for (const step of this.#steps.values()) {
+      if (isAtWork(step.state) && !this.#cancelled.includes(step.id)) this.#cancelled.push(step.id);
+    }
   }
 
   #runDueAt(state: RunState, dueInMs: number | undefined): Date | null {

@@ -4,6 +4,8 @@ import { expect } from 'chai';
 import fc from 'fast-check';
 
 import { SimulatedRun } from '../../testing/simulated-run.ts';
+import { advance } from './advance.ts';
+import { decide } from './run-machine.ts';
 import {
   isAtWork,
   isEnd,
@@ -15,6 +17,7 @@ import {
   STEP_STATES,
   type RunState,
 } from './run-states.ts';
+import type { RunView } from './run-view.ts';
 import { canProbe } from './step-policy.ts';
 
 describe('the tables of runs and steps', () => {
@@ -150,6 +153,19 @@ describe('runs of the machine', () => {
       }),
       { numRuns: 100 },
     );
+  });
+
+  it('MC4 a run that ends while it waits for approval cancels what runs ahead for it', () => {
+    const fresh = new SimulatedRun(planOf('pause', 3), 'unplanned').view;
+    let view: RunView = { ...fresh, run: { ...fresh.run, state: 'awaiting-approval', approvalsNeeded: 1 } };
+    const began = advance(view, decide(view));
+    view = { ...view, run: began.run, steps: began.steps };
+    expect(began.orders.map(({ step, phase }) => `${step} ${phase}`)).to.deep.equal(['rebuild apply']);
+    expect(decide(view)).to.deep.equal([]);
+    const spoilt = { ...view, spoilt: ['files'] };
+    const ended = advance(spoilt, decide(spoilt));
+    expect(ended.run.state).to.equal('failed');
+    expect(ended.cancelled).to.deep.equal(['rebuild']);
   });
 
   it('SM1 SM2 what can be probed is never applied twice without a probe that said not-done in between', () => {

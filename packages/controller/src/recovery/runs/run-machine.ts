@@ -6,7 +6,8 @@
 // Invariants (run-machine.property.test.ts):
 //   MC1 every decision is an edge of the tables in run-states.ts;
 //   MC2 a run whose hosts answer comes to an end or waits for a person, whatever they answer;
-//   MC3 paused, nothing starts; in a drill nothing is decided for the primary, a fence or traffic.
+//   MC3 paused, nothing starts; in a drill nothing is decided for the primary, a fence or traffic;
+//   MC4 a run that has ended leaves no step at work: what ran ahead is cancelled with it.
 
 import { fenceNews } from './fence-machine.ts';
 import { failedReason, spoiltReason, stuckUndoReason, unknownReason, wayOn, whatFailed } from './run-reasons.ts';

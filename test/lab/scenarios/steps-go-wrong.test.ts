@@ -146,7 +146,10 @@ describe('steps that go wrong', function wrong() {
     await arrives(customers, 'web-1', 'web-2');
     const { stdout: story } = await lab().holdfast(['run', 'timeline', waiting.id]);
     for (const step of ['files', 'db']) {
-      expect(await stepOf(waiting, step), `${step}: ${story}`).to.include({ state: 'ok', attempt: 2 });
+      const { state, attempt } = await stepOf(waiting, step);
+      expect(state, `${step}: ${story}`).to.equal('ok');
+      // A host that has just come back may fail one attempt more; the policy gives three.
+      expect(attempt, `${step}: ${story}`).to.be.within(2, 3);
     }
   });
 

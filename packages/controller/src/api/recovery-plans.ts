@@ -198,7 +198,7 @@ async function asIfApplied(
     [domain.id, [...plan.placement.hosts, ...(plan.detect.witnesses?.hosts ?? [])]],
   );
   const hostIds = new Map(rows.map(({ id, name }) => [name, id]));
-  return { id: planId, domainId: domain.id, name: plan.metadata.name, revision: 0, plan, hostIds };
+  return { id: planId, domainId: domain.id, name: plan.metadata.name, revision: 0, plan, findings: [], hostIds };
 }
 
 interface ApplicationRow {

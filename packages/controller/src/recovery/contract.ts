@@ -6,7 +6,7 @@
 import type { LeaseRow } from '@holdfast/shared/failover/lease-row';
 import type { Verdict } from '@holdfast/shared/failover/detection';
 import type { FailoverMessage, HostId } from '@holdfast/shared/failover/messages';
-import type { Plan } from '@holdfast/shared/recovery/plan';
+import type { Finding, Plan } from '@holdfast/shared/recovery/plan';
 import type pg from 'pg';
 
 /** A plan that is applied. Its id is the application's, too. */
@@ -16,6 +16,8 @@ export interface AppliedPlan {
   readonly name: string;
   readonly revision: number;
   readonly plan: Plan;
+  /** What this version would refuse if it were applied today: it was accepted by an older one, and is carried out all the same. */
+  readonly findings: readonly Finding[];
   /** Ids of the hosts that the plan names, by name: both of its placement, and the witnesses. */
   readonly hostIds: ReadonlyMap<string, string>;
 }

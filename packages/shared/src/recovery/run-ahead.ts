@@ -8,6 +8,11 @@
 import type { Plan } from './plan.ts';
 import type { Step } from './step-types.ts';
 
+/** A document that an older version accepted may ask for more than is safe: that waits for its turn. */
+export function runsAhead(step: Step, plan: Pick<Plan, 'placement'>): boolean {
+  return step.ahead && whyNotAhead(step, plan) === undefined;
+}
+
 /** For people, after the step's name; undefined: it may. */
 export function whyNotAhead(step: Step, plan: Pick<Plan, 'placement'>): string | undefined {
   switch (step.type) {

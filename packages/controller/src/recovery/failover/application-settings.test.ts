@@ -22,7 +22,7 @@ steps: [{id: fence, type: fence}]
     ['web-2', 'h2'],
     ['mon-1', 'h3'],
   ]);
-  return { id: 'plan', domainId: 'd', name: 'shop', revision: 4, plan: plan!, hostIds };
+  return { id: 'plan', domainId: 'd', name: 'shop', revision: 4, plan: plan!, findings: [], hostIds };
 }
 
 const automatic = applied(

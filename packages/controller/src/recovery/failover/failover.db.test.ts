@@ -36,7 +36,7 @@ detect: {mode: ${mode}, witnesses: {hosts: [h3], agree: 1, probe: "http://\${pri
 steps: [{id: fence, type: fence}]
 `);
   const hostIds = new Map(['h1', 'h2', 'h3'].map((name) => [name, name]));
-  return { id, domainId: 'd1', name: 'shop', revision: 1, plan: plan!, hostIds };
+  return { id, domainId: 'd1', name: 'shop', revision: 1, plan: plan!, findings: [], hostIds };
 }
 
 type Sent = { readonly to: string; readonly message: FailoverMessage };

@@ -20,7 +20,15 @@ sources: [files, gone]
 steps: [{id: look, type: manual, text: look}]
 `;
 const { plan } = checkPlan(DOCUMENT);
-const applied: AppliedPlan = { id: 'p', domainId: 'd', name: 'shop', revision: 1, plan: plan!, hostIds: new Map() };
+const applied: AppliedPlan = {
+  id: 'p',
+  domainId: 'd',
+  name: 'shop',
+  revision: 1,
+  plan: plan!,
+  findings: [],
+  hostIds: new Map(),
+};
 const serving = { primary: 'h1', standby: 'h2' };
 
 describe('a look at a plan', () => {

@@ -40,7 +40,7 @@ const RUNS_MAX = 20;
 
 export async function lookAtPlan(deps: LookDeps, applied: AppliedPlan, serving: Serving): Promise<PlanLook> {
   const { pool } = deps;
-  const { plan, domainId } = applied;
+  const { plan, findings, domainId } = applied;
   const hosts = await listHosts(pool, domainId);
   const nameOf = (id: string): string => hosts.find((host) => host.id === id)?.name ?? id;
   const [row, known, missing, suspicion, further, runs] = await Promise.all([
@@ -54,6 +54,7 @@ export async function lookAtPlan(deps: LookDeps, applied: AppliedPlan, serving: 
   return {
     now: row.now,
     plan,
+    findings,
     primary: nameOf(serving.primary),
     standby: nameOf(serving.standby),
     appliedAt: row.firstAppliedAt,

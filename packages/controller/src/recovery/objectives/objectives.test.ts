@@ -48,6 +48,7 @@ function look(fields: Partial<PlanLook> = {}): PlanLook {
   return {
     now: NOW,
     plan: planOf(),
+    findings: [],
     primary: 'web-1',
     standby: 'web-2',
     appliedAt: ago(100 * DAY_MS),
@@ -214,6 +215,14 @@ describe('readiness', () => {
     const found = facts({ further: [cold], missingSecrets: ['a'] });
     expect(found.map(({ level }) => level).slice(0, 3)).to.deep.equal(['error', 'warning', 'ok']);
     expect(found[1]).to.deep.equal(cold);
+  });
+
+  it('what this version would refuse of an applied document is a warning: a failover by it is better than none', () => {
+    const finding = { line: 7, column: 3, field: 'steps[2].ahead', message: 'it may not' };
+    const seen = facts({ findings: [finding] });
+    expect(isReady(seen)).to.equal(true);
+    const told = seen.find(({ message }) => message.includes('line 7, steps[2].ahead: it may not'));
+    expect(told).to.include({ level: 'warning', subject: 'plan' });
   });
 
   it('R2 what is not well says what to do, and the worst comes first', () => {

@@ -1,6 +1,6 @@
 // What is known of a plan at a moment: what readiness, forecasts and alerts are decided on. Values only; look-at-plan.ts fills it in.
 
-import type { Plan } from '@holdfast/shared/recovery/plan';
+import type { Finding, Plan } from '@holdfast/shared/recovery/plan';
 import type { Mode } from '@holdfast/shared/recovery/step-types';
 import type { RunMoments } from '@holdfast/shared/recovery/report-times';
 
@@ -11,6 +11,8 @@ export interface PlanLook {
   /** The catalog's clock. */
   readonly now: Date;
   readonly plan: Plan;
+  /** What this version would refuse of its document. */
+  readonly findings: readonly Finding[];
   /** Names: who is which now. */
   readonly primary: string;
   readonly standby: string;

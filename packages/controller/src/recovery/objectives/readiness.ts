@@ -25,6 +25,7 @@ export interface Judged {
 export function readinessOf(look: PlanLook, judged: Judged): Fact[] {
   const facts = [
     ...verification(look),
+    ...objections(look),
     ...hosts(look),
     ...witnesses(look),
     ...sources(look),
@@ -54,6 +55,18 @@ function verification({ plan, verifiedAt, unverifiedBecause }: PlanLook): Fact[]
       `holdfast plan show ${name} --document > ${name}.yaml && holdfast plan check ${name}.yaml --live`,
     ),
   ];
+}
+
+/** Of a document that an older version accepted. A failover by it would still be better than none. */
+function objections({ plan, findings }: PlanLook): Fact[] {
+  const { name } = plan.metadata;
+  return findings.map(({ line, field, message }) =>
+    warning(
+      'plan',
+      `an older version accepted what this one would refuse: line ${line}, ${field}: ${message}`,
+      `holdfast plan show ${name} --document > ${name}.yaml, mend it, then: holdfast plan apply ${name}.yaml`,
+    ),
+  );
 }
 
 function hosts({ primary, standby, hosts: known }: PlanLook): Fact[] {

@@ -20,7 +20,15 @@ steps:
   - {id: fence, type: fence, in: [planned, unplanned], host: primary}
   - {id: files, type: restore.files, host: standby, source: files, needs: [fence]}
 `);
-const applied: AppliedPlan = { id: 'p', domainId: 'd', name: 'shop', revision: 1, plan: plan!, hostIds: new Map() };
+const applied: AppliedPlan = {
+  id: 'p',
+  domainId: 'd',
+  name: 'shop',
+  revision: 1,
+  plan: plan!,
+  findings: [],
+  hostIds: new Map(),
+};
 
 describe('what the standby says of the places of restores', () => {
   let catalog: Awaited<ReturnType<typeof openTestCatalog>>;

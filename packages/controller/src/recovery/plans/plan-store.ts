@@ -88,9 +88,9 @@ export async function appliedPlans(
   const { rows } = await client.query<PlanRow>(`${SELECT_PLAN} where p.removed_at is null order by p.id`);
   const applied: AppliedPlan[] = [];
   for (const row of rows) {
-    const plan = readPlan(row);
-    if (plan === undefined) unreadable(row.id, row.name);
-    else applied.push(await asApplied(client, row, plan));
+    const read = readPlan(row);
+    if (read === undefined) unreadable(row.id, row.name);
+    else applied.push(await asApplied(client, row, read));
   }
   return applied;
 }
@@ -105,18 +105,18 @@ export async function appliedPlan(client: Queryable, planId: string, revision?: 
   );
   const row = rows[0];
   if (row === undefined) throw new HoldfastError('NOT_FOUND', 'there is no such plan');
-  const plan = readPlan(row);
-  if (plan === undefined) {
+  const read = readPlan(row);
+  if (read === undefined) {
     throw new HoldfastError('FAILED_PRECONDITION', `revision ${row.revision} of ${row.name} can't be read any more`, {
       hint: 'See what is wrong with: holdfast plan check FILE; then apply it again.',
     });
   }
-  return await asApplied(client, row, plan);
+  return await asApplied(client, row, read);
 }
 
-async function asApplied(client: Queryable, row: PlanRow, plan: Plan): Promise<AppliedPlan> {
+async function asApplied(client: Queryable, row: PlanRow, { plan, findings }: ReadPlan): Promise<AppliedPlan> {
   const { id, domainId, name, revision } = row;
-  return { id, domainId, name, revision, plan, hostIds: await hostIdsOf(client, domainId, plan) };
+  return { id, domainId, name, revision, plan, findings, hostIds: await hostIdsOf(client, domainId, plan) };
 }
 
 /** Of those that there are. */
@@ -130,16 +130,22 @@ async function hostIdsOf(client: Queryable, domainId: string, plan: Plan): Promi
 }
 
 const PARSED_MAX = 512;
-const parsed = new Map<string, Plan>();
+const parsed = new Map<string, ReadPlan>();
 
-/** A revision never changes, and reading one takes milliseconds. */
-function readPlan(row: Pick<PlanRow, 'id' | 'revision' | 'document'>): Plan | undefined {
+type ReadPlan = Pick<AppliedPlan, 'plan' | 'findings'>;
+
+/**
+ * A revision never changes, and reading one takes milliseconds. What a newer version would refuse was accepted when it was applied: a host
+ * that dies after an upgrade is no time to say so. People hear of it while all is well (readiness.ts).
+ */
+function readPlan(row: Pick<PlanRow, 'id' | 'revision' | 'document'>): ReadPlan | undefined {
   const key = `${row.id} ${row.revision}`;
   const known = parsed.get(key);
   if (known !== undefined) return known;
   const { plan, findings } = checkPlan(row.document);
-  if (plan === undefined || findings.length > 0) return undefined;
+  if (plan === undefined) return undefined;
   if (parsed.size >= PARSED_MAX) parsed.clear();
-  parsed.set(key, plan);
-  return plan;
+  const read = { plan, findings };
+  parsed.set(key, read);
+  return read;
 }

@@ -168,6 +168,19 @@ describe('runs of the machine', () => {
     expect(ended.cancelled).to.deep.equal(['rebuild']);
   });
 
+  it('runs ahead only what may, also of a document that an older version accepted', () => {
+    const plan = planOf('pause', 3);
+    const steps = plan.steps.map((step) => ({
+      ...step,
+      ahead: step.ahead || step.type === 'service.start',
+      needs: [],
+    }));
+    const { view } = new SimulatedRun({ ...plan, steps }, 'unplanned');
+    const waiting: RunView = { ...view, run: { ...view.run, state: 'awaiting-approval', approvalsNeeded: 1 } };
+    const { orders } = advance(waiting, decide(waiting));
+    expect(orders.map(({ step }) => step)).to.deep.equal(['rebuild']);
+  });
+
   it('SM1 SM2 what can be probed is never applied twice without a probe that said not-done in between', () => {
     fc.assert(
       fc.property(mode, answers, order, (chosen, words, turns) => {

@@ -9,6 +9,8 @@
 //   MC3 paused, nothing starts; in a drill nothing is decided for the primary, a fence or traffic;
 //   MC4 a run that has ended leaves no step at work: what ran ahead is cancelled with it.
 
+import { runsAhead } from '@holdfast/shared/recovery/run-ahead';
+
 import { fenceNews } from './fence-machine.ts';
 import { failedReason, spoiltReason, stuckUndoReason, unknownReason, wayOn, whatFailed } from './run-reasons.ts';
 import { isAtWork } from './run-states.ts';
@@ -42,9 +44,9 @@ export function decide(view: RunView): Decision[] {
   }
 }
 
-export function nodesOf(steps: readonly StepRow[]): Node[] {
+export function nodesOf({ steps, plan }: Pick<RunView, 'steps' | 'plan'>): Node[] {
   return steps.map(({ id, spec, state }) => {
-    return { id, needs: spec.needs, ahead: spec.ahead, critical: spec.critical, state };
+    return { id, needs: spec.needs, ahead: runsAhead(spec, plan), critical: spec.critical, state };
   });
 }
 
@@ -127,7 +129,7 @@ function awaitingApproval(view: RunView): Decision[] {
     const reason = `nobody approved in time; it still can be: ${wayOn(run, 'approve')}`;
     return [{ kind: 'run', event: 'pause', pause: 'approval', reason }];
   }
-  const ahead = view.steps.filter((step) => step.spec.ahead);
+  const ahead = view.steps.filter((step) => runsAhead(step.spec, view.plan));
   return [...newsOf(view, ahead, { start: true, look: true }), ...starting(view, true)];
 }
 
@@ -140,7 +142,7 @@ function running(view: RunView): Decision[] {
   if (trouble.length > 0) return trouble;
   const started = starting(view, false);
   if (started.length > 0) return started;
-  const progress = progressOf(nodesOf(view.steps));
+  const progress = progressOf(nodesOf(view));
   if (progress === 'finished') return [{ kind: 'run', event: 'steps-done' }];
   if (progress === 'going') return [];
   const failed = view.steps.filter((step) => hasFailed(step)).map((step) => step.id);
@@ -161,7 +163,7 @@ function newsOf(view: RunView, steps: readonly StepRow[], allowed: Allowed): Dec
 
 function starting(view: RunView, aheadOnly: boolean): Decision[] {
   const byId = new Map(view.steps.map((step) => [step.id, step]));
-  const ids = startable(nodesOf(view.steps), { parallel: view.plan.limits.parallel, aheadOnly });
+  const ids = startable(nodesOf(view), { parallel: view.plan.limits.parallel, aheadOnly });
   return ids.flatMap((id) => {
     const step = byId.get(id);
     return step === undefined ? [] : startDecisions(view, step);
@@ -241,7 +243,7 @@ function rollingBack(view: RunView): Decision[] {
     return [{ kind: 'run', event: 'pause', pause: 'rollback', reason: stuckUndoReason(view.run, stuck) }];
   }
   const specs = new Map(view.steps.map((step) => [step.id, step.spec]));
-  const ids = undoable(nodesOf(view.steps), (id) => {
+  const ids = undoable(nodesOf(view), (id) => {
     const spec = specs.get(id);
     return spec !== undefined && canUndo(spec);
   });

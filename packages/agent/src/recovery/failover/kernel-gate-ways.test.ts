@@ -233,6 +233,19 @@ function answersUdp(host: string, port: number, withinMs: number): Promise<boole
       }
     });
 
+    it('what this host itself asks of the service, while another one has its address, is let through', async () => {
+      for (const [ip, length] of [
+        [SERVICE[0], '24'],
+        [SERVICE[1], '64'],
+      ] as const) {
+        host.run('ip', 'address', 'del', `${ip}/${length}`, 'dev', 'eth0');
+        client.run('ip', 'address', 'add', `${ip}/${length}`, 'dev', 'eth0', ...(length === '64' ? ['nodad'] : []));
+      }
+      servers.push(await serve(client, PORT));
+      await told(() => gate.close());
+      await fromInside(true, SERVICE);
+    });
+
     it('what only passes through this host on its way to another one is let through, whatever its port', async () => {
       const far = await openNamespace();
       joinNamespaces(

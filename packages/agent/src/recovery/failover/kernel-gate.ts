@@ -162,15 +162,13 @@ function hooks(table: string, { ports, addresses }: Gated): string[] {
     void lines.push(`add rule ${table} ${chain} ${match} goto ${gate}`);
   rule('arriving', to, 'gate_in');
   rule('leaving', from, 'gate_out');
-  // A service address may have left the host while its neighbours still send to it.
-  for (const own of ['fib daddr type local', ...carried(addresses, 'daddr')]) {
+  rule('leaving', `${to} fib daddr type local`, 'gate_in');
+  rule('heard_back', `${from} fib saddr type local`, 'gate_out');
+  // A service address may have left the host while its neighbours still send to it. What this host itself asks of the service elsewhere passes.
+  for (const own of ['fib daddr type local', ...carried(addresses, 'daddr')])
     rule('before_nat', `${to} ${own}`, 'gate_in');
-    rule('leaving', `${to} ${own}`, 'gate_in');
-  }
-  for (const own of ['fib saddr type local', ...carried(addresses, 'saddr')]) {
+  for (const own of ['fib saddr type local', ...carried(addresses, 'saddr')])
     rule('after_nat', `${from} ${own}`, 'gate_out');
-    rule('heard_back', `${from} ${own}`, 'gate_out');
-  }
   return lines;
 }
 

@@ -32,11 +32,12 @@ import { silentLog } from '@holdfast/shared/runtime/log';
 export const TIMING: FailoverTiming = {
   ...FAILOVER_TIMING,
   renewMs: 500,
-  leaseMs: 2000,
+  // An agent that is started anew from its sources needs two seconds of it on a busy machine.
+  leaseMs: 4000,
   marginMs: 1500,
   suspectAfterMs: 1500,
   witnessMs: 800,
-  outOfReachMs: 4000,
+  outOfReachMs: 6000,
   bootAskMs: 3000,
   controllerLeaseMs: 2000,
   resendMs: 250,

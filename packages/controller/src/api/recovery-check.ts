@@ -85,7 +85,18 @@ async function standingView(
     version: 0,
   };
   const serving = { primary: placement.primary, epoch: placement.epoch, phase: 'open' } as const;
-  return { run, plan, steps: [], jobs: [], spoilt: [], approvals: new Map(), serving, now, term: rows[0]?.term ?? 0 };
+  return {
+    run,
+    plan,
+    steps: [],
+    jobs: [],
+    spoilt: [],
+    notYet: undefined,
+    approvals: new Map(),
+    serving,
+    now,
+    term: rows[0]?.term ?? 0,
+  };
 }
 
 function standingStep(spec: Step, hostId: string, hostName: string): StepRow {

@@ -57,6 +57,7 @@ export class SimulatedRun {
       approvals: new Map(),
       serving: { primary: 'web-1', epoch: 1, phase: 'open' },
       spoilt: [],
+      notYet: undefined,
       now: START,
     };
   }

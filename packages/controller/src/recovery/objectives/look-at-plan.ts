@@ -43,9 +43,10 @@ export async function lookAtPlan(deps: LookDeps, applied: AppliedPlan, serving: 
   const { plan, findings, domainId } = applied;
   const hosts = await listHosts(pool, domainId);
   const nameOf = (id: string): string => hosts.find((host) => host.id === id)?.name ?? id;
-  const [row, known, missing, suspicion, further, runs] = await Promise.all([
+  const [row, known, missingPlans, missing, suspicion, further, runs] = await Promise.all([
     planRow(pool, applied.id),
     sourcesOfHost(pool, serving.primary).then(deps.knowSources),
+    plansThatAreMissing(pool, domainId, plan.metadata.dependsOn),
     missingSecrets(pool, domainId, secretsOfPlan(plan)),
     deps.suspicion?.(serving.primary, plan.sources),
     deps.further?.(applied, serving) ?? [],
@@ -67,6 +68,7 @@ export async function lookAtPlan(deps: LookDeps, applied: AppliedPlan, serving: 
       }),
     ),
     sources: new Map(known.map((one) => [one.source.name, sourceLook(one)])),
+    missingPlans,
     missingSecrets: missing,
     notify: deps.notify,
     suspicion,
@@ -78,6 +80,16 @@ export async function lookAtPlan(deps: LookDeps, applied: AppliedPlan, serving: 
 function sourceLook({ newest, state }: SourceKnowledge): SourceLook {
   const { damaged = false, bytesTotal = 0 } = newest?.latest ?? {};
   return { lagMs: state.rpoMs, state: state.state, damaged, bytes: bytesTotal };
+}
+
+async function plansThatAreMissing(pool: pg.Pool, domainId: string, names: readonly string[]): Promise<string[]> {
+  if (names.length === 0) return [];
+  const { rows } = await pool.query<{ name: string }>(
+    `select w.name from unnest($2::text[]) as w (name)
+     where not exists (select from plan p where p.domain_id = $1 and p.name = w.name and p.removed_at is null)`,
+    [domainId, names],
+  );
+  return rows.map(({ name }) => name);
 }
 
 interface PlanTimes {

@@ -58,6 +58,7 @@ function look(fields: Partial<PlanLook> = {}): PlanLook {
     sources: new Map(
       ['files', 'db'].map((name) => [name, { lagMs: 1000, state: 'protected', damaged: false, bytes: 100 }]),
     ),
+    missingPlans: [],
     missingSecrets: [],
     suspicion: undefined,
     notify: undefined,
@@ -178,6 +179,7 @@ describe('readiness', () => {
     const { hosts, sources } = look();
     const risks: Partial<PlanLook>[] = [
       { hosts: new Map([...hosts, ['web-1', { state: 'offline', silentMs: 9e6 }]]) },
+      { missingPlans: ['dns'] },
       { hosts: without(hosts, 'mon-1') },
       { sources: new Map([...sources, ['db', { lagMs: 301_000, state: 'behind', damaged: false, bytes: 1 }]]) },
       { sources: new Map([...sources, ['db', { lagMs: 1, state: 'protected', damaged: true, bytes: 1 }]]) },

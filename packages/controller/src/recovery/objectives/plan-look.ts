@@ -24,6 +24,8 @@ export interface PlanLook {
   readonly hosts: ReadonlyMap<string, HostLook>;
   /** The primary's, by name. A source that it does not have is absent. */
   readonly sources: ReadonlyMap<string, SourceLook>;
+  /** Named in dependsOn, and no plan. */
+  readonly missingPlans: readonly string[];
   /** Named by the plan, and not set. */
   readonly missingSecrets: readonly string[];
   /** Who can be told besides the plan's own contacts, and whether there is a mail server; undefined: not looked at. */

@@ -31,6 +31,7 @@ export function readinessOf(look: PlanLook, judged: Judged): Fact[] {
     ...sources(look),
     ...suspicions(look),
     ...secrets(look),
+    ...dependencies(look),
     ...contacts(look),
     ...look.further,
     ...objectives(look, judged.forecast),
@@ -147,6 +148,12 @@ function suspicions({ plan, primary, suspicion }: PlanLook): Fact[] {
 
 function secrets({ missingSecrets }: PlanLook): Fact[] {
   return missingSecrets.map((name) => error(`secret ${name}`, 'it is not set', `holdfast plan secret set ${name}`));
+}
+
+function dependencies({ missingPlans }: PlanLook): Fact[] {
+  return missingPlans.map((name) =>
+    warning(`plan ${name}`, 'dependsOn names it, and there is no such plan: nothing waits for it', 'holdfast plan ls'),
+  );
 }
 
 /** Whom the plan's steps name, and who hears when it is not well. */

@@ -385,6 +385,47 @@ steps:
     await fixture.until(runId, ['awaiting-commit']);
   });
 
+  it('of failovers that are due together, what others depend on comes first; the run that waits says so, and a person can end it', async () => {
+    const named = (name: string, more = ''): string => PLAN().replace('name: shop, ', `name: ${name}, ${more}`);
+    const replica = fixture.replica('one');
+    const plans: Record<string, string> = {};
+    for (const [name, more] of [
+      ['dns', ''],
+      ['shop', 'dependsOn: [dns, no-plan], '],
+      ['wiki', 'dependsOn: [dns], '],
+      ['blog', 'priority: 900, '],
+    ] as const) {
+      plans[name] = await fixture.apply(named(name, more));
+      await replica.failover.drive(plans[name]);
+    }
+    const start = (name: string, approvalsNeeded = 0): Promise<string> =>
+      fixture.start(plans[name]!, 'unplanned', { approvalsNeeded });
+    const dns = await start('dns', 1);
+    await fixture.until(dns, ['awaiting-approval']);
+    const shop = await start('shop');
+    const wiki = await start('wiki');
+    await fixture.until(await start('blog'), ['awaiting-commit']);
+    const waits = async (run: string): Promise<boolean> => {
+      const { rowCount } = await fixture.catalog.pool.query(
+        `select 1 from run_event where run_id = $1 and message = 'it waits: it comes after dns (dependsOn), for at most 10 min'`,
+        [run],
+      );
+      return rowCount === 1 && (await fixture.view(run)).run.state === 'prechecking';
+    };
+    while (!((await waits(shop)) && (await waits(wiki)))) await new Promise((resolve) => setTimeout(resolve, 20));
+    expect(Object.values(await states(shop)).every((state) => state === 'pending')).to.equal(true);
+    await act(wiki, 'abort');
+    await fixture.until(wiki, ['cancelled']);
+    await act(dns, 'approve');
+    await fixture.until(dns, ['awaiting-commit']);
+    await fixture.until(shop, ['awaiting-commit']);
+    const { rows } = await fixture.catalog.pool.query<{ early: boolean }>(
+      `select (select min(started_at) from run_step where run_id = $2) < (select max(finished_at) from run_step where run_id = $1) as early`,
+      [dns, shop],
+    );
+    expect(rows).to.deep.equal([{ early: false }]);
+  });
+
   it('EN3 a run whose start nobody told the driver of is found all the same', async () => {
     const planId = await fixture.apply(PLAN());
     await fixture.replica('one').failover.drive(planId);

@@ -228,11 +228,13 @@ export function openEngine(deps: EngineDeps): Engine {
           void engine.pump(view.run.id);
         });
     }
+    if (view.notYet !== undefined) void tellWaiting(pumpOf(view.run.id), view.run.id, view.notYet);
     const now = view.now.getTime();
     const dues = [view.run.dueAt, ...view.steps.map((step) => step.dueAt)].flatMap((due) =>
       due === null ? [] : Math.max(0, due.getTime() - now),
     );
-    const moving = view.steps.some(({ state }) => MOVING.has(state)) || WATCHED.has(view.run.state);
+    const moving =
+      view.steps.some(({ state }) => MOVING.has(state)) || WATCHED.has(view.run.state) || view.notYet !== undefined;
     const next = Math.min(...dues.filter((ms) => ms > 0), moving ? LOOK_AGAIN_MS : Infinity);
     if (Number.isFinite(next)) later(view.run.id, Math.min(next + 5, 60_000));
   }

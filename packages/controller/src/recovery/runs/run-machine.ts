@@ -105,10 +105,10 @@ function openSandbox(view: RunView): Decision[] | undefined {
   return [{ kind: 'run', event: 'tidy', reason: `no sandbox on ${view.run.toName}: ${job.report.message}` }];
 }
 
-function goOrAsk({ run, plan, approvals }: RunView): Decision[] {
+function goOrAsk({ run, plan, approvals, notYet }: RunView): Decision[] {
   const agreed = approvals.get('') ?? 0;
   if (run.approvalsNeeded === 0 || run.approvedAt !== null || agreed >= run.approvalsNeeded) {
-    return [{ kind: 'run', event: 'go', ...drillLife(run.mode, plan.drill?.ttl) }];
+    return notYet === undefined ? [{ kind: 'run', event: 'go', ...drillLife(run.mode, plan.drill?.ttl) }] : [];
   }
   const dueInMs = plan.approvals?.timeout ?? 600_000;
   const reason = `${run.approvalsNeeded - agreed} more must agree: ${wayOn(run, 'approve')}`;
@@ -124,8 +124,9 @@ function drillLife(mode: string, ttlMs: number | undefined): { dueInMs?: number 
 function awaitingApproval(view: RunView): Decision[] {
   const { run } = view;
   if (view.spoilt.length > 0) return [{ kind: 'run', event: 'fail', reason: spoiltReason(view) }];
-  if ((view.approvals.get('') ?? 0) >= run.approvalsNeeded) return [{ kind: 'run', event: 'go' }];
-  if (run.dueAt !== null && run.dueAt <= view.now) {
+  const isAgreed = (view.approvals.get('') ?? 0) >= run.approvalsNeeded;
+  if (isAgreed && view.notYet === undefined) return [{ kind: 'run', event: 'go' }];
+  if (!isAgreed && run.dueAt !== null && run.dueAt <= view.now) {
     const reason = `nobody approved in time; it still can be: ${wayOn(run, 'approve')}`;
     return [{ kind: 'run', event: 'pause', pause: 'approval', reason }];
   }

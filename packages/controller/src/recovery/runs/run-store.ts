@@ -10,8 +10,9 @@ import type { Plan } from '@holdfast/shared/recovery/plan';
 
 import { OFFLINE_AFTER_MS } from '../../fleet/hosts.ts';
 import { appliedPlan, type Queryable } from '../plans/plan-store.ts';
-import { isRunState } from './run-states.ts';
+import { isRunState, type RunState } from './run-states.ts';
 import type { Phase, Report, RunRow, RunView, StepJob, StepRow } from './run-view.ts';
+import { whyNotYet, type DueRun } from './turn.ts';
 
 /** What a finished job said. */
 export type ReadOutcome = (job: {
@@ -68,6 +69,7 @@ export async function loadView(client: Queryable, runId: string, readOutcome: Re
     approvals: new Map(approvals.rows.map(({ step, n }) => [step, n])),
     serving: { primary: row.primary, epoch: row.epoch, phase: row.phase },
     spoilt: run.state === 'awaiting-approval' ? await spoiltSources(client, run, plan.plan) : [],
+    notYet: mayBeDue(run, approvals.rows) ? await whatComesFirst(client, run, plan.plan, row.now) : undefined,
     now: row.now,
   };
 }
@@ -95,6 +97,55 @@ async function spoiltSources(client: Queryable, { mode, point }: RunRow, plan: P
     const what = gone ? 'is gone' : `was found damaged at ${damagedAt?.toISOString() ?? ''}`;
     return `the snapshot of ${source} that the run would restore ${what}`;
   });
+}
+
+const TURN: Readonly<Partial<Record<RunState, DueRun['state']>>> = {
+  prechecking: 'waiting',
+  'awaiting-approval': 'stands',
+  running: 'at-work',
+  verifying: 'at-work',
+  'rolling-back': 'at-work',
+  paused: 'stands',
+  'split-brain-suspected': 'stands',
+};
+/** Of the others: beyond it the order is not kept. */
+const DUE_MAX = 1000;
+
+/** But for the others. Runs that a person planned choose their own time. */
+function mayBeDue(
+  { mode, state, approvalsNeeded }: RunRow,
+  approvals: readonly { step: string; n: number }[],
+): boolean {
+  if (mode !== 'unplanned') return false;
+  const agreed = approvals.find(({ step }) => step === '')?.n ?? 0;
+  return state === 'prechecking' || (state === 'awaiting-approval' && agreed >= approvalsNeeded);
+}
+
+async function whatComesFirst(client: Queryable, run: RunRow, plan: Plan, now: Date): Promise<string | undefined> {
+  const { rows } = await client.query<OtherRun>(
+    `select r.id, r.plan_id as "planId", r.revision, r.state, r.started_at as "startedAt",
+       r.approvals_needed <= (select count(*) from run_approval a where a.run_id = r.id and a.step_id = '') as agreed
+     from run r join plan p on p.id = r.plan_id
+     where p.domain_id = $1 and r.id <> $2 and r.mode = 'unplanned' and r.finished_at is null order by r.started_at limit ${DUE_MAX}`,
+    [run.domainId, run.id],
+  );
+  const others: DueRun[] = [];
+  for (const { planId, revision, state, agreed, ...other } of rows) {
+    const turn = state === 'awaiting-approval' && agreed ? 'waiting' : (TURN[state] ?? 'back');
+    others.push(dueRun(other, (await appliedPlan(client, planId, revision)).plan, turn));
+  }
+  return whyNotYet(dueRun(run, plan, 'waiting'), others, now.getTime());
+}
+
+type OtherRun = Pick<RunRow, 'id' | 'planId' | 'revision' | 'state' | 'startedAt'> & { readonly agreed: boolean };
+
+function dueRun(
+  { id, startedAt }: Pick<RunRow, 'id' | 'startedAt'>,
+  { metadata }: Plan,
+  state: DueRun['state'],
+): DueRun {
+  const { name, priority, dependsOn } = metadata;
+  return { id, plan: name, priority, dependsOn, startedAtMs: startedAt.getTime(), state };
 }
 
 interface JobRow {

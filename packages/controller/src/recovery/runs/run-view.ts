@@ -144,6 +144,8 @@ export interface RunView {
   };
   /** What can't be restored any more of the pinned point, for people. Looked at while the run waits for approval. */
   readonly spoilt: readonly string[];
+  /** Why its turn has not come among the domain's other failovers, for people. Looked at until it begins. */
+  readonly notYet: string | undefined;
   /** The catalog's clock. */
   readonly now: Date;
 }

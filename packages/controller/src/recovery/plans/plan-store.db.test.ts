@@ -1,7 +1,7 @@
 import { expect } from 'chai';
 
 import { openTestCatalog } from '../../testing/test-catalog.ts';
-import { appliedPlan, appliedPlans } from './plan-store.ts';
+import { appliedPlan, appliedPlans, plansAt } from './plan-store.ts';
 
 // A version before this one let any step run ahead.
 const ACCEPTED = `apiVersion: holdfast/v1
@@ -33,6 +33,11 @@ describe('plans that were applied', () => {
       const all = await appliedPlans(pool, (_, name) => void unreadable.push(name));
       expect(all.map(({ name }) => name)).to.deep.equal(['shop']);
       expect(unreadable).to.deep.equal(['broken']);
+      const wanted = ['accepted', 'broken', 'gone'].map((planId) => ({ planId, revision: 1 }));
+      for (let times = 0; times < 2; times++) {
+        const plans = await plansAt(pool, wanted);
+        expect([...plans].map(([id, { metadata }]) => [id, metadata.name])).to.deep.equal([['accepted', 'shop']]);
+      }
     } finally {
       await catalog.close();
     }

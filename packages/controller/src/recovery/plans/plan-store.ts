@@ -114,6 +114,28 @@ export async function appliedPlan(client: Queryable, planId: string, revision?: 
   return await asApplied(client, row, read);
 }
 
+/** Of revisions, each once; those that can't be read any more are left out. One query for what was not read before. */
+export async function plansAt(
+  client: Queryable,
+  revisions: readonly { readonly planId: string; readonly revision: number }[],
+): Promise<ReadonlyMap<string, Plan>> {
+  const unread = revisions.filter(({ planId, revision }) => !parsed.has(`${planId} ${revision}`));
+  if (unread.length > 0) {
+    const { rows } = await client.query<Pick<PlanRow, 'id' | 'revision' | 'document'>>(
+      `select r.plan_id as id, r.revision, r.document from plan_revision r
+         join unnest($1::text[], $2::int[]) as w (id, revision) on w.id = r.plan_id and w.revision = r.revision`,
+      [unread.map(({ planId }) => planId), unread.map(({ revision }) => revision)],
+    );
+    for (const row of rows) readPlan(row);
+  }
+  return new Map(
+    revisions.flatMap(({ planId, revision }): [string, Plan][] => {
+      const read = parsed.get(`${planId} ${revision}`);
+      return read === undefined ? [] : [[planId, read.plan]];
+    }),
+  );
+}
+
 async function asApplied(client: Queryable, row: PlanRow, { plan, findings }: ReadPlan): Promise<AppliedPlan> {
   const { id, domainId, name, revision } = row;
   return { id, domainId, name, revision, plan, findings, hostIds: await hostIdsOf(client, domainId, plan) };

@@ -9,7 +9,7 @@ import { HoldfastError } from '@holdfast/shared/base/errors';
 import type { Plan } from '@holdfast/shared/recovery/plan';
 
 import { OFFLINE_AFTER_MS } from '../../fleet/hosts.ts';
-import { appliedPlan, type Queryable } from '../plans/plan-store.ts';
+import { appliedPlan, plansAt, type Queryable } from '../plans/plan-store.ts';
 import { isRunState, type RunState } from './run-states.ts';
 import type { Phase, Report, RunRow, RunView, StepJob, StepRow } from './run-view.ts';
 import { whyNotYet, type DueRun } from './turn.ts';
@@ -109,9 +109,9 @@ const TURN: Readonly<Partial<Record<RunState, DueRun['state']>>> = {
   'split-brain-suspected': 'stands',
 };
 /** Of the others: beyond it the order is not kept. */
-const DUE_MAX = 1000;
+const DUE_MAX = 200;
 
-/** But for the others. Runs that a person planned choose their own time. */
+/** It would begin now, if it were alone. A run that a person planned has its own time. */
 function mayBeDue(
   { mode, state, approvalsNeeded }: RunRow,
   approvals: readonly { step: string; n: number }[],
@@ -129,11 +129,12 @@ async function whatComesFirst(client: Queryable, run: RunRow, plan: Plan, now: D
      where p.domain_id = $1 and r.id <> $2 and r.mode = 'unplanned' and r.finished_at is null order by r.started_at limit ${DUE_MAX}`,
     [run.domainId, run.id],
   );
-  const others: DueRun[] = [];
-  for (const { planId, revision, state, agreed, ...other } of rows) {
+  const plans = await plansAt(client, rows);
+  const others = rows.flatMap(({ planId, state, agreed, ...other }) => {
+    const otherPlan = plans.get(planId);
     const turn = state === 'awaiting-approval' && agreed ? 'waiting' : (TURN[state] ?? 'back');
-    others.push(dueRun(other, (await appliedPlan(client, planId, revision)).plan, turn));
-  }
+    return otherPlan === undefined ? [] : [dueRun(other, otherPlan, turn)];
+  });
   return whyNotYet(dueRun(run, plan, 'waiting'), others, now.getTime());
 }
 

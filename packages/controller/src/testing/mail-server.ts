@@ -171,7 +171,8 @@ async function ended(daemon: ChildProcess): Promise<void> {
 }
 
 function mailsIn(directory: string, local: string): string[] {
-  const names = readdirSync(directory).filter((name) => name.startsWith(`${local}.`));
+  // While it writes, its lock files stand beside: more dots than a message's id has.
+  const names = readdirSync(directory).filter((name) => name.startsWith(`${local}.`) && name.split('.').length === 2);
   return names.toSorted().map((name) => readFileSync(join(directory, name), 'utf8'));
 }
 

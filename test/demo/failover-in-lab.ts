@@ -7,7 +7,8 @@ import { untilRun, whatItSays } from '../lab/plan.ts';
 import { labUp } from '../lab/shop-lab.ts';
 import type { Failover } from './failover.ts';
 
-const BEFORE_MS = 5_000;
+// So long that what they order stands in a snapshot of the files, too, and the recovery point is of their time.
+const BEFORE_MS = 12_000;
 const PATIENCE_MS = 90_000;
 
 export async function openLab(dir: string, ends: (() => Promise<void>)[]): Promise<Lab> {

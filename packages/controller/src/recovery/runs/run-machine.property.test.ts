@@ -17,7 +17,7 @@ import {
   STEP_STATES,
   type RunState,
 } from './run-states.ts';
-import type { RunView } from './run-view.ts';
+import type { RunView, StepJob, StepRow } from './run-view.ts';
 import { canProbe } from './step-policy.ts';
 
 describe('the tables of runs and steps', () => {
@@ -166,6 +166,33 @@ describe('runs of the machine', () => {
     const ended = advance(spoilt, decide(spoilt));
     expect(ended.run.state).to.equal('failed');
     expect(ended.cancelled).to.deep.equal(['rebuild']);
+  });
+
+  it('SM3 a restore whose host came back is not begun again before it is known what became of its job', () => {
+    const { view } = new SimulatedRun(planOf('pause', 3), 'unplanned');
+    const steps = view.steps.map((step): StepRow =>
+      step.id === 'files' ? { ...step, state: 'unknown', attempt: 1, phase: 'apply', hostAwayMs: 0 } : step,
+    );
+    const job: StepJob = {
+      jobId: 'first',
+      stepId: 'files',
+      phase: 'apply',
+      part: '',
+      acknowledged: false,
+      report: undefined,
+      finishedAt: null,
+    };
+    const back = (report: StepJob['report']): RunView => {
+      const run = { ...view.run, state: 'paused', pause: 'unknown' } as const;
+      return { ...view, run, steps, jobs: [{ ...job, report }] };
+    };
+    expect(decide(back(undefined))).to.deep.equal([]);
+    const nothing = { message: '', remedy: '', output: '', facts: {} };
+    const again = decide(back({ state: 'lost', ...nothing }));
+    expect(again).to.deep.include({ kind: 'step', step: 'files', event: 'retry', dueInMs: 0 });
+    const done = advance(back({ state: 'ok', ...nothing }), decide(back({ state: 'ok', ...nothing })));
+    expect(done.steps.find(({ id }) => id === 'files')?.state).to.not.equal('unknown');
+    expect(done.orders.filter(({ step, phase }) => step === 'files' && phase === 'apply')).to.deep.equal([]);
   });
 
   it('runs ahead only what may, also of a document that an older version accepted', () => {

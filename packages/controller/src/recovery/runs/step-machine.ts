@@ -5,7 +5,8 @@
 //
 // Invariants (run-machine.property.test.ts, engine.db.test.ts):
 //   SM1 after a job was lost, or in a second attempt, nothing that can be probed is applied before a probe said `not-done`;
-//   SM2 a probe that says `done` leads to `ok` without another apply.
+//   SM2 a probe that says `done` leads to `ok` without another apply;
+//   SM3 no second restore begins while the job of the first may still be carried out.
 
 import type { Decision, Phase, Report, RunView, StepJob, StepRow } from './run-view.ts';
 import { isAtWork } from './run-states.ts';
@@ -44,7 +45,10 @@ export function stepNews(view: RunView, step: StepRow, allowed: Allowed): Decisi
     // Its answer may come late; what a probe could not tell is for a person.
     const isTold = report?.state === 'ok' || report?.state === 'failed';
     if (report !== undefined && isTold && step.phase !== 'probe') return afterReport(view, step, report, allowed);
-    return allowed.look && isPresent(step) && !isSettledUnknown(step) ? probeAgain(step) : [];
+    if (!allowed.look || !isPresent(step) || isSettledUnknown(step)) return [];
+    // SM3. What can't be probed is asked for by its job: sent again if it never arrived, gone on with, or forgotten (fleet/jobs.ts).
+    const isOpen = jobs.some((job) => job.report === undefined);
+    return isOpen && !canProbe(step.spec.type) ? [] : probeAgain(step);
   }
   if (!isAtWork(step.state)) return [];
   if (report !== undefined) return afterReport(view, step, report, allowed, jobs);

@@ -5,14 +5,11 @@
 //
 // Tested in base-schedule.test.ts.
 
-import { randomUUID } from 'node:crypto';
-import { mkdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import type { Clock, Timer } from '@holdfast/shared/runtime/clock';
 import type { Log } from '@holdfast/shared/runtime/log';
 import { backoffMs } from '@holdfast/shared/runtime/retry';
 import type { BackupJob, EngineSpec, JobOutcome } from '../../../jobs/job.ts';
-import { replaceFileDurably } from '../../../link/durable-file.ts';
+import { keepLastBase, readLastBase } from '../../last-base.ts';
 import { folderOf } from './stream-record.ts';
 
 export interface BaseScheduleDeps {
@@ -109,7 +106,7 @@ export class BaseSchedule {
   #regularInMs(): number {
     const { stateDir, clock } = this.#deps;
     const now = clock.wallMs();
-    const last = lastBaseAtMs(stateDir, this.#source.sourceId);
+    const last = readLastBase(folderOf(stateDir, this.#source.sourceId), FILE);
     // Nobody knows, so it counts as just now; the next agent knows.
     if (last === undefined) this.#remember();
     const since = Math.max(0, now - (last ?? now));
@@ -120,23 +117,10 @@ export class BaseSchedule {
     const { stateDir, clock, log } = this.#deps;
     const { sourceId } = this.#source;
     try {
-      const folder = folderOf(stateDir, sourceId);
-      mkdirSync(folder, { recursive: true, mode: 0o700 });
-      const bytes = Buffer.from(JSON.stringify({ lastBaseAtMs: Math.round(clock.wallMs()) }));
-      replaceFileDurably(folder, FILE, bytes, randomUUID());
+      keepLastBase(folderOf(stateDir, sourceId), FILE, clock.wallMs());
     } catch (error) {
       // The next base is then taken earlier or later than it would be.
       log.warn('mariadb.state-not-kept', { sourceId, error });
     }
-  }
-}
-
-function lastBaseAtMs(stateDir: string, sourceId: string): number | undefined {
-  try {
-    const kept: unknown = JSON.parse(readFileSync(join(folderOf(stateDir, sourceId), FILE), 'utf8'));
-    const last: unknown = typeof kept === 'object' && kept !== null ? Reflect.get(kept, 'lastBaseAtMs') : undefined;
-    return typeof last === 'number' && Number.isFinite(last) ? last : undefined;
-  } catch {
-    return undefined;
   }
 }

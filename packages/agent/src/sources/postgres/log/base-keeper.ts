@@ -5,15 +5,13 @@
 //
 // Elsewhere on purpose: when the next one is due (base-schedule.ts).
 
-import { randomUUID } from 'node:crypto';
-import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { toHoldfastError } from '@holdfast/shared/base/errors';
 import type { Clock, Timer } from '@holdfast/shared/runtime/clock';
 import type { Log } from '@holdfast/shared/runtime/log';
 import type { EngineSpec } from '../../../jobs/job.ts';
-import { replaceFileDurably } from '../../../link/durable-file.ts';
 import type { GuardDeps } from '../../engine.ts';
+import { keepLastBase, readLastBase } from '../../last-base.ts';
 import { nextBaseInMs } from './base-schedule.ts';
 
 export interface BaseKeeperDeps extends Pick<GuardDeps, 'random' | 'stateDir' | 'runBackup'> {
@@ -44,7 +42,7 @@ export class BaseKeeper {
 
   constructor(deps: BaseKeeperDeps) {
     this.#deps = deps;
-    this.#lastAtMs = readLast(deps.stateDir, deps.source.sourceId);
+    this.#lastAtMs = readLastBase(join(deps.stateDir, FOLDER), fileOf(deps.source));
     if (this.#lastAtMs === undefined) this.#remember();
   }
 
@@ -109,11 +107,8 @@ export class BaseKeeper {
   #remember(): void {
     const { clock, stateDir, source, log } = this.#deps;
     this.#lastAtMs = clock.wallMs();
-    const folder = join(stateDir, FOLDER);
     try {
-      mkdirSync(folder, { recursive: true, mode: 0o700 });
-      const bytes = Buffer.from(JSON.stringify({ lastBaseAtMs: Math.round(this.#lastAtMs) }));
-      replaceFileDurably(folder, `${source.sourceId}.json`, bytes, randomUUID());
+      keepLastBase(join(stateDir, FOLDER), fileOf(source), this.#lastAtMs);
     } catch (error) {
       // The next base is then taken a little earlier or later than it would be.
       log.warn('postgres.state-not-kept', { sourceId: source.sourceId, error });
@@ -121,12 +116,6 @@ export class BaseKeeper {
   }
 }
 
-function readLast(stateDir: string, sourceId: string): number | undefined {
-  try {
-    const kept: unknown = JSON.parse(readFileSync(join(stateDir, FOLDER, `${sourceId}.json`), 'utf8'));
-    const last: unknown = typeof kept === 'object' && kept !== null ? Reflect.get(kept, 'lastBaseAtMs') : undefined;
-    return typeof last === 'number' && Number.isFinite(last) ? last : undefined;
-  } catch {
-    return undefined;
-  }
+function fileOf({ sourceId }: EngineSpec): string {
+  return `${sourceId}.json`;
 }

@@ -76,13 +76,14 @@ async function lookAtStandby(
   signal: AbortSignal | undefined,
 ): Promise<void> {
   const { catalog, clock } = deps;
+  const looks = new Map((await standbyLooks(catalog.pool, applied.id)).map((look) => [look.stepId, look]));
+  const due = lookedAt(applied.plan).filter(({ id }) => isDue(looks.get(id), standby));
+  // Most of the time nothing is, and the domain's hosts need not be listed for that.
+  if (due.length === 0) return;
   const host = (await listHosts(catalog.pool, applied.domainId)).find(({ id }) => id === standby);
   if (host?.state !== 'online') return;
-  const looks = await standbyLooks(catalog.pool, applied.id);
-  for (const step of lookedAt(applied.plan)) {
+  for (const step of due) {
     if (signal?.aborted === true) return;
-    const known = looks.find(({ stepId }) => stepId === step.id);
-    if (!isDue(known, standby)) continue;
     const deadline = clock.monotonicMs() + ANSWER_MS;
     const asked = await askPrecheck(deps, applied, step, randomUUID(), deadline).catch(unaskable);
     if (asked === undefined) continue;

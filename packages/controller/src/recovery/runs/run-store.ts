@@ -10,9 +10,9 @@ import type { Plan } from '@holdfast/shared/recovery/plan';
 
 import { OFFLINE_AFTER_MS } from '../../fleet/hosts.ts';
 import { appliedPlan, plansAt, type Queryable } from '../plans/plan-store.ts';
-import { isRunState, type RunState } from './run-states.ts';
+import { isRunState } from './run-states.ts';
 import type { Phase, Report, RunRow, RunView, StepJob, StepRow } from './run-view.ts';
-import { whyNotYet, type DueRun } from './turn.ts';
+import { turnOf, whyNotYet, type DueRun } from './turn.ts';
 
 /** What a finished job said. */
 export type ReadOutcome = (job: {
@@ -51,10 +51,11 @@ export async function loadView(client: Queryable, runId: string, readOutcome: Re
     [runId],
   );
   const jobs = await loadJobs(client, run, readOutcome);
-  const approvals = await client.query<{ step: string; n: number }>(
+  const { rows: agreed } = await client.query<{ step: string; n: number }>(
     'select step_id as step, count(*) as n from run_approval where run_id = $1 group by step_id',
     [runId],
   );
+  const approvals = new Map(agreed.map(({ step, n }) => [step, n]));
   const serving = await client.query<RunView['serving'] & { now: Date }>(
     `select primary_host as primary, epoch, phase, clock_timestamp() as now from application where plan_id = $1`,
     [run.planId],
@@ -66,10 +67,10 @@ export async function loadView(client: Queryable, runId: string, readOutcome: Re
     plan: plan.plan,
     steps: steps.map((step) => ({ ...step, hostAwayMs: step.hostAwayMs ?? undefined })),
     jobs,
-    approvals: new Map(approvals.rows.map(({ step, n }) => [step, n])),
+    approvals,
     serving: { primary: row.primary, epoch: row.epoch, phase: row.phase },
     spoilt: run.state === 'awaiting-approval' ? await spoiltSources(client, run, plan.plan) : [],
-    notYet: mayBeDue(run, approvals.rows) ? await whatComesFirst(client, run, plan.plan, row.now) : undefined,
+    notYet: mayBeDue(run, approvals) ? await whatComesFirst(client, run, plan.plan, row.now) : undefined,
     now: row.now,
   };
 }
@@ -99,26 +100,12 @@ async function spoiltSources(client: Queryable, { mode, point }: RunRow, plan: P
   });
 }
 
-const TURN: Readonly<Partial<Record<RunState, DueRun['state']>>> = {
-  prechecking: 'waiting',
-  'awaiting-approval': 'stands',
-  running: 'at-work',
-  verifying: 'at-work',
-  'rolling-back': 'at-work',
-  paused: 'stands',
-  'split-brain-suspected': 'stands',
-};
 /** Of the others: beyond it the order is not kept. */
 const DUE_MAX = 200;
 
 /** It would begin now, if it were alone. A run that a person planned has its own time. */
-function mayBeDue(
-  { mode, state, approvalsNeeded }: RunRow,
-  approvals: readonly { step: string; n: number }[],
-): boolean {
-  if (mode !== 'unplanned') return false;
-  const agreed = approvals.find(({ step }) => step === '')?.n ?? 0;
-  return state === 'prechecking' || (state === 'awaiting-approval' && agreed >= approvalsNeeded);
+function mayBeDue({ mode, state, approvalsNeeded }: RunRow, approvals: RunView['approvals']): boolean {
+  return mode === 'unplanned' && turnOf(state, (approvals.get('') ?? 0) >= approvalsNeeded) === 'waiting';
 }
 
 async function whatComesFirst(client: Queryable, run: RunRow, plan: Plan, now: Date): Promise<string | undefined> {
@@ -132,8 +119,7 @@ async function whatComesFirst(client: Queryable, run: RunRow, plan: Plan, now: D
   const plans = await plansAt(client, rows);
   const others = rows.flatMap(({ planId, state, agreed, ...other }) => {
     const otherPlan = plans.get(planId);
-    const turn = state === 'awaiting-approval' && agreed ? 'waiting' : (TURN[state] ?? 'back');
-    return otherPlan === undefined ? [] : [dueRun(other, otherPlan, turn)];
+    return otherPlan === undefined ? [] : [dueRun(other, otherPlan, turnOf(state, agreed))];
   });
   return whyNotYet(dueRun(run, plan, 'waiting'), others, now.getTime());
 }

@@ -9,6 +9,8 @@
 //
 // Pure.
 
+import type { RunState } from './run-states.ts';
+
 export interface DueRun {
   readonly id: string;
   readonly plan: string;
@@ -19,6 +21,21 @@ export interface DueRun {
   readonly startedAtMs: number;
   /** waiting: it could begin. stands: it waits for people, or was given up. back: its application serves again. */
   readonly state: 'waiting' | 'at-work' | 'stands' | 'back';
+}
+
+const TURN: Readonly<Partial<Record<RunState, DueRun['state']>>> = {
+  prechecking: 'waiting',
+  'awaiting-approval': 'stands',
+  running: 'at-work',
+  verifying: 'at-work',
+  'rolling-back': 'at-work',
+  paused: 'stands',
+  'split-brain-suspected': 'stands',
+};
+
+/** @param isAgreed as many people said yes as are needed */
+export function turnOf(state: RunState, isAgreed: boolean): DueRun['state'] {
+  return state === 'awaiting-approval' && isAgreed ? 'waiting' : (TURN[state] ?? 'back');
 }
 
 /** Failovers of one domain that work at the same time: they share the vault's disk and network. */

@@ -82,6 +82,7 @@ export async function openRecovery(options: RecoveryOptions): Promise<Recovery> 
     failover,
     notifier,
     clock: systemClock,
+    atOnce: settings.recovery.runs_at_once,
     log,
     readOutcome,
     jobsFor: (...order) => jobsFor(jobs, ...order),

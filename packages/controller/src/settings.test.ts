@@ -23,4 +23,11 @@ describe('the controller’s settings', () => {
     ]);
     expect(quotaOf(settingsSchema.parse({}), 'default')).to.equal(0);
   });
+
+  it('bound how many runs of recovery plans work at the same time', () => {
+    const of = (given: unknown): number | undefined =>
+      settingsSchema.safeParse({ recovery: { runs_at_once: given } }).data?.recovery.runs_at_once;
+    expect(settingsSchema.parse({}).recovery.runs_at_once).to.equal(4);
+    expect([1, 64, 0, 65, 2.5, '4', null].map(of)).to.deep.equal([1, 64, ...Array<undefined>(5).fill(undefined)]);
+  });
 });

@@ -10,11 +10,13 @@
 //   quota: 2TiB                       what a domain may store, and
 //   quotas: { customer-a: 500GiB }    what this one may
 //   log: { level: info, file: /var/log/holdfast/controller.log }
+//   recovery: { runs_at_once: 8 }     runs of recovery plans of one domain that work at the same time (default: 4)
 //   notify: { smtp: …, contacts: … }  who is told of recovery, and how: recovery/notify/notify-settings.ts
 
 import { z } from 'zod';
 
 import { notifySchema } from './recovery/notify/notify-settings.ts';
+import { AT_ONCE } from './recovery/runs/turn.ts';
 
 const endpoint = z
   .string()
@@ -49,6 +51,7 @@ export const settingsSchema = z.strictObject({
       file: directory.optional(),
     })
     .prefault({}),
+  recovery: z.strictObject({ runs_at_once: z.int().min(1).max(AT_ONCE.max).default(AT_ONCE.default) }).prefault({}),
   notify: notifySchema.prefault({}),
 });
 

@@ -84,6 +84,13 @@ export class MemoryFailover implements Failover {
     return epoch;
   }
 
+  /** The primary was last heard so long ago, and nobody has been asked yet. */
+  hush(planId: string, silentMs: number): void {
+    const look = this.#looks.get(planId);
+    if (look === undefined) throw new HoldfastError('NOT_FOUND', 'this replica does not drive it');
+    this.#looks.set(planId, { ...look, lastSignOfLifeAt: new Date(Date.now() - silentMs), suspectedAt: undefined });
+  }
+
   tell(news: FailoverNews): void {
     for (const heard of this.#heard) heard(news);
   }

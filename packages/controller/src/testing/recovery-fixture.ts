@@ -17,6 +17,7 @@ import { openEngine, type EngineDeps } from '../recovery/runs/engine.ts';
 import type { Mode } from '@holdfast/shared/recovery/step-types';
 import { insertRun } from '../recovery/runs/start-run.ts';
 import { loadView } from '../recovery/runs/run-store.ts';
+import { AT_ONCE } from '../recovery/runs/turn.ts';
 import type { RunView } from '../recovery/runs/run-view.ts';
 import { MemoryFailover } from './memory-failover.ts';
 import { ScriptedHosts } from './scripted-hosts.ts';
@@ -97,6 +98,7 @@ export async function openRecoveryFixture(): Promise<RecoveryFixture> {
         failover,
         notifier: { notify: async (message) => void told.push(message) },
         clock: systemClock,
+        atOnce: AT_ONCE.default,
         log: () => undefined,
         readOutcome,
         jobsFor: (view, order, numbers) => jobsFor({ catalog: own, vault, fileContent: noFiles }, view, order, numbers),

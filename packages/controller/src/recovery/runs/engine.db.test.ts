@@ -385,8 +385,16 @@ steps:
     await fixture.until(runId, ['awaiting-commit']);
   });
 
+  const named = (name: string, more = ''): string => PLAN().replace('name: shop, ', `name: ${name}, ${more}`);
+  const AFTER_DNS = 'it comes after dns (dependsOn), for at most 10 min';
+  /** Until the run has said so. */
+  const untilWaits = async (run: string, why: string): Promise<void> => {
+    const said = 'select 1 from run_event where run_id = $1 and message = $2';
+    while ((await fixture.catalog.pool.query(said, [run, `it waits: ${why}`])).rowCount === 0)
+      await new Promise((resolve) => setTimeout(resolve, 20));
+  };
+
   it('of failovers that are due together, what others depend on comes first; the run that waits says so, and a person can end it', async () => {
-    const named = (name: string, more = ''): string => PLAN().replace('name: shop, ', `name: ${name}, ${more}`);
     const replica = fixture.replica('one');
     const plans: Record<string, string> = {};
     for (const [name, more] of [
@@ -405,14 +413,9 @@ steps:
     const shop = await start('shop');
     const wiki = await start('wiki');
     await fixture.until(await start('blog'), ['awaiting-commit']);
-    const waits = async (run: string): Promise<boolean> => {
-      const { rowCount } = await fixture.catalog.pool.query(
-        `select 1 from run_event where run_id = $1 and message = 'it waits: it comes after dns (dependsOn), for at most 10 min'`,
-        [run],
-      );
-      return rowCount === 1 && (await fixture.view(run)).run.state === 'prechecking';
-    };
-    while (!((await waits(shop)) && (await waits(wiki)))) await new Promise((resolve) => setTimeout(resolve, 20));
+    await untilWaits(shop, AFTER_DNS);
+    await untilWaits(wiki, AFTER_DNS);
+    expect((await fixture.view(shop)).run.state).to.equal('prechecking');
     expect(Object.values(await states(shop)).every((state) => state === 'pending')).to.equal(true);
     await act(wiki, 'abort');
     await fixture.until(wiki, ['cancelled']);
@@ -424,6 +427,72 @@ steps:
       [dns, shop],
     );
     expect(rows).to.deep.equal([{ early: false }]);
+  });
+
+  it('a run that was agreed to after its patience is ordered like any other', async () => {
+    const replica = fixture.replica('one');
+    const dns = await fixture.apply(named('dns'));
+    const shop = await fixture.apply(named('shop', 'dependsOn: [dns], '));
+    for (const plan of [dns, shop]) await replica.failover.drive(plan);
+    const first = await fixture.start(dns, 'unplanned', { approvalsNeeded: 1 });
+    await fixture.until(first, ['awaiting-approval']);
+    const late = await fixture.start(shop, 'unplanned', { approvalsNeeded: 1 });
+    await fixture.until(late, ['awaiting-approval']);
+    await fixture.catalog.pool.query(`update run set started_at = now() - interval '3 hours'`);
+    await act(late, 'approve');
+    await untilWaits(late, AFTER_DNS);
+    // Whom nobody agreed to is not waited for any longer than that.
+    await fixture.catalog.pool.query(`update run_approval set at = now() - interval '10 minutes' where run_id = $1`, [
+      late,
+    ]);
+    await fixture.until(late, ['awaiting-commit']);
+    expect((await fixture.view(first)).run.state).to.equal('awaiting-approval');
+  });
+
+  it('what a run depends on is waited for from its silence on, and in the moment between its promotion and its run', async () => {
+    const { failover, engine } = fixture.replica('one');
+    const automatic = named('dns').replace('mode: manual', 'mode: automatic');
+    const dns = await fixture.apply(automatic);
+    const shop = await fixture.apply(named('shop', 'dependsOn: [dns], '));
+    for (const plan of [dns, shop]) await failover.drive(plan);
+    await fixture.catalog.pool.query('update application set disarmed = 0');
+    await failover.drive(dns);
+    failover.hush(dns, 7_000);
+    const waiting = await fixture.start(shop, 'unplanned');
+    await untilWaits(waiting, AFTER_DNS);
+    await failover.promoteNow(dns, true);
+    failover.hush(dns, 0);
+    await engine.pump(waiting);
+    expect((await fixture.view(waiting)).run.state).to.equal('prechecking');
+    const applied = await fixture.start(dns, 'unplanned', { approvalsNeeded: 1 });
+    await fixture.until(applied, ['awaiting-approval']);
+    await act(applied, 'abort');
+    await fixture.until(applied, ['cancelled']);
+    await fixture.until(waiting, ['awaiting-commit']);
+  });
+
+  it('planned runs take turns among each other, at most so many as the settings say, and behind failovers', async () => {
+    const { failover } = fixture.replica('one', undefined, { atOnce: 1 });
+    const plans: string[] = [];
+    for (const name of ['first', 'second', 'third']) {
+      const plan = await fixture.apply(named(name));
+      await failover.drive(plan);
+      plans.push(plan);
+    }
+    fixture.hosts.answers = ({ name, action }) => (name === 'quiesce' && action === 'apply' ? 'silence' : undefined);
+    const first = await fixture.start(plans[0]!, 'planned');
+    await fixture.until(first, ['running']);
+    const second = await fixture.start(plans[1]!, 'planned');
+    await untilWaits(second, 'other failovers come first (metadata.priority), 1 at a time, for at most 10 min');
+    const { rows } = await fixture.catalog.pool.query<{ state: string }>(
+      `select distinct state from run_step where run_id = $1`,
+      [second],
+    );
+    expect(rows).to.deep.equal([{ state: 'pending' }]);
+    await fixture.until(await fixture.start(plans[2]!, 'unplanned'), ['awaiting-commit']);
+    expect((await fixture.view(second)).run.state).to.equal('prechecking');
+    await act(first, 'abort');
+    await fixture.until(second, ['running']);
   });
 
   it('EN3 a run whose start nobody told the driver of is found all the same', async () => {

@@ -23,6 +23,7 @@ import { isEnd } from './run-states.ts';
 import type { Decision, RunView } from './run-view.ts';
 import { liveRuns, loadView, type ReadOutcome } from './run-store.ts';
 import { writeTransition, type OrderedJob } from './transitions.ts';
+import type { TurnRules } from './turn-rows.ts';
 
 export interface EngineDeps {
   readonly catalog: Catalog;
@@ -32,6 +33,8 @@ export interface EngineDeps {
   readonly failover: Failover;
   readonly notifier: Notifier;
   readonly clock: Clock;
+  /** Runs of one domain that work at the same time. */
+  readonly atOnce: number;
   readonly log: (event: string, fields: LogFields) => void;
   readonly readOutcome: ReadOutcome;
   /** Throws what makes the step impossible. */
@@ -64,6 +67,11 @@ export function openEngine(deps: EngineDeps): Engine {
   const terms = new Map<string, number>();
   const pumps = new Map<string, Pump>();
   const effects = new Set<string>();
+  const rules: TurnRules = {
+    atOnce: deps.atOnce,
+    look: (planId) => deps.failover.look(planId),
+    wallMs: () => deps.clock.wallMs(),
+  };
   let stopped = false;
 
   const pumpOf = (runId: string): Pump => {
@@ -93,7 +101,7 @@ export function openEngine(deps: EngineDeps): Engine {
     termOf: (planId) => terms.get(planId),
     async apply(runId, decideOn) {
       for (let tries = 0; tries < 20; tries++) {
-        const view = await loadView(deps.catalog.pool, runId, deps.readOutcome);
+        const view = await loadView(deps.catalog.pool, runId, deps.readOutcome, rules);
         const decisions = decideOn(view);
         if (decisions.length === 0) return false;
         const term = terms.get(view.run.planId);
@@ -149,7 +157,7 @@ export function openEngine(deps: EngineDeps): Engine {
 
   async function untilQuiet(runId: string): Promise<void> {
     for (let turns = 0; turns < TURNS_MAX; turns++) {
-      const view = await loadView(deps.catalog.pool, runId, deps.readOutcome);
+      const view = await loadView(deps.catalog.pool, runId, deps.readOutcome, rules);
       const term = terms.get(view.run.planId);
       if (isEnd(view.run.state)) return void pumps.delete(runId);
       if (term === undefined || stopped) return;

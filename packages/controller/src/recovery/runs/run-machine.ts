@@ -90,7 +90,9 @@ function prechecking(view: RunView): Decision[] {
   const notes = found.map(({ step, report }): Decision => {
     return { kind: 'note', step: step.id, message: `precheck: ${report.message}` };
   });
-  return [...notes, ...goOrAsk(view)];
+  const going = goOrAsk(view);
+  // Noted with what they allowed, once: it may wait for its turn.
+  return going.length > 0 ? [...notes, ...going] : [];
 }
 
 /** No sandbox, no drill. Undefined once it is there. */

@@ -9,10 +9,10 @@ import { HoldfastError } from '@holdfast/shared/base/errors';
 import type { Plan } from '@holdfast/shared/recovery/plan';
 
 import { OFFLINE_AFTER_MS } from '../../fleet/hosts.ts';
-import { appliedPlan, plansAt, type Queryable } from '../plans/plan-store.ts';
+import { appliedPlan, type Queryable } from '../plans/plan-store.ts';
 import { isRunState } from './run-states.ts';
 import type { Phase, Report, RunRow, RunView, StepJob, StepRow } from './run-view.ts';
-import { turnOf, whyNotYet, type DueRun } from './turn.ts';
+import { whatComesFirst, type TurnRules } from './turn-rows.ts';
 
 /** What a finished job said. */
 export type ReadOutcome = (job: {
@@ -38,8 +38,16 @@ const COPY_REPLAYS = `exists (
     join source o on o.id = w.source_id and o.name = s.spec ->> 'source'
   where r.id = s.run_id and r.mode <> 'drill') as "copyReplays"`;
 
-/** Throws NOT_FOUND; FAILED_PRECONDITION when the pinned revision can't be read any more. */
-export async function loadView(client: Queryable, runId: string, readOutcome: ReadOutcome): Promise<RunView> {
+/**
+ * @param turns without them nobody asks whether its turn has come: only who drives it does
+ * Throws NOT_FOUND; FAILED_PRECONDITION when the pinned revision can't be read any more.
+ */
+export async function loadView(
+  client: Queryable,
+  runId: string,
+  readOutcome: ReadOutcome,
+  turns?: TurnRules,
+): Promise<RunView> {
   const run = await findRun(client, runId);
   const plan = await appliedPlan(client, run.planId, run.revision);
   const { rows: steps } = await client.query<StepRow>(
@@ -70,7 +78,7 @@ export async function loadView(client: Queryable, runId: string, readOutcome: Re
     approvals,
     serving: { primary: row.primary, epoch: row.epoch, phase: row.phase },
     spoilt: run.state === 'awaiting-approval' ? await spoiltSources(client, run, plan.plan) : [],
-    notYet: mayBeDue(run, approvals) ? await whatComesFirst(client, run, plan.plan, row.now) : undefined,
+    notYet: turns === undefined ? undefined : await whatComesFirst(client, run, row.now, turns),
     now: row.now,
   };
 }
@@ -98,41 +106,6 @@ async function spoiltSources(client: Queryable, { mode, point }: RunRow, plan: P
     const what = gone ? 'is gone' : `was found damaged at ${damagedAt?.toISOString() ?? ''}`;
     return `the snapshot of ${source} that the run would restore ${what}`;
   });
-}
-
-/** Of the others: beyond it the order is not kept. */
-const DUE_MAX = 200;
-
-/** It would begin now, if it were alone. A run that a person planned has its own time. */
-function mayBeDue({ mode, state, approvalsNeeded }: RunRow, approvals: RunView['approvals']): boolean {
-  return mode === 'unplanned' && turnOf(state, (approvals.get('') ?? 0) >= approvalsNeeded) === 'waiting';
-}
-
-async function whatComesFirst(client: Queryable, run: RunRow, plan: Plan, now: Date): Promise<string | undefined> {
-  const { rows } = await client.query<OtherRun>(
-    `select r.id, r.plan_id as "planId", r.revision, r.state, r.started_at as "startedAt",
-       r.approvals_needed <= (select count(*) from run_approval a where a.run_id = r.id and a.step_id = '') as agreed
-     from run r join plan p on p.id = r.plan_id
-     where p.domain_id = $1 and r.id <> $2 and r.mode = 'unplanned' and r.finished_at is null order by r.started_at limit ${DUE_MAX}`,
-    [run.domainId, run.id],
-  );
-  const plans = await plansAt(client, rows);
-  const others = rows.flatMap(({ planId, state, agreed, ...other }) => {
-    const otherPlan = plans.get(planId);
-    return otherPlan === undefined ? [] : [dueRun(other, otherPlan, turnOf(state, agreed))];
-  });
-  return whyNotYet(dueRun(run, plan, 'waiting'), others, now.getTime());
-}
-
-type OtherRun = Pick<RunRow, 'id' | 'planId' | 'revision' | 'state' | 'startedAt'> & { readonly agreed: boolean };
-
-function dueRun(
-  { id, startedAt }: Pick<RunRow, 'id' | 'startedAt'>,
-  { metadata }: Plan,
-  state: DueRun['state'],
-): DueRun {
-  const { name, priority, dependsOn } = metadata;
-  return { id, plan: name, priority, dependsOn, startedAtMs: startedAt.getTime(), state };
 }
 
 interface JobRow {

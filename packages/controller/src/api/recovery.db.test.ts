@@ -118,6 +118,32 @@ describe('the Recovery service', () => {
     expect(await codeOf(owner.applyPlan({ document: bad }))).to.equal('INVALID_ARGUMENT');
   });
 
+  it('warns of plans that it depends on and that there are not, and of a circle among those that are applied', async () => {
+    const needs = (name: string, needed: string): string =>
+      PLAN().replace('name: shop,', `name: ${name}, dependsOn: [${needed}],`);
+    const found = async (document: string): Promise<string[]> =>
+      (await owner.checkPlan({ document })).findings.flatMap(({ level, line, subject, message, remedy }) =>
+        subject.startsWith('metadata') ? [`${level} ${line} ${subject}: ${message} (${remedy})`] : [],
+      );
+    const { findings } = await owner.applyPlan({ document: needs('shop', 'dns, store') });
+    expect(findings.filter(({ message }) => message.includes('nothing waits for it'))).to.have.length(2);
+    await owner.applyPlan({ document: PLAN('store') });
+    expect(await found(needs('shop', 'dns, store'))).to.deep.equal([
+      'warning 4 metadata.dependsOn[0]: there is no plan "dns" yet: until there is, nothing waits for it (apply dns, or leave it out)',
+    ]);
+    expect((await found(needs('wiki', 'stroe')))[0]).to.contain('(Did you mean store?)');
+    expect(await found(needs('store', 'shop'))).to.deep.equal([
+      'warning 4 metadata.dependsOn[0]: these depend on each other, and none will wait for the other: store → shop → store (leave one of them out of dependsOn)',
+    ]);
+    expect(await found(needs('shop', 'shop'))).to.deep.equal([
+      "error 4 metadata.dependsOn[0]: a plan can't depend on itself ()",
+    ]);
+    const { plan } = await owner.getPlan({ plan: 'shop' });
+    expect(plan?.readiness.filter(({ subject }) => subject === 'plan dns').map(({ level }) => level)).to.deep.equal([
+      'warning',
+    ]);
+  });
+
   it('PA2 an apply of the first document, after a failover, moves nobody back; other hosts are refused', async () => {
     await owner.applyPlan({ document: PLAN() });
     await pool.query(

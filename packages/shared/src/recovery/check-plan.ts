@@ -68,6 +68,9 @@ function checkNames(plan: Plan, report: Report): void {
   }
   if (plan.placement.hosts[0] === plan.placement.hosts[1])
     report(['placement', 'hosts', 1], 'the standby is the primary');
+  const { name, dependsOn } = plan.metadata;
+  const self = dependsOn.indexOf(name);
+  if (self >= 0) report(['metadata', 'dependsOn', self], "a plan can't depend on itself");
   const { witnesses } = plan.detect;
   if (witnesses !== undefined && witnesses.agree > witnesses.hosts.length) {
     report(['detect', 'witnesses', 'agree'], `there are only ${witnesses.hosts.length} witnesses`);

@@ -30,6 +30,12 @@ describe('recovery plan documents', () => {
     expect(checkPlan(service('${bidn}')).findings[0]).to.include({ field: 'services.shop.start[1]' });
   });
 
+  it('depends on other plans, and not on itself', () => {
+    expect(changed('dependsOn: [dns]', 'dependsOn: [dns, shop]')).to.deep.equal([
+      "metadata.dependsOn[1]: a plan can't depend on itself",
+    ]);
+  });
+
   it('names line, column and field of a misspelt field, and the one that was meant', () => {
     const { findings } = checkPlan(example.replace('needs: [migrate]', 'nedes: [migrate]'));
     const line = example.split('\n').findIndex((each) => each.includes('id: start,')) + 1;

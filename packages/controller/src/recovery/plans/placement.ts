@@ -1,4 +1,4 @@
-// A plan against the fleet: are its hosts, sources and secrets there?
+// A plan against the fleet: are its hosts, sources and secrets there, and the plans that it depends on?
 //
 // Hazard: a plan for hosts of somebody else. Everything is looked up in the plan's domain alone; another domain's host looks like none.
 //
@@ -11,6 +11,7 @@ import { parsePlan, type FieldPath, type Finding, type Plan } from '@holdfast/sh
 
 import { findHost, type Host } from '../../fleet/hosts.ts';
 import { listSources } from '../../fleet/sources.ts';
+import { lookUpDependencies } from './dependencies.ts';
 import type { Queryable } from './plan-store.ts';
 import { missingSecrets, secretsOfPlan } from './secrets.ts';
 
@@ -45,6 +46,7 @@ export async function placePlan(client: Queryable, domainId: string, document: s
 
   const hosts = await lookUpHosts(client, domainId, plan, report);
   await lookUpSources(client, domainId, plan, report);
+  await lookUpDependencies(client, domainId, plan, report);
   for (const name of await missingSecrets(client, domainId, secretsOfPlan(plan))) {
     report('warning', ['secrets'], `the secret ${name} has no value`, `holdfast plan secret set ${name}`);
   }

@@ -35,9 +35,11 @@ export class Catalog {
     return rows[0]!;
   }
 
-  /** How many runs there were, of any mode. */
+  /** How many runs there were, of any mode; preparations are none. */
   async runs(): Promise<number> {
-    const { rows } = await this.#client.query<{ count: number }>('select count(*)::int as count from run');
+    const { rows } = await this.#client.query<{ count: number }>(
+      'select count(*)::int as count from run where not ahead',
+    );
     return rows[0]!.count;
   }
 
@@ -45,7 +47,7 @@ export class Catalog {
   async steps(): Promise<readonly StepState[]> {
     const { rows } = await this.#client.query<StepState>(
       `select step_id as id, state from run_step
-       where run_id = (select id from run order by started_at desc limit 1) order by position`,
+       where run_id = (select id from run where not ahead order by started_at desc limit 1) order by position`,
     );
     return rows;
   }

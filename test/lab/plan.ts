@@ -34,6 +34,8 @@ export interface ShownPlan {
 export interface ShownRun {
   readonly id: string;
   readonly mode: string;
+  /** A preparation. */
+  readonly ahead: boolean;
   readonly state: string;
   readonly reason: string | null;
   readonly from: string;
@@ -53,6 +55,8 @@ export interface ShownStep {
   readonly id: string;
   readonly state: string;
   readonly attempt: number;
+  /** ISO 8601. */
+  readonly startedAt: string | null;
   readonly message: string | null;
   readonly output: string | null;
 }
@@ -123,8 +127,17 @@ export async function runPlan(lab: Lab, mode: string, ...flags: readonly string[
   return JSON.parse(line) as ShownRun;
 }
 
-/** Newest first. */
+/** Newest first, without preparations that no failover adopted. */
 export async function runs(lab: Lab): Promise<readonly ShownRun[]> {
+  return (await everyRun(lab)).filter(({ ahead }) => !ahead);
+}
+
+/** What was begun while web-1 was only suspected, and no failover adopted (yet). Newest first. */
+export async function preparations(lab: Lab): Promise<readonly ShownRun[]> {
+  return (await everyRun(lab)).filter(({ ahead }) => ahead);
+}
+
+async function everyRun(lab: Lab): Promise<readonly ShownRun[]> {
   return (await lab.json<{ runs: readonly ShownRun[] }>('run', 'ls', PLAN)).runs;
 }
 

@@ -10,6 +10,7 @@ import {
   eventFields,
   eventLine,
   momentsOf,
+  modeWords,
   runFields,
   runTable,
   runWords,
@@ -178,7 +179,7 @@ async function timeline(session: Session, id: string): Promise<void> {
     ...events.map((event) => ({ atMs: Number(event.atMs), text: eventLine(event, sinceMs) })),
   ].toSorted((a, b) => a.atMs - b.atMs);
   const title = formatFields([
-    ['Run', `${run.id}, ${run.mode} of ${run.plan}`],
+    ['Run', `${run.id}, ${modeWords(run)} of ${run.plan}`],
     ['From', formatTime(sinceMs)],
   ]);
   await session.write(`${title}\n${lines.map(({ text }) => text).join('')}`);

@@ -28,6 +28,7 @@ import { standbyFacts, standbyLooks } from './recovery/objectives/standby-looks.
 import { watchStandbys } from './recovery/objectives/standby-watch.ts';
 import { appliedPlans } from './recovery/plans/plan-store.ts';
 import { openEngine } from './recovery/runs/engine.ts';
+import { followSuspicion } from './recovery/runs/follow-suspicion.ts';
 import { followNews } from './recovery/runs/run-news.ts';
 import { keepWarmCopies } from './recovery/warm/warm-keeper.ts';
 import type { Settings } from './settings.ts';
@@ -75,6 +76,7 @@ export async function openRecovery(options: RecoveryOptions): Promise<Recovery> 
   };
   const candidates: RecoveryDeps['candidates'] = (...asked) => sourceCandidates(pool, ...asked);
   const jobs = { catalog, vault, fileContent };
+  const atOnce = settings.recovery.runs_at_once;
   const engine = openEngine({
     catalog,
     events,
@@ -82,7 +84,7 @@ export async function openRecovery(options: RecoveryOptions): Promise<Recovery> 
     failover,
     notifier,
     clock: systemClock,
-    atOnce: settings.recovery.runs_at_once,
+    atOnce,
     log,
     readOutcome,
     jobsFor: (...order) => jobsFor(jobs, ...order),
@@ -90,10 +92,12 @@ export async function openRecovery(options: RecoveryOptions): Promise<Recovery> 
   });
   const common = { catalog, events, replica, failover, candidates };
   const unfollow = followNews({ ...common, notifier, engine, log });
+  const suspicions = followSuspicion({ catalog, events, replica, failover, engine, clock: systemClock, atOnce, log });
   const plans = await appliedPlans(pool, () => undefined);
   for (const { id } of plans) {
     const look = failover.look(id);
     if (look?.driving === true) await engine.drive(id, look.row.term);
+    suspicions.look(id);
   }
   const further: RecoveryDeps['further'] = async (applied, serving) => {
     const unreported = new Set(failover.look(applied.id)?.unreported);
@@ -157,6 +161,7 @@ export async function openRecovery(options: RecoveryOptions): Promise<Recovery> 
     notifier,
     async stop() {
       unfollow();
+      await suspicions.stop();
       await warm.stop();
       await standbys.stop();
       await watch.stop();
@@ -176,7 +181,7 @@ async function setReady({ catalog, failover, log }: RecoveryOptions, planId: str
 
 async function hasRealRun({ catalog }: Pick<RecoveryOptions, 'catalog'>, planId: string): Promise<boolean> {
   const { rowCount } = await catalog.pool.query(
-    `select 1 from run where plan_id = $1 and mode <> 'drill' and finished_at is null`,
+    `select 1 from run where plan_id = $1 and mode <> 'drill' and not ahead and finished_at is null`,
     [planId],
   );
   return rowCount !== 0;

@@ -3,7 +3,7 @@
 import { expect } from 'chai';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Customers, monotonicMs, ordersOn } from '../customers.ts';
-import { showPlan, untilRun, whatItSays } from '../plan.ts';
+import { showPlan, showRun, untilRun, whatItSays } from '../plan.ts';
 import { labFor } from '../testing.ts';
 
 const BOOTED_MS = 10_000;
@@ -24,6 +24,7 @@ describe('web-1 dies under load', function dies() {
     await customers.untilServed('web-2', monotonicMs());
     await customers.leave();
     expect(run, await whatItSays(lab(), run.id)).to.include({ mode: 'unplanned', from: 'web-1', to: 'web-2' });
+    const rebuild = (await showRun(lab(), run.id)).steps.find(({ id }) => id === 'rebuild');
     expect(run.rtoMs).to.be.greaterThan(0);
     expect(run.rpoMs).to.be.a('number');
 
@@ -42,7 +43,8 @@ describe('web-1 dies under load', function dies() {
     expect(later.filter(({ id }) => !present.has(id!))).to.deep.equal([]);
     expect(await showPlan(lab())).to.include({ primary: 'web-2', standby: 'web-1' });
     process.stderr.write(
-      `      without service ${Math.round(outages[0]!.lengthMs)} ms; RTO ${run.rtoMs} ms, RPO ${run.rpoMs} ms; ${lost.length} orders lost\n`,
+      `      without service ${Math.round(outages[0]!.lengthMs)} ms; RTO ${run.rtoMs} ms, RPO ${run.rpoMs} ms; ${lost.length} orders lost; ` +
+        `rebuilt ahead ${Date.parse(run.times['fenced']!) - Date.parse(rebuild!.startedAt!)} ms before the promotion\n`,
     );
   });
 

@@ -8,7 +8,7 @@ import type { StepInfo } from '@holdfast/shared/rpc/gen/holdfast/v1/recovery';
 import { plainText } from '../words/plain-text.ts';
 import { formatDuration } from '../words/times.ts';
 import type { FollowedRun } from './followed-run.ts';
-import { stepLines } from './run-words.ts';
+import { modeWords, stepLines } from './run-words.ts';
 
 const QUIET = new Set(['ok', 'skipped', 'undone']);
 
@@ -17,7 +17,7 @@ export function liveLines({ run, steps }: FollowedRun, nowMs: number, columns: n
   if (run === undefined) return [];
   const reason = run.reason === '' ? '' : `: ${plainText(run.reason)}`;
   const since = formatDuration(nowMs - Number(run.startedAtMs));
-  const title = `${run.mode} of ${run.plan}, ${run.fromHost} → ${run.toHost}: ${run.state}${reason}  ${since}`;
+  const title = `${modeWords(run)} of ${run.plan}, ${run.fromHost} → ${run.toHost}: ${run.state}${reason}  ${since}`;
   const room = Math.max(1, rows - 3);
   const all = [...steps.values()];
   const shown = fitting(all, room);

@@ -467,6 +467,20 @@ describe('holdfast plan and run', () => {
     ]);
   });
 
+  it('a preparation is told from a failover', async () => {
+    const prepared = run('preparing', { ahead: true, times: {}, recoveryPointMs: 0n, startedAtMs: BigInt(AT) });
+    const answers = {
+      listRuns: () => Promise.resolve({ runs: [prepared] }),
+      getRun: () => Promise.resolve({ run: prepared, steps: [], events: [] }),
+    };
+    expect((await cli('run ls', answers)).stdout.split('\n')[1]).to.match(/shop +ahead +preparing/);
+    expect((await cli('run show 7d0c2c9e', answers)).stdout).to.match(/Of: +shop, revision 2, ahead\n/);
+    expect(JSON.parse((await cli('run show 7d0c2c9e --json', answers)).stdout)).to.deep.include({
+      ahead: true,
+      rtoMs: null,
+    });
+  });
+
   it('completion knows plans, runs and modes', async () => {
     const answers = {
       listPlans: () => Promise.resolve({ plans: [plan] }),

@@ -33,6 +33,11 @@ function measured(run: RunInfo): { rtoMs: number | undefined; rpoMs: number | un
   return measureRun({ mode: run.mode, startedAtMs: Number(run.startedAtMs), recoveryPointMs, moments: momentsOf(run) });
 }
 
+/** A preparation is no run of a mode yet: it may turn out that nothing has to be failed over. */
+export function modeWords({ ahead, mode }: Pick<RunInfo, 'ahead' | 'mode'>): string {
+  return ahead ? 'ahead' : mode;
+}
+
 export function runFields(run: RunInfo) {
   const moments = momentsOf(run);
   const { rtoMs, rpoMs } = measured(run);
@@ -42,6 +47,7 @@ export function runFields(run: RunInfo) {
     plan: run.plan,
     revision: run.revision,
     mode: run.mode,
+    ahead: run.ahead,
     state: run.state,
     reason: run.reason || null,
     from: run.fromHost,
@@ -99,7 +105,7 @@ export function runTable(runs: readonly RunInfo[], width: number | undefined): s
       return [
         run.id,
         run.plan,
-        run.mode,
+        modeWords(run),
         run.state,
         from,
         formatTime(Number(run.startedAtMs)),
@@ -117,7 +123,7 @@ export function runWords(run: RunInfo): string {
   const finished = run.finishedAtMs === 0n ? '' : formatTime(Number(run.finishedAtMs));
   return formatFields([
     ['Run', run.id],
-    ['Of', `${run.plan}, revision ${run.revision}, ${run.mode}`],
+    ['Of', `${run.plan}, revision ${run.revision}, ${modeWords(run)}`],
     ['State', run.reason === '' ? run.state : `${run.state}: ${plainText(run.reason)}`],
     ['From, to', `${run.fromHost} → ${run.toHost}, epoch ${run.epoch}`],
     ['Started', `${formatTime(Number(run.startedAtMs))} by ${run.startedBy}`],

@@ -62,6 +62,7 @@ async function standingView(
     planName: applied.name,
     revision: applied.revision,
     mode: 'planned',
+    ahead: false,
     state: 'prechecking',
     pause: '',
     reason: '',

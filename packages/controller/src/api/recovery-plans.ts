@@ -27,6 +27,7 @@ import {
   type PlanRow,
 } from '../recovery/plans/plan-store.ts';
 import { setSecret } from '../recovery/plans/secrets.ts';
+import { actOnRun } from '../recovery/runs/run-desk.ts';
 import { listRuns } from '../recovery/runs/run-store.ts';
 import { isEnd } from '../recovery/runs/run-states.ts';
 import { audit } from './operator-accounts.ts';
@@ -101,7 +102,9 @@ export function planCalls(deps: RecoveryDeps): Calls {
     async removePlan(request, context) {
       const scope = context.scope();
       const row = await findPlan(pool, scope.domain(request.domain).id, request.plan);
-      await removePlan(deps, row, `operator ${scope.caller.name}`);
+      const actor = `operator ${scope.caller.name}`;
+      await endPreparation(deps, row, actor);
+      await removePlan(deps, row, actor);
       await deps.failover.plansChanged();
       return {};
     },
@@ -148,7 +151,7 @@ async function lostHost(
     });
   }
   const [run] = (await listRuns(pool, { domainId, planId: row.id, limit: RUNS_SHOWN })).filter(
-    ({ mode, state }) => mode !== 'drill' && !isEnd(state),
+    ({ mode, ahead, state }) => mode !== 'drill' && !ahead && !isEnd(state),
   );
   if (run !== undefined) {
     throw new HoldfastError('BUSY', `a run of ${row.name} goes on, with the epochs of the catalog before`, {
@@ -156,6 +159,13 @@ async function lostHost(
     });
   }
   return host;
+}
+
+/** What runs ahead of a failover that can't come any more. */
+async function endPreparation(deps: RecoveryDeps, row: PlanRow, actor: string): Promise<void> {
+  const runs = await listRuns(deps.catalog.pool, { domainId: row.domainId, planId: row.id, limit: RUNS_SHOWN });
+  const live = runs.find(({ ahead, state }) => ahead && !isEnd(state));
+  if (live !== undefined) await actOnRun(deps, live.id, { action: 'abort', step: '', reason: 'plan removed', actor });
 }
 
 function bounded(document: string): void {
@@ -218,7 +228,7 @@ async function planToWire(deps: RecoveryDeps, row: PlanRow): Promise<DeepPartial
   const { rows } = await pool.query<ApplicationRow>(
     `select a.primary_host as primary, a.standby_host as standby, p.name as "primaryName", s.name as "standbyName", a.epoch, a.phase,
        a.disarmed,
-       exists (select from run r where r.plan_id = a.plan_id and r.finished_at is null) as running,
+       exists (select from run r where r.plan_id = a.plan_id and not r.ahead and r.finished_at is null) as running,
        exists (select from run r where r.plan_id = a.plan_id and r.state = 'split-brain-suspected') as "splitBrain"
      from application a join host p on p.id = a.primary_host join host s on s.id = a.standby_host where a.plan_id = $1`,
     [row.id],

@@ -74,6 +74,7 @@ export function runToWire(run: RunRow): DeepPartial<RunInfo> {
     plan: run.planName,
     revision: run.revision,
     mode: run.mode,
+    ahead: run.ahead,
     state: run.state,
     reason: run.reason,
     fromHost: run.fromName,

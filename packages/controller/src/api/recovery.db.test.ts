@@ -225,6 +225,34 @@ describe('the Recovery service', () => {
     expect(report.signature).to.have.length(64);
   });
 
+  it('what is silent is prepared for: it is no failover, leaves no report, and does not keep the plan from being removed', async () => {
+    const ahead = '  - {id: room, type: check.tcp, address: "10.0.0.1:80", ahead: true}\n';
+    await owner.applyPlan({ document: PLAN() + ahead });
+    // These agents say nothing of the application.
+    for (;;) {
+      const { runs } = await owner.listRuns({});
+      const [run] = runs;
+      const { steps } = run === undefined ? { steps: [] } : await owner.getRun({ run: run.id });
+      if (steps.some(({ state }) => state === 'ok')) {
+        expect(run).to.include({ state: 'preparing', ahead: true });
+        expect(steps.map(({ id, state }) => `${id} ${state}`)).to.deep.equal([
+          'look pending',
+          'warm-up pending',
+          'room ok',
+        ]);
+        expect(await codeOf(owner.getReport({ run: run!.id }))).to.equal('FAILED_PRECONDITION');
+        break;
+      }
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    expect((await owner.getPlan({ plan: 'shop' })).plan?.state).to.equal('unverified');
+    await owner.removePlan({ plan: 'shop' });
+    const { runs } = await owner.listRuns({});
+    expect(runs.map(({ state, ahead: isAhead, reason }) => ({ state, isAhead, reason }))).to.deep.equal([
+      { state: 'cancelled', isAhead: true, reason: 'aborted by operator admin: plan removed' },
+    ]);
+  });
+
   it('after a restore a plan is not ready; a person gives up a host that is off, and nobody one that is connected', async () => {
     await owner.applyPlan({ document: PLAN() });
     const { rows } = await pool.query<{ id: string; identity: string; host: string }>(

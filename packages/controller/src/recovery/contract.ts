@@ -32,6 +32,8 @@ export interface SignsOfDeath {
 export interface ApplicationLook extends SignsOfDeath {
   readonly row: LeaseRow;
   readonly verdict: Verdict;
+  /** The primary is silent, and it is not the controller that looks cut off: steps that serve nobody may run ahead. */
+  readonly suspected: boolean;
   /** This replica drives it. */
   readonly driving: boolean;
   /** Both hosts claim epochs that can't both be true. */
@@ -46,7 +48,7 @@ export type FailoverNews =
   /** This replica drives the application from now on, under this term. */
   | { readonly kind: 'driving'; readonly planId: string; readonly term: number }
   | { readonly kind: 'lost'; readonly planId: string }
-  /** The primary is silent; steps that serve nobody may run ahead. */
+  /** From now on, as ApplicationLook says it; how it ends, a look tells. */
   | { readonly kind: 'suspected'; readonly planId: string }
   /** In the modes without leases: a person has to decide. */
   | { readonly kind: 'dead'; readonly planId: string; readonly signs: SignsOfDeath }

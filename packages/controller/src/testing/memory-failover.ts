@@ -36,12 +36,12 @@ export class MemoryFailover implements Failover {
       [planId, this.#replica],
     );
     const term = rows[0]?.term ?? 0;
-    const row = (await this.#catalog.pool.query<LeaseRow>('select * from application where plan_id = $1', [planId]))
-      .rows[0];
+    const row = await this.#row(planId);
     if (row === undefined) throw new HoldfastError('NOT_FOUND', 'no application');
     this.#looks.set(planId, {
       row,
       verdict: 'alive',
+      suspected: false,
       driving: true,
       splitBrain: false,
       troubles: [],
@@ -52,6 +52,14 @@ export class MemoryFailover implements Failover {
     });
     this.tell({ kind: 'driving', planId, term });
     return term;
+  }
+
+  async #row(planId: string): Promise<LeaseRow | undefined> {
+    const { rows } = await this.#catalog.pool.query<LeaseRow>(
+      'select *, primary_host as primary, standby_host as standby from application where plan_id = $1',
+      [planId],
+    );
+    return rows[0];
   }
 
   async stopPrimary(): Promise<boolean> {
@@ -68,11 +76,20 @@ export class MemoryFailover implements Failover {
     throw new HoldfastError('FAILED_PRECONDITION', 'there is nothing to override');
   }
 
+  /** Silent from now on, or heard again. */
+  suspect(planId: string, suspected = true): void {
+    const look = this.#looks.get(planId);
+    if (look === undefined) throw new HoldfastError('NOT_FOUND', 'this replica does not drive it');
+    this.#looks.set(planId, { ...look, suspected, verdict: suspected ? 'suspected' : 'alive' });
+    if (suspected) this.tell({ kind: 'suspected', planId });
+  }
+
   /** The standby is the primary from now on. */
   async promoteNow(planId: string, automatic: boolean): Promise<number> {
     const now = new Date();
     const signs = { lastSignOfLifeAt: new Date(now.getTime() - 12_000), suspectedAt: now, declaredDeadAt: now };
     const look = this.#looks.get(planId);
+    // Before the row moves: whoever has just begun to drive may find it at once.
     if (look !== undefined) this.#looks.set(planId, { ...look, ...signs });
     const { rows } = await this.#catalog.pool.query<{ epoch: number }>(
       `update application set primary_host = standby_host, standby_host = primary_host, epoch = next_epoch,
@@ -80,6 +97,9 @@ export class MemoryFailover implements Failover {
       [planId, automatic],
     );
     const epoch = rows[0]?.epoch ?? 0;
+    const row = await this.#row(planId);
+    if (look !== undefined && row !== undefined)
+      this.#looks.set(planId, { ...look, ...signs, row, suspected: false, verdict: 'alive' });
     this.tell({ kind: 'promoted', planId, epoch, automatic, signs });
     return epoch;
   }

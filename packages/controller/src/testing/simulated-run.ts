@@ -44,13 +44,14 @@ export class SimulatedRun {
   readonly #applied = new Set<string>();
   readonly #story: string[] = [];
 
-  constructor(plan: Plan, mode: Mode) {
+  /** @param state where it begins */
+  constructor(plan: Plan, mode: Mode, state: RunState = 'prechecking') {
     this.plan = plan;
     const steps = plan.steps
       .filter((step) => runsIn(step, mode))
       .map((step, position) => firstRow(step, position, mode));
     this.#view = {
-      run: firstRun(mode),
+      run: { ...firstRun(mode), state, ahead: state === 'preparing' },
       plan,
       steps,
       jobs: [],
@@ -197,6 +198,7 @@ function firstRun(mode: Mode): RunRow {
     planName: 'shop',
     revision: 1,
     mode,
+    ahead: false,
     state: 'prechecking',
     pause: '',
     reason: '',

@@ -1,6 +1,6 @@
 import { expect } from 'chai';
 
-import { whyNotAhead } from './run-ahead.ts';
+import { preparesAhead, whyNotAhead } from './run-ahead.ts';
 import { STEP_TYPES, stepSchema, type Step } from './step-types.ts';
 
 /** Fields that the types need besides id and type. */
@@ -58,5 +58,21 @@ describe('what runs ahead', () => {
     expect(whyNotAhead(step('restore.files', aside), plan('warm'))).to.contain('warm copy');
     expect(whyNotAhead(step('restore.sqlite', { ...aside, unit: 'shop' }), plan('cold'))).to.contain('stop and start');
     expect(whyNotAhead(step('restore.postgres', aside), plan('cold'))).to.contain('starts the server');
+  });
+});
+
+describe('what is prepared while a primary is only suspected', () => {
+  it('of what may run ahead, only what needs no recovery point, on the standby alone', () => {
+    const may = STEP_TYPES.filter((type) => {
+      const target = type.startsWith('restore.') ? { target: '/srv/staging' } : {};
+      return preparesAhead(step(type, target), plan('cold'));
+    });
+    expect(may.toSorted()).to.deep.equal(['check.http', 'check.sql', 'check.tcp', 'rebuild', 'wait']);
+    for (const type of ['check.http', 'check.tcp', 'check.sql', 'rebuild']) {
+      for (const host of ['primary', 'web-1', 'web-2'])
+        expect(preparesAhead(step(type, { host }), plan('cold'))).to.equal(false);
+    }
+    expect(preparesAhead(step('check.http', { from: 'witnesses' }), plan('cold'))).to.equal(false);
+    expect(preparesAhead(step('rebuild', { ahead: false }), plan('cold'))).to.equal(false);
   });
 });

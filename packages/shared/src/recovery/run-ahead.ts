@@ -13,6 +13,26 @@ export function runsAhead(step: Step, plan: Pick<Plan, 'placement'>): boolean {
   return step.ahead && whyNotAhead(step, plan) === undefined;
 }
 
+/**
+ * Whether it may run already while the primary is only suspected, before there is a run. A restore may not: its point is pinned by the run. And
+ * whoever is silent, or stands aside as a witness, is not asked for it.
+ */
+export function preparesAhead(step: Step, plan: Pick<Plan, 'placement'>): boolean {
+  if (!runsAhead(step, plan)) return false;
+  switch (step.type) {
+    case 'wait':
+      return true;
+    case 'rebuild':
+    case 'check.tcp':
+    case 'check.sql':
+      return step.host === 'standby';
+    case 'check.http':
+      return step.host === 'standby' && step.from === undefined;
+    default:
+      return false;
+  }
+}
+
 /** For people, after the step's name; undefined: it may. */
 export function whyNotAhead(step: Step, plan: Pick<Plan, 'placement'>): string | undefined {
   switch (step.type) {

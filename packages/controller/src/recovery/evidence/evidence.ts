@@ -68,7 +68,7 @@ export async function openEvidence({ catalog, masterKey, version }: EvidenceDeps
     reportOf,
     async sealEnded() {
       const { rows } = await pool.query<{ id: string }>(
-        `select id from run r where finished_at is not null and not exists (select 1 from run_report where run_id = r.id)
+        `select id from run r where finished_at is not null and not ahead and not exists (select 1 from run_report where run_id = r.id)
          order by finished_at desc limit $1`,
         [SEALED_AT_ONCE],
       );

@@ -13,9 +13,14 @@ import { findRun, listEvents, listSteps } from '../runs/run-store.ts';
 
 const EVENTS_MAX = 100_000;
 
-/** Throws NOT_FOUND; FAILED_PRECONDITION when the pinned revision can't be read any more. */
+/** Throws NOT_FOUND; FAILED_PRECONDITION for a preparation, and when the pinned revision can't be read any more. */
 export async function loadRunFacts(pool: pg.Pool, runId: string, controllerVersion: string): Promise<RunFacts> {
   const run = await findRun(pool, runId);
+  if (run.ahead) {
+    throw new HoldfastError('FAILED_PRECONDITION', 'a preparation leaves no report: it failed nothing over', {
+      hint: `What it did: holdfast run show ${run.id.slice(0, 8)}`,
+    });
+  }
   const [applied, document, revision, steps, events] = await Promise.all([
     appliedPlan(pool, run.planId, run.revision),
     documentOf(pool, run.planId, run.revision),

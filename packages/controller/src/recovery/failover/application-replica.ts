@@ -26,7 +26,7 @@ import type pg from 'pg';
 import type { Catalog } from '../../catalog/catalog.ts';
 import type { ApplicationLook, FailoverNews, FenceProof, Overridden } from '../contract.ts';
 import { changeLease, readLease } from './lease-rows.ts';
-import { followSigns, NO_SIGNS } from './signs-of-death.ts';
+import { followSigns, isSuspected, NO_SIGNS } from './signs-of-death.ts';
 
 const OPERATIONS_MAX = 16;
 /** Renewals' times that an operation may take. */
@@ -106,6 +106,7 @@ export class ApplicationReplica {
       ...this.#signs,
       row,
       verdict,
+      suspected: isSuspected(this.#state, this.#settings),
       driving: this.#drives(row),
       splitBrain: this.#collisions >= COLLISION_LOOKS,
       unreported:
@@ -276,7 +277,7 @@ export class ApplicationReplica {
       news({ kind: 'promoted', planId, epoch: row.epoch, automatic: row.automatic, signs });
       return;
     }
-    if (before.round === undefined && after.round !== undefined) news({ kind: 'suspected', planId });
+    if (!isSuspected(before, this.#settings) && isSuspected(after, this.#settings)) news({ kind: 'suspected', planId });
     if (before.verdict !== after.verdict) log('failover.verdict', { plan: planId, verdict: after.verdict });
     if (before.verdict !== 'dead' && after.verdict === 'dead' && !this.#settings.leases) {
       news({ kind: 'dead', planId, signs: this.#signs });

@@ -1,8 +1,9 @@
-// When the primary was last heard, suspected and declared dead, on this replica's wall clock: what a run's measured RTO begins with.
+// When the primary was last heard, suspected and declared dead, on this replica's wall clock: what a run's measured RTO begins with. And whether
+// it is suspected now.
 //
 // Pure. Tested in failover.db.test.ts.
 
-import type { ControllerState } from '@holdfast/shared/failover/controller-state';
+import type { ControllerSettings, ControllerState } from '@holdfast/shared/failover/controller-state';
 
 import type { SignsOfDeath } from '../contract.ts';
 
@@ -11,6 +12,14 @@ export const NO_SIGNS: SignsOfDeath = {
   suspectedAt: undefined,
   declaredDeadAt: undefined,
 };
+
+/**
+ * The witnesses had time to say a first word, and it is not this controller that looks cut off: after its restart all hosts are silent for a
+ * while. Where a plan has no witnesses, nobody can tell that, and silence is enough.
+ */
+export function isSuspected({ verdict, round }: ControllerState, { witnesses }: ControllerSettings): boolean {
+  return verdict === 'suspected' || verdict === 'dead' || (round !== undefined && witnesses.length === 0);
+}
 
 /** @param wallMs the wall clock at `nowMs` of the monotonic one */
 export function followSigns(

@@ -133,7 +133,7 @@ async function pastRuns(pool: pg.Pool, planId: string): Promise<PastRun[]> {
   const { rows } = await pool.query<RunRow>(
     `select id, mode, state, started_at as "startedAt", finished_at as "finishedAt", times,
        nullif((point->>'atMs')::bigint, 0) as "recoveryPointMs"
-     from run where plan_id = $1 and finished_at is not null order by finished_at desc limit $2`,
+     from run where plan_id = $1 and not ahead and finished_at is not null order by finished_at desc limit $2`,
     [planId, RUNS_MAX],
   );
   const { rows: steps } = await pool.query<StepRow>(

@@ -177,6 +177,7 @@ function abort(view: RunView, act: Act): Decision[] {
     .map((step): Decision => ({ kind: 'cancel-jobs', step: step.id }));
   if (run.mode === 'drill') return [...stop, { kind: 'run', event: 'tidy', reason }];
   switch (run.state) {
+    case 'preparing':
     case 'prechecking':
     case 'awaiting-approval':
       return [...stop, { kind: 'run', event: 'cancel', reason }];

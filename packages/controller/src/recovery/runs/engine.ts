@@ -17,6 +17,8 @@ import type { Failover, Notifier } from '../contract.ts';
 import { advance, type Advanced, type JobOrder } from './advance.ts';
 import { startEffects } from './effects.ts';
 import type { Engine } from './engine-contract.ts';
+import { endOf, whyNeedless } from './preparation.ts';
+import { whatCameMeanwhile } from './preparation-rows.ts';
 import { afterWriting } from './run-alerts.ts';
 import { decide } from './run-machine.ts';
 import { isEnd } from './run-states.ts';
@@ -174,13 +176,18 @@ export function openEngine(deps: EngineDeps): Engine {
     if (run.mode === 'drill' && run.state !== 'cleaning' && (await realRunIsLive(view))) {
       return [{ kind: 'run', event: 'tidy', reason: 'a real run came' }];
     }
+    if (run.state === 'preparing') {
+      const came = await whatCameMeanwhile(deps.catalog.pool, run);
+      const needless = whyNeedless(run, { look: deps.failover.look(run.planId), ...came });
+      if (needless !== undefined) return endOf(view, needless);
+    }
     const decisions = decide(view);
     return decisions.length > 0 ? decisions : ((await deps.reprotect(view)) ?? []);
   }
 
   async function realRunIsLive({ run }: RunView): Promise<boolean> {
     const { rowCount } = await deps.catalog.pool.query(
-      `select 1 from run where plan_id = $1 and mode <> 'drill' and finished_at is null`,
+      `select 1 from run where plan_id = $1 and mode <> 'drill' and not ahead and finished_at is null`,
       [run.planId],
     );
     return rowCount !== 0;
@@ -251,7 +258,15 @@ export function openEngine(deps: EngineDeps): Engine {
 }
 
 const MOVING = new Set(['dispatched', 'running', 'verifying', 'undoing', 'unknown', 'retrying']);
-const WATCHED = new Set(['prechecking', 'running', 'rolling-back', 'reprotecting', 'cleaning', 'awaiting-commit']);
+const WATCHED = new Set([
+  'preparing',
+  'prechecking',
+  'running',
+  'rolling-back',
+  'reprotecting',
+  'cleaning',
+  'awaiting-commit',
+]);
 
 /** The same decisions, but that the step has failed because its jobs can't be made. */
 function withFailure(

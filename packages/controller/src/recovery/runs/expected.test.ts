@@ -27,6 +27,7 @@ const row: LeaseRow = {
 const ago = (ms: number): Date => new Date(NOW - ms);
 const look = (fields: Partial<ApplicationLook>, more: Partial<LeaseRow> = {}): ApplicationLook => {
   const nothing = {
+    suspected: false,
     suspectedAt: undefined,
     declaredDeadAt: undefined,
     splitBrain: false,

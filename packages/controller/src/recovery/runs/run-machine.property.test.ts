@@ -1,10 +1,12 @@
 import { checkPlan } from '@holdfast/shared/recovery/check-plan';
+import { preparesAhead } from '@holdfast/shared/recovery/run-ahead';
 import type { Mode } from '@holdfast/shared/recovery/step-types';
 import { expect } from 'chai';
 import fc from 'fast-check';
 
 import { SimulatedRun } from '../../testing/simulated-run.ts';
 import { advance } from './advance.ts';
+import { endOf } from './preparation.ts';
 import { decide } from './run-machine.ts';
 import {
   isAtWork,
@@ -22,7 +24,7 @@ import { canProbe } from './step-policy.ts';
 
 describe('the tables of runs and steps', () => {
   it('RM1 an end has no way out, every other state has a way to an end, and every state is reached', () => {
-    const reached = new Set<RunState>(['prechecking']);
+    const reached = new Set<RunState>(['preparing', 'prechecking']);
     for (const state of reached) {
       for (const event of RUN_EVENTS) {
         const next = nextRunState(state, event);
@@ -206,6 +208,53 @@ describe('runs of the machine', () => {
     const waiting: RunView = { ...view, run: { ...view.run, state: 'awaiting-approval', approvalsNeeded: 1 } };
     const { orders } = advance(waiting, decide(waiting));
     expect(orders.map(({ step }) => step)).to.deep.equal(['rebuild']);
+  });
+
+  it('PR1 a preparation asks for nothing but what may be prepared, on the standby, whatever is answered, and comes to rest', () => {
+    const plan = planOf('pause', 3);
+    const parts = plan.steps.map((step) =>
+      fc.record({ step: fc.constant(step), ahead: fc.boolean(), needs: fc.boolean() }),
+    );
+    fc.assert(
+      fc.property(fc.tuple(...parts), answers, order, (changes, words, turns) => {
+        const steps = changes.map(({ step, ahead, needs }) => ({ ...step, ahead, needs: needs ? step.needs : [] }));
+        const run = new SimulatedRun({ ...plan, steps }, 'unplanned', 'preparing');
+        run.play(() => words.next().value ?? 'ok', turns);
+        expect(run.state).to.equal('preparing');
+        const may = new Set(steps.filter((step) => preparesAhead(step, plan)).map(({ id }) => id));
+        for (const { step, host } of run.asked) {
+          expect(may, run.story()).to.include(step);
+          expect(host).to.equal('web-2');
+        }
+        const began = run.view.steps.filter(({ state }) => state !== 'pending').map(({ id }) => id);
+        expect(began.filter((id) => !may.has(id))).to.deep.equal([]);
+        const ended = advance(run.view, endOf(run.view, { reason: 'heard', gently: false }));
+        expect(ended.run.state).to.equal('cancelled');
+        const atWork = run.view.steps.filter(({ state }) => isAtWork(state)).map(({ id }) => id);
+        expect(ended.cancelled, 'PR4').to.deep.equal(atWork);
+      }),
+      { numRuns: 200 },
+    );
+  });
+
+  it('PR3 a run that waits for its turn goes on with what was prepared for it, and begins nothing else', () => {
+    const run = new SimulatedRun(planOf('pause', 3), 'unplanned', 'preparing');
+    const began = advance(run.view, decide(run.view));
+    const adopted = { ...began.run, state: 'prechecking' } as const;
+    const view: RunView = { ...run.view, run: adopted, steps: began.steps, notYet: 'others come first' };
+    expect(decide(view)).to.deep.equal([]);
+    const job = {
+      jobId: 'j',
+      stepId: 'rebuild',
+      phase: 'apply',
+      part: '',
+      acknowledged: true,
+      finishedAt: view.now,
+    } as const;
+    const report = { state: 'ok', message: '', remedy: '', output: '', facts: {} } as const;
+    const { orders, run: after } = advance(view, decide({ ...view, jobs: [{ ...job, report }] }));
+    expect(orders.map(({ step, phase }) => `${step} ${phase}`)).to.deep.equal(['rebuild verify']);
+    expect(after.state).to.equal('prechecking');
   });
 
   it('SM1 SM2 what can be probed is never applied twice without a probe that said not-done in between', () => {

@@ -9,7 +9,8 @@
 //   MC3 paused, nothing starts; in a drill nothing is decided for the primary, a fence or traffic;
 //   MC4 a run that has ended leaves no step at work: what ran ahead is cancelled with it.
 
-import { runsAhead } from '@holdfast/shared/recovery/run-ahead';
+import { preparesAhead, runsAhead } from '@holdfast/shared/recovery/run-ahead';
+import type { Step } from '@holdfast/shared/recovery/step-types';
 
 import { fenceNews } from './fence-machine.ts';
 import { failedReason, spoiltReason, stuckUndoReason, unknownReason, wayOn, whatFailed } from './run-reasons.ts';
@@ -21,6 +22,8 @@ import { attemptsOf, canPrecheck, canUndo, standsOnOthers } from './step-policy.
 
 export function decide(view: RunView): Decision[] {
   switch (view.run.state) {
+    case 'preparing':
+      return runningAhead(view);
     case 'prechecking':
       return prechecking(view);
     case 'awaiting-approval':
@@ -44,10 +47,14 @@ export function decide(view: RunView): Decision[] {
   }
 }
 
-export function nodesOf({ steps, plan }: Pick<RunView, 'steps' | 'plan'>): Node[] {
-  return steps.map(({ id, spec, state }) => {
-    return { id, needs: spec.needs, ahead: runsAhead(spec, plan), critical: spec.critical, state };
+function nodesOf(view: RunView): Node[] {
+  return view.steps.map(({ id, spec, state }) => {
+    return { id, needs: spec.needs, ahead: mayRunAhead(view, spec), critical: spec.critical, state };
   });
+}
+
+function mayRunAhead({ run, plan }: RunView, spec: Step): boolean {
+  return run.state === 'preparing' ? preparesAhead(spec, plan) : runsAhead(spec, plan);
 }
 
 const PRECHECKS_MAX = 16;
@@ -57,7 +64,10 @@ export const PRECHECK_MS = 60_000;
 /** A run that nobody planned does not wait for looks: what would fail, fails. */
 function prechecking(view: RunView): Decision[] {
   const { run } = view;
-  if (run.mode === 'unplanned') return goOrAsk(view);
+  if (run.mode === 'unplanned') {
+    const going = goOrAsk(view);
+    return going.length > 0 ? going : goingOnAhead(view);
+  }
   const opening = run.mode === 'drill' ? openSandbox(view) : undefined;
   if (opening !== undefined) return opening;
   const looked = view.steps.filter(
@@ -132,8 +142,17 @@ function awaitingApproval(view: RunView): Decision[] {
     const reason = `nobody approved in time; it still can be: ${wayOn(run, 'approve')}`;
     return [{ kind: 'run', event: 'pause', pause: 'approval', reason }];
   }
-  const ahead = view.steps.filter((step) => runsAhead(step.spec, view.plan));
-  return [...newsOf(view, ahead, { start: true, look: true }), ...starting(view, true)];
+  return runningAhead(view);
+}
+
+function runningAhead(view: RunView): Decision[] {
+  return [...goingOnAhead(view), ...starting(view, true)];
+}
+
+/** What was begun. */
+function goingOnAhead(view: RunView): Decision[] {
+  const ahead = view.steps.filter((step) => mayRunAhead(view, step.spec));
+  return newsOf(view, ahead, { start: true, look: true });
 }
 
 function running(view: RunView): Decision[] {

@@ -68,6 +68,7 @@ async function take(deps: RunNewsDeps, news: FailoverNews): Promise<void> {
     case 'lost':
       return engine.lose(news.planId);
     case 'suspected':
+      // follow-suspicion.ts
       return;
     case 'dead':
       return await dead(deps, await appliedPlan(catalog.pool, news.planId), news.signs);
@@ -80,8 +81,8 @@ async function take(deps: RunNewsDeps, news: FailoverNews): Promise<void> {
     default:
       for (const runId of await liveRuns(catalog.pool, news.planId)) {
         await engine.apply(runId, (view): Decision[] => {
-          const frozen =
-            view.run.state === 'split-brain-suspected' || view.run.mode === 'drill' || isEnd(view.run.state);
+          const { state, mode, ahead } = view.run;
+          const frozen = state === 'split-brain-suspected' || mode === 'drill' || ahead || isEnd(state);
           return frozen ? [] : [{ kind: 'run', event: 'freeze', reason: 'two hosts claim to serve' }];
         });
       }
@@ -92,7 +93,7 @@ async function take(deps: RunNewsDeps, news: FailoverNews): Promise<void> {
 async function startForgotten(deps: RunNewsDeps, planId: string, term: number): Promise<void> {
   const { rows } = await deps.catalog.pool.query<{ epoch: number }>(
     `select epoch from application a where plan_id = $1 and automatic and phase = 'open'
-       and not exists (select from run r where r.plan_id = a.plan_id and r.mode <> 'drill' and r.epoch >= a.epoch)`,
+       and not exists (select from run r where r.plan_id = a.plan_id and r.mode <> 'drill' and not r.ahead and r.epoch >= a.epoch)`,
     [planId],
   );
   if (rows[0] !== undefined) {
@@ -112,7 +113,7 @@ async function startPromoted(
   const applied = await appliedPlan(catalog.pool, planId);
   for (const runId of await liveRuns(catalog.pool, planId)) {
     await engine.apply(runId, ({ run }): Decision[] => {
-      if (run.mode === 'drill' || run.epoch >= epoch || isEnd(run.state)) return [];
+      if (run.mode === 'drill' || run.ahead || run.epoch >= epoch || isEnd(run.state)) return [];
       return [{ kind: 'run', event: 'fail', reason: `epoch ${epoch} has come meanwhile: another failover` }];
     });
   }
@@ -150,7 +151,7 @@ async function dead(deps: RunNewsDeps, applied: AppliedPlan, signs: SignsOfDeath
 
 async function liveRealRun({ pool }: Catalog, planId: string): Promise<boolean> {
   const { rowCount } = await pool.query(
-    `select 1 from run where plan_id = $1 and mode <> 'drill' and finished_at is null`,
+    `select 1 from run where plan_id = $1 and mode <> 'drill' and not ahead and finished_at is null`,
     [planId],
   );
   return rowCount !== 0;

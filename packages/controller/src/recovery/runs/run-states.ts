@@ -11,6 +11,8 @@
 // Pure. Which event is due is decided in scheduler.ts and run-machine.ts.
 
 export const RUN_STATES = [
+  /** No failover yet: what may run ahead does, while the primary is suspected. */
+  'preparing',
   'prechecking',
   'awaiting-approval',
   'running',
@@ -78,6 +80,8 @@ const end = {
 
 const freeze = 'split-brain-suspected';
 const RUNS: RunTable = {
+  // The run that adopts it begins as every other one (start-run.ts).
+  preparing: { ...end, cancel: 'cancelled' },
   prechecking: {
     ...end,
     ask: 'awaiting-approval',

@@ -23,7 +23,7 @@ export type ReadOutcome = (job: {
 }) => Report;
 
 const SELECT_RUN = `
-  select r.id, r.plan_id as "planId", p.domain_id as "domainId", p.name as "planName", r.revision, r.mode, r.state, r.pause, r.reason,
+  select r.id, r.plan_id as "planId", p.domain_id as "domainId", p.name as "planName", r.revision, r.mode, r.ahead, r.state, r.pause, r.reason,
     r.from_host as "fromHost", f.name as "fromName", r.to_host as "toHost", t.name as "toName", r.epoch, r.automatic,
     r.started_by as "startedBy", r.started_at as "startedAt", r.finished_at as "finishedAt", r.due_at as "dueAt",
     r.approvals_needed as "approvalsNeeded", r.approved_at as "approvedAt", r.fence_proof as "fenceProof",

@@ -32,6 +32,8 @@ export interface RunRow {
   readonly planName: string;
   readonly revision: number;
   readonly mode: Mode;
+  /** A preparation: it began during a suspicion, and no failover has adopted it. It promised nobody anything, and is evidence of nothing. */
+  readonly ahead: boolean;
   readonly state: RunState;
   readonly pause: Pause | '';
   readonly reason: string;

@@ -16,6 +16,7 @@ import type { Mode, Step } from '@holdfast/shared/recovery/step-types';
 import pg from 'pg';
 
 import type { AppliedPlan, SignsOfDeath } from '../contract.ts';
+import { lockPreparation, tryAgainWhatFailed } from './preparation-rows.ts';
 import type { PinnedPoint, PointRequest } from './recovery-choice.ts';
 import { PRECHECK_MS } from './run-machine.ts';
 import type { RunTimes } from './run-view.ts';
@@ -26,6 +27,8 @@ import { holdTerm, writeEvents } from './transitions.ts';
 export interface RunStart {
   readonly applied: AppliedPlan;
   readonly mode: Mode;
+  /** A preparation: of a failover that may never come. */
+  readonly ahead?: true;
   /** The promotion was there first: its epoch. */
   readonly promoted?: number;
   /** Not to begin before so many people agree. */
@@ -75,20 +78,25 @@ export function pointRequest(
   return { ...common, kind: asked.latestClean ? 'latest-clean' : kind };
 }
 
-/** The run's id. Throws BUSY (SR1), ALREADY_EXISTS (SR2). */
+/** The run's id: that of its preparation, if it has one. Throws BUSY (SR1), ALREADY_EXISTS (SR2). */
 export async function insertRun(client: pg.ClientBase, start: RunStart): Promise<string> {
   const { applied, mode, writer } = start;
   if (writer.kind === 'driver') await holdTerm(client, applied.id, writer);
   const placement = await placementOf(client, applied.id);
   const { from, to } = directionOf(placement, start.promoted !== undefined);
   const epoch = start.promoted ?? (mode === 'drill' ? placement.epoch : placement.nextEpoch);
-  const id = randomUUID();
+  const prepared = adopts(start) ? await lockPreparation(client, applied, { from, to }) : undefined;
+  const id = prepared ?? randomUUID();
   const proof = start.promoted !== undefined ? 'lease-ran-out' : start.fenceConfirmed ? 'person' : '';
   try {
     await client.query(
       `insert into run (id, plan_id, revision, mode, state, from_host, to_host, epoch, automatic, started_by, due_at, approvals_needed,
-         fence_proof, point, times)
-       values ($1, $2, $3, $4, 'prechecking', $5, $6, $7, $8, $9, now() + $10 * interval '1 ms', $11, $12, $13, $14)`,
+         fence_proof, point, times, ahead)
+       values ($1, $2, $3, $4, $15, $5, $6, $7, $8, $9, now() + $10 * interval '1 ms', $11, $12, $13, $14, $16)
+       on conflict (id) do update set state = excluded.state, epoch = excluded.epoch, automatic = excluded.automatic,
+         started_by = excluded.started_by, started_at = excluded.started_at, due_at = excluded.due_at,
+         approvals_needed = excluded.approvals_needed, fence_proof = excluded.fence_proof, point = excluded.point, times = excluded.times,
+         ahead = excluded.ahead, version = run.version + 1`,
       [
         id,
         applied.id,
@@ -104,29 +112,42 @@ export async function insertRun(client: pg.ClientBase, start: RunStart): Promise
         proof,
         JSON.stringify(start.point),
         JSON.stringify(await firstTimes(client, start, from)),
+        start.ahead === true ? 'preparing' : 'prechecking',
+        start.ahead === true,
       ],
     );
   } catch (error) {
     throw refusedBy(error, applied.name) ?? error;
   }
-  await insertSteps(client, id, start, { from, to });
+  if (prepared === undefined) await insertSteps(client, id, start, { from, to });
+  else await tryAgainWhatFailed(client, id);
   if (start.approvedBy !== undefined && start.approvalsNeeded > 0) {
     await client.query(
       `insert into run_approval (run_id, step_id, operator, reason) values ($1, '', $2, 'started it')`,
       [id, start.approvedBy],
     );
   }
-  const because = start.promoted === undefined ? '' : ` after the promotion under epoch ${epoch}`;
   const notes = start.point.findings.map((message) => ({ step: '', kind: 'note' as const, message }));
-  await writeEvents(client, id, writer, [{ step: '', kind: 'state', message: `started${because}` }, ...notes]);
+  await writeEvents(client, id, writer, [{ step: '', kind: 'state', message: beginningOf(start, prepared) }, ...notes]);
   return id;
+}
+
+/** PR3. A planned run has other steps, and a drill other places. */
+function adopts({ mode, ahead }: RunStart): boolean {
+  return mode === 'unplanned' && ahead !== true;
+}
+
+function beginningOf({ promoted, ahead }: RunStart, prepared: string | undefined): string {
+  if (ahead === true) return 'the primary is suspected: what may run ahead runs';
+  const because = promoted === undefined ? '' : ` after the promotion under epoch ${promoted}`;
+  return `started${because}${prepared === undefined ? '' : ', with what ran ahead'}`;
 }
 
 function refusedBy(error: unknown, plan: string): HoldfastError | undefined {
   if (!(error instanceof pg.DatabaseError)) return undefined;
   if (error.constraint === 'one_automatic_run')
     return new HoldfastError('ALREADY_EXISTS', 'this promotion has its run');
-  if (error.constraint !== 'one_real_run' && error.constraint !== 'one_drill') return undefined;
+  if (!['one_real_run', 'one_drill', 'one_preparation'].includes(error.constraint ?? '')) return undefined;
   return new HoldfastError('BUSY', `a run of ${plan} goes on`, {
     hint: `See: holdfast run ls ${plan}; commit or abort it first.`,
   });
@@ -140,7 +161,7 @@ async function firstTimes(client: pg.ClientBase, start: RunStart, from: string):
   );
   const now = rows[0]?.now.getTime() ?? 0;
   if (start.mode === 'drill') return { lastSignOfLife: now };
-  if (start.mode === 'planned') return {};
+  if (start.mode === 'planned' || start.ahead === true) return {};
   const { lastSignOfLifeAt, suspectedAt, declaredDeadAt } = start.signs ?? {};
   const last = lastSignOfLifeAt?.getTime() ?? rows[0]?.seen?.getTime();
   return {

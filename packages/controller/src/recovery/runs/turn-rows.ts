@@ -46,7 +46,7 @@ export async function whatComesFirst(
     `select r.id, r.plan_id as "planId", r.revision, r.state, r.mode, ${SINCE} as since,
        r.approvals_needed <= (select count(*) from run_approval a where a.run_id = r.id and a.step_id = '') as agreed
      from run r join plan p on p.id = r.plan_id
-     where p.domain_id = $1 and r.mode <> 'drill' and r.finished_at is null
+     where p.domain_id = $1 and r.mode <> 'drill' and not r.ahead and r.finished_at is null
      order by (r.id = $2) desc, r.mode desc, r.started_at limit ${DUE_MAX}`,
     [run.domainId, run.id],
   );
@@ -79,7 +79,7 @@ async function expectedRuns(
 ): Promise<DueRun[]> {
   const { rows } = await client.query<{ planId: string; revision: number; promoted: boolean }>(
     `select p.id as "planId", p.revision, a.automatic and a.phase = 'open'
-       and not exists (select from run r where r.plan_id = p.id and r.mode <> 'drill' and r.epoch >= a.epoch) as promoted
+       and not exists (select from run r where r.plan_id = p.id and r.mode <> 'drill' and not r.ahead and r.epoch >= a.epoch) as promoted
      from plan p join application a on a.plan_id = p.id where p.domain_id = $1 and p.removed_at is null`,
     [domainId],
   );

@@ -137,16 +137,16 @@ export async function settleJobs(client: Queryable): Promise<void> {
  * Plans `p` that need their standby's copies: a real run is not over, or a promotion is under way, or its run has yet to be started (by the next
  * driver, when the one before died in that moment). Released in between, a copy would be missing in that run.
  */
-const AT_WORK = `exists (select from run r where r.plan_id = p.id and r.mode <> 'drill' and r.finished_at is null)
+const AT_WORK = `exists (select from run r where r.plan_id = p.id and r.mode <> 'drill' and not r.ahead and r.finished_at is null)
   or p.removed_at is null and exists (select from application a where a.plan_id = p.id and (a.phase = 'ordered' or a.automatic
-    and not exists (select from run r where r.plan_id = p.id and r.mode <> 'drill' and r.epoch >= a.epoch)))`;
+    and not exists (select from run r where r.plan_id = p.id and r.mode <> 'drill' and not r.ahead and r.epoch >= a.epoch)))`;
 
 /** Jobs of copies whose plan is at work: they must not be in its way. */
 export async function jobsInTheWay(client: Queryable): Promise<{ readonly id: string; readonly hostId: string }[]> {
   const { rows } = await client.query<{ id: string; hostId: string }>(
     `select j.id, j.host_id as "hostId" from warm_copy w join job j on j.id = w.job_id
      where j.state in ('queued', 'running') and not j.cancel_asked
-       and exists (select 1 from run r where r.plan_id = w.plan_id and r.mode <> 'drill' and r.finished_at is null)`,
+       and exists (select 1 from run r where r.plan_id = w.plan_id and r.mode <> 'drill' and not r.ahead and r.finished_at is null)`,
   );
   return rows;
 }

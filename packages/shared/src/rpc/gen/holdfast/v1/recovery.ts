@@ -210,6 +210,8 @@ export interface RunInfo {
   recoveryPointMs: bigint;
   /** why it is this recovery point, and what should be known of it: for people */
   pointFindings: string[];
+  /** a preparation: it began while the primary was suspected, and no failover came of it (yet) */
+  ahead: boolean;
 }
 
 /** Wall clock of the catalog; 0: did not happen (yet). */
@@ -2221,6 +2223,7 @@ function createBaseRunInfo(): RunInfo {
     times: undefined,
     recoveryPointMs: 0n,
     pointFindings: [],
+    ahead: false,
   };
 }
 
@@ -2282,6 +2285,9 @@ export const RunInfo: MessageFns<RunInfo> = {
     }
     for (const v of message.pointFindings) {
       writer.uint32(122).string(v!);
+    }
+    if (message.ahead !== false) {
+      writer.uint32(128).bool(message.ahead);
     }
     return writer;
   },
@@ -2419,6 +2425,14 @@ export const RunInfo: MessageFns<RunInfo> = {
             message.pointFindings.push(reader.string());
             continue;
           }
+          case 16: {
+            if (tag !== 128) {
+              break;
+            }
+
+            message.ahead = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2459,6 +2473,7 @@ export const RunInfo: MessageFns<RunInfo> = {
       ? BigInt(object.recoveryPointMs)
       : 0n;
     message.pointFindings = object.pointFindings?.map((e) => e) || [];
+    message.ahead = object.ahead ?? false;
     return message;
   },
 };

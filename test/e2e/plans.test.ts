@@ -96,4 +96,49 @@ steps:
     writeFileSync(report, html.replaceAll('all is well', 'nothing is well'));
     expect(await lab.cli('run', 'report', '--verify', report)).to.include({ code: 1 });
   });
+
+  it('goes with all plans of its host when that is emptied, by one command that can be said again', async () => {
+    const PLANS = { dns: '', wiki: 'priority: 1, dependsOn: [dns]' };
+    await lab.ok('plan', 'rm', 'shop');
+    await lab.addSource('web-1', 'conf', lab.path('srv'));
+    for (const [name, more] of Object.entries(PLANS)) {
+      const file = lab.path(`${name}.yaml`);
+      writeFileSync(
+        file,
+        `apiVersion: holdfast/v1
+kind: RecoveryPlan
+metadata: {name: ${name}, owner: oncall, ${more}}
+objectives: {rto: 15m, rpo: 1d}
+placement: {hosts: [web-1, web-2]}
+contacts: {oncall: {email: [nobody@plik.example]}}
+sources: [conf]
+steps: [{id: fence, type: fence, in: [planned, unplanned]}, {id: look, type: check.command, run: [/bin/true], needs: [fence]}]
+`,
+      );
+      await lab.ok('plan', 'apply', file);
+    }
+    const emptied = ['plan', 'run', '--host', 'web-1', '--mode', 'planned', '--yes', '--json'];
+    const outcomes = (said: string): string[] =>
+      said
+        .trimEnd()
+        .split('\n')
+        .map((line) => JSON.parse(line) as { plan: string; outcome: string })
+        .map(({ plan: name, outcome }) => `${name} ${outcome}`);
+    expect(outcomes(await lab.ok(...emptied))).to.deep.equal(['dns started', 'wiki started']);
+    expect(outcomes(await lab.ok(...emptied))).to.deep.equal(['dns goes-on', 'wiki goes-on']);
+    const serves = async (): Promise<string[]> => {
+      const { plans } = (await json('plan', 'ls')) as { plans: { name: string; primary: string }[] };
+      return plans.map(({ name, primary }) => `${name} ${primary}`);
+    };
+    for (let left = ['?']; left.length > 0; await sleep(200)) {
+      left = (await serves()).filter((word) => /^(dns|wiki) web-1$/.test(word));
+    }
+    const { runs } = (await json('run', 'ls', 'wiki')) as { runs: { id: string }[] };
+    const timeline = JSON.stringify(await json('run', 'timeline', runs[0]!.id));
+    expect(timeline).to.contain('started').and.not.contain('failed');
+    // They wait for their commit: the way back is another run's.
+    const refused = await lab.cli('plan', 'run', '--host', 'web-2', '--mode', 'planned', '--yes');
+    expect(refused).to.include({ code: 1 });
+    expect(refused.stdout).to.contain('dns: refused: another run goes on: planned, web-1 → web-2');
+  });
 });

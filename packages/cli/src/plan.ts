@@ -13,6 +13,7 @@ import { diffPlans } from './recovery/plan-diff.ts';
 import { hostsOf, namedPlan, readDocument } from './recovery/plan-document.ts';
 import { planDetails, planFields, planTable, planWords } from './recovery/plan-words.ts';
 import { followRun, judgeRun } from './recovery/follow-run.ts';
+import { runHost } from './recovery/run-host.ts';
 import { eventFields, runFields, stepFields } from './recovery/run-words.ts';
 import { endWords } from './run.ts';
 import { readSecret } from './session/secret.ts';
@@ -28,16 +29,23 @@ export function define(program: Command, session: Session): void {
   definePlans(plan, session);
   defineOverride(plan, session);
   defineSecrets(plan, session);
+  defineRun(plan, session);
+}
+
+function defineRun(plan: Command, session: Session): void {
   plan
     .command('run')
-    .description('carry a plan out; Ctrl-C stops following it, and it goes on')
-    .argument('<name>', 'the plan')
+    .description('carry a plan out, or all plans of a host; Ctrl-C stops following it, and it goes on')
+    .argument('[name]', 'the plan')
+    .option('--host <host>', 'instead of one plan: start all whose primary is this host, in their order')
     .addOption(new Option('--mode <mode>', 'what for').choices(MODES).makeOptionMandatory())
     .option('--at <time>', 'the point in time to recover to; without it as the plan says')
     .addOption(new Option('--latest-clean', 'the newest point before a suspicion of damage').conflicts('at'))
     .option('--fence-confirmed', 'unplanned: you vouch that the old primary is off')
     .option('--detach', 'only start it')
-    .action(async (name: string, options: RunOptions) => await runPlan(session, name, options));
+    .option('--yes', 'with --host: ask nobody')
+    .addHelpText('after', RUN_HELP)
+    .action(async (name: string | undefined, options: RunOptions) => await runPlans(session, name, options));
 }
 
 function defineDocuments(plan: Command, session: Session): void {
@@ -223,27 +231,38 @@ async function addressesOf(session: Session): Promise<Map<string, string>> {
 }
 
 interface RunOptions {
+  readonly host?: string;
   readonly mode: Mode;
   readonly at?: string;
   readonly latestClean?: boolean;
   readonly fenceConfirmed?: boolean;
   readonly detach?: boolean;
+  readonly yes?: boolean;
 }
 
-async function runPlan(session: Session, name: string, options: RunOptions): Promise<void> {
-  if (options.fenceConfirmed === true && options.mode !== 'unplanned') {
+async function runPlans(session: Session, name: string | undefined, options: RunOptions): Promise<void> {
+  const { host, mode } = options;
+  if (options.fenceConfirmed === true && mode !== 'unplanned') {
     throw new HoldfastError('USAGE', '--fence-confirmed goes with --mode unplanned');
   }
-  const { run: id } = await (
+  const atMs = options.at === undefined ? 0n : BigInt(parseTime(options.at));
+  const asked = { atMs, latestClean: options.latestClean === true, fenceConfirmed: options.fenceConfirmed === true };
+  if (host !== undefined) {
+    if (name !== undefined) throw new HoldfastError('USAGE', 'name a plan, or --host for all of a host');
+    return await runHost(session, { host, mode, yes: options.yes === true, ...asked });
+  }
+  if (name === undefined) {
+    throw new HoldfastError('USAGE', 'which plan?', {
+      hint: 'holdfast plan run NAME, or --host HOST for all of a host',
+    });
+  }
+  const { run } = await (
     await session.recovery()
-  ).startRun({
-    domain: await session.domain(),
-    plan: name,
-    mode: options.mode,
-    atMs: options.at === undefined ? 0n : BigInt(parseTime(options.at)),
-    latestClean: options.latestClean === true,
-    fenceConfirmed: options.fenceConfirmed === true,
-  });
+  ).startRun({ domain: await session.domain(), plan: name, mode, ...asked });
+  await followStarted(session, run, options);
+}
+
+async function followStarted(session: Session, id: string, options: RunOptions): Promise<void> {
   if (options.detach === true) {
     return await (session.json ? session.document({ id }) : session.write(`${id}\n`));
   }
@@ -266,5 +285,14 @@ Examples:
   holdfast plan graph shop --mode unplanned
   holdfast plan run shop --mode drill
   holdfast plan run shop --mode unplanned --latest-clean
+  holdfast plan run --host web-1 --mode unplanned
   holdfast plan runbook shop --html > shop.html
+`;
+
+const RUN_HELP = `
+With --host a run is started for each plan that the host serves, and none is followed. What begins is shown in its order, and you are asked once. Say
+it again whenever you like: a plan whose run goes on is named, not started twice. Exits with 1 if any plan was refused.
+
+  holdfast plan run --host web-1 --mode unplanned --fence-confirmed    # it is lost, and switched off for sure
+  holdfast plan run --host web-1 --mode planned                        # it is to be emptied
 `;

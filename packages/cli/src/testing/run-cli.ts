@@ -18,6 +18,8 @@ export interface CliRun {
 export interface CliOptions {
   readonly address: string;
   readonly input?: string;
+  /** Whether standard input is a terminal. */
+  readonly inputTerminal?: boolean;
   readonly context?: Partial<Context>;
   /** Whether standard error is a terminal, 80 characters wide. */
   readonly terminal?: boolean;
@@ -55,7 +57,7 @@ export async function runCli(args: readonly string[], options: CliOptions): Prom
     stdin: Readable.from([options.input ?? '']),
     stdout: out.stream,
     stderr: err.stream,
-    stdinIsTerminal: false,
+    stdinIsTerminal: options.inputTerminal === true,
     stdoutIsTerminal: options.outputTerminal === true,
     stderrIsTerminal: options.terminal === true,
     columns: () => 80,

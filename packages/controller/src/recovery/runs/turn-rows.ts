@@ -3,7 +3,7 @@
 // Hazard: a dependency that is neither here nor there: its promotion is in its row already, and its run is not made yet. So an epoch that came by
 // itself and has no run counts as expected (run-news.ts makes that run).
 //
-// Tested in engine.db.test.ts.
+// Tested in turn-rows.db.test.ts.
 
 import type { Plan } from '@holdfast/shared/recovery/plan';
 

@@ -12,6 +12,8 @@
 //
 // Pure. Which failovers are expected: expected.ts.
 
+import { waitsFor } from '@holdfast/shared/recovery/depends-on';
+
 import type { RunState } from './run-states.ts';
 
 export interface DueRun {
@@ -84,21 +86,7 @@ function mayCount(other: DueRun, own: DueRun, others: readonly DueRun[], nowMs: 
 /** Names of plans that are not back, and don't need this one themselves. */
 function stillNeeded(own: DueRun, others: readonly DueRun[]): string[] {
   const open = rivalsOf(own, others).filter(({ state }) => state !== 'back');
-  const due = new Map(open.map((other) => [other.plan, other]));
-  const needed = own.dependsOn.filter((name) => name !== own.plan && due.has(name) && !needs(name, own.plan, due));
-  return [...new Set(needed)].toSorted();
-}
-
-function needs(name: string, wanted: string, due: ReadonlyMap<string, DueRun>): boolean {
-  const seen = new Set<string>();
-  const open = [name];
-  for (let next = open.pop(); next !== undefined; next = open.pop()) {
-    if (next === wanted) return true;
-    if (seen.has(next)) continue;
-    seen.add(next);
-    open.push(...(due.get(next)?.dependsOn ?? []));
-  }
-  return false;
+  return waitsFor({ name: own.plan, dependsOn: own.dependsOn }, new Map(open.map((other) => [other.plan, other])));
 }
 
 function comesBefore(one: DueRun, other: DueRun): boolean {

@@ -80,7 +80,8 @@ export class MemoryFailover implements Failover {
   suspect(planId: string, suspected = true): void {
     const look = this.#looks.get(planId);
     if (look === undefined) throw new HoldfastError('NOT_FOUND', 'this replica does not drive it');
-    this.#looks.set(planId, { ...look, suspected, verdict: suspected ? 'suspected' : 'alive' });
+    const suspectedAt = suspected ? new Date() : undefined;
+    this.#looks.set(planId, { ...look, suspected, suspectedAt, verdict: suspected ? 'suspected' : 'alive' });
     if (suspected) this.tell({ kind: 'suspected', planId });
   }
 

@@ -1,7 +1,7 @@
 // When the primary was last heard, suspected and declared dead, on this replica's wall clock: what a run's measured RTO begins with. And whether
 // it is suspected now.
 //
-// Pure. Tested in failover.db.test.ts.
+// Pure. Tested in signs-of-death.test.ts and failover.db.test.ts.
 
 import type { ControllerSettings, ControllerState } from '@holdfast/shared/failover/controller-state';
 

@@ -338,6 +338,28 @@ describe('preparations', () => {
     expect(look.runs).to.deep.equal([]);
   });
 
+  it('PR6 is no turn: what depends on a plan that is being prepared still waits for its failover', async () => {
+    const { one, planId, run } = await suspected('automatic', WITHOUT_RESTORE);
+    await untilStep(run.id, 'room', 'ok');
+    await fixture.catalog.pool.query('update application set disarmed = 0');
+    await one.failover.drive(planId);
+    one.failover.suspect(planId);
+    const needy = WITHOUT_RESTORE('manual').replace('name: shop', 'name: blog, dependsOn: [shop]');
+    const blog = await fixture.apply(needy);
+    await one.failover.drive(blog);
+    const waiting = await fixture.start(blog, 'unplanned');
+    await eventually(async () => {
+      const { rowCount } = await fixture.catalog.pool.query(
+        `select 1 from run_event where run_id = $1 and message like '%it comes after shop%'`,
+        [waiting],
+      );
+      return rowCount === 0 ? undefined : true;
+    });
+    await one.failover.promoteNow(planId, true);
+    await fixture.until(run.id, ['awaiting-commit']);
+    await fixture.until(waiting, ['awaiting-commit']);
+  });
+
   it('PR7 the next one waits after one that was for nothing; a standby that is not there is waited for', async () => {
     const { one, planId, run } = await suspected('manual');
     await untilStep(run.id, 'room', 'ok');

@@ -8,6 +8,7 @@ import { catalogIdentity } from '../../catalog/catalog-identity.ts';
 import { openFleetEvents, type FleetEvents } from '../../fleet/fleet-events.ts';
 import { openTestCatalog } from '../../testing/test-catalog.ts';
 import type { AppliedPlan, FailoverNews } from '../contract.ts';
+import { isExpected } from '../runs/expected.ts';
 import { openFailover, type HostFailover } from './failover.ts';
 import { readLease } from './lease-rows.ts';
 import { addApplication } from './testing/application-fixture.ts';
@@ -147,9 +148,11 @@ describe('who serves, by a controller', function suite() {
 
   it('AR1 P1 arms by the handshake, then promotes the standby of a dead primary, and tells when it died', async () => {
     const id = await addApplication(catalog, 'dies', ['h1', 'h2'], 'r1');
-    const one = await open(planOf(id, 'automatic'), 'r1');
+    const plan = planOf(id, 'automatic');
+    const one = await open(plan, 'r1');
     await arm(one, id);
     const probed = new Set<number>();
+    let expected = false;
     await eventually(() => {
       one.failover.heard('h2', id, status);
       for (const { to, message } of one.sent) {
@@ -169,6 +172,7 @@ describe('who serves, by a controller', function suite() {
       const order = one.sent.find(({ message }) => message.kind === 'promote');
       if (order === undefined) return false;
       expect(order.to).to.equal('h2');
+      expected ||= isExpected(plan.plan, one.failover.look(id)!, Date.now());
       one.failover.heard('h2', id, { kind: 'promoted', host: 'h2', epoch: 2 });
       return one.news.some(({ kind }) => kind === 'promoted');
     });
@@ -178,6 +182,24 @@ describe('who serves, by a controller', function suite() {
     expect(lastSignOfLifeAt!.getTime()).to.be.lessThan(suspectedAt!.getTime());
     expect(suspectedAt!.getTime()).to.be.lessThan(declaredDeadAt!.getTime());
     expect(one.news.map(({ kind }) => kind)).to.include.members(['driving', 'suspected']);
+    expect([expected, isExpected(plan.plan, one.failover.look(id)!, Date.now())]).to.deep.equal([true, false]);
+  });
+
+  it('a primary’s silence is seen by a replica that does not drive, and the failover of it is expected', async () => {
+    const id = await addApplication(catalog, 'silent', ['h1', 'h2'], 'r1');
+    const plan = planOf(id, 'automatic');
+    const one = await open(plan, 'r1');
+    const watching = await open(plan, 'r2', []);
+    await arm(one, id);
+    await eventually(() => watching.failover.look(id)?.row.disarmed === 0);
+    const look = watching.failover.look(id)!;
+    expect(look).to.include({ driving: false, verdict: 'alive', suspectedAt: undefined });
+    const heardMs = look.lastSignOfLifeAt!.getTime();
+    expect([0, 3_999, 4_000].map((ms) => isExpected(plan.plan, look, heardMs + ms))).to.deep.equal([
+      false,
+      false,
+      true,
+    ]);
   });
 
   it('FO3 a plan that is not ready is disarmed, and nobody is promoted by itself', async () => {

@@ -3,8 +3,8 @@
 // Hazard: a run that is held back for a failover that never comes. So a silence counts for a while only, where a verdict can still come of it,
 // and never where nobody but a person promotes; and whoever waits has a patience of his own (turn.ts).
 //
-// Invariant (expected.test.ts): E1 a primary that was just heard, a controller that looks cut off, and a plan that can't be promoted by itself
-// are not waited for.
+// Invariant (expected.test.ts; by what replicas see: failover/failover.db.test.ts): E1 a primary that was just heard, a controller that looks cut
+// off, and a plan that can't be promoted by itself are not waited for.
 //
 // Pure.
 

@@ -140,7 +140,7 @@ describe('turns of runs', () => {
     const first = await fixture.start(plans[0]!, 'planned');
     await fixture.until(first, ['running']);
     const second = await fixture.start(plans[1]!, 'planned');
-    await untilWaits(second, 'other failovers come first (metadata.priority), 1 at a time, for at most 10 min');
+    await untilWaits(second, 'other runs come first (metadata.priority), 1 at a time, for at most 10 min');
     const { rows } = await fixture.catalog.pool.query<{ state: string }>(
       `select distinct state from run_step where run_id = $1`,
       [second],

@@ -67,7 +67,7 @@ export function whyNotYet(
       (other.state === 'waiting' && comesBefore(other, own) && mayCount(other, own, others, nowMs)),
   );
   if (before.length < atOnce) return undefined;
-  return `other failovers come first (metadata.priority), ${atOnce} at a time, for at most ${PATIENCE_MINUTES} min`;
+  return `other runs come first (metadata.priority), ${atOnce} at a time, for at most ${PATIENCE_MINUTES} min`;
 }
 
 const PATIENCE_MINUTES = PATIENCE_MS / 60_000;

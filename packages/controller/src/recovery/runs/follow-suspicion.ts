@@ -16,7 +16,7 @@ import type { AppliedPlan, Failover } from '../contract.ts';
 import { appliedPlan } from '../plans/plan-store.ts';
 import type { Engine } from './engine-contract.ts';
 import { chanceOf, type Chance } from './preparation-rows.ts';
-import { insertRun } from './start-run.ts';
+import { holdStarts, insertRun } from './start-run.ts';
 import { runsIn } from './step-policy.ts';
 import { holdTerm } from './transitions.ts';
 
@@ -96,7 +96,8 @@ async function begin(deps: SuspicionDeps, planId: string): Promise<Chance> {
   const nothing = { atMs: 0, sources: [], findings: [] };
   try {
     return await catalog.transaction(async (client) => {
-      // Nobody is promoted between the look and the beginning.
+      // Nobody is promoted, and no run is started, between the look and the beginning.
+      await holdStarts(client, planId);
       await holdTerm(client, planId, writer);
       const chance = await chanceOf(client, applied, look.row.primary, deps.atOnce);
       if (chance !== 'now') return chance;

@@ -245,6 +245,29 @@ describe('preparations', () => {
     expect((await runs()).map(({ ahead }) => ahead)).to.deep.equal([false, true]);
   });
 
+  it('PR2 PR3 a run that is started in the same moment adopts it, or comes before it: there are never two', async () => {
+    fixture.hosts.answers = () => 'silence';
+    const one = replica('one');
+    const plans: string[] = [];
+    for (let index = 0; index < 8; index++) {
+      const planId = await fixture.apply(PLAN('manual').replace('name: shop', `name: shop-${index}`));
+      await one.failover.drive(planId);
+      plans.push(planId);
+    }
+    await Promise.all(
+      plans.map(async (planId, index) => {
+        one.failover.suspect(planId);
+        await new Promise((resolve) => setTimeout(resolve, index));
+        await fixture.start(planId, 'unplanned');
+      }),
+    );
+    // What was under way is over.
+    for (const end of ends.splice(0)) await end();
+    const all = await runs();
+    expect(all.map(({ ahead }) => ahead)).to.deep.equal(plans.map(() => false));
+    expect(new Set(all.map(({ planId }) => planId)).size).to.equal(plans.length);
+  });
+
   it('PR4 the primary is heard again: it ends, but not in the middle of an installation', async () => {
     fixture.hosts.answers = ({ name, action }) => (name === 'rebuild' && action === 'apply' ? 'silence' : undefined);
     const { one, planId, run } = await suspected('manual');

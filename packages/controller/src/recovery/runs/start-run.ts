@@ -64,6 +64,20 @@ export function directionOf(placement: Placement, promoted: boolean): { from: st
   return promoted ? { from: standby, to: primary } : { from: primary, to: standby };
 }
 
+/** A replica that was paused in the middle of a start keeps others from it for so long. */
+const STARTS_IDLE_MS = 15_000;
+
+/**
+ * Runs of one plan are started one after the other: each sees what the one before it left. Before the term is held, so that nobody who waits here
+ * keeps the application's row from leases and promotions; and not for one that stands still.
+ */
+export async function holdStarts(client: pg.ClientBase, planId: string): Promise<void> {
+  await client.query(
+    `select set_config('idle_in_transaction_session_timeout', $2, true) from plan where id = $1 for no key update`,
+    [planId, String(STARTS_IDLE_MS)],
+  );
+}
+
 /** As the plan wants it, or as the person does. */
 export function pointRequest(
   plan: Plan,
@@ -81,6 +95,7 @@ export function pointRequest(
 /** The run's id: that of its preparation, if it has one. Throws BUSY (SR1), ALREADY_EXISTS (SR2). */
 export async function insertRun(client: pg.ClientBase, start: RunStart): Promise<string> {
   const { applied, mode, writer } = start;
+  await holdStarts(client, applied.id);
   if (writer.kind === 'driver') await holdTerm(client, applied.id, writer);
   const placement = await placementOf(client, applied.id);
   const { from, to } = directionOf(placement, start.promoted !== undefined);

@@ -170,7 +170,7 @@ describe('holdfast plan run --host', () => {
     expect(said.code).to.equal(1);
     expect(said.stdout).to.contain('dns: refused: web-2 is offline\n   Start it.\n');
     expect(said.stdout).to.contain(
-      'ops: refused: another run goes on: planned, web-1 → web-2, paused\n   holdfast run commit 7d0c2c9e, or abort 7d0c2c9e\n',
+      'ops: refused: another run goes on: planned, web-1 → web-2, paused\n   holdfast run commit 7d0c2c9e, or: holdfast run abort 7d0c2c9e\n',
     );
     expect(said.stderr).to.contain("2 of 6 plans can't be started now");
     expect(started.map(({ plan }) => plan)).to.deep.equal(['store', 'shop', 'wiki', 'blog']);

@@ -111,7 +111,13 @@ function judged({ id, mode, state, fromHost, toHost }: RunInfo, asked: HostRun):
   if (mode === asked.mode && fromHost === asked.host) return { outcome: 'goes-on', run: id, state };
   const reason = `another run goes on: ${mode}, ${fromHost} → ${toHost}, ${state}`;
   const short = id.slice(0, ID_PREFIX_LENGTH);
-  return { outcome: 'refused', run: id, state, reason, hint: `holdfast run commit ${short}, or abort ${short}` };
+  return {
+    outcome: 'refused',
+    run: id,
+    state,
+    reason,
+    hint: `holdfast run commit ${short}, or: holdfast run abort ${short}`,
+  };
 }
 
 async function start(session: Session, { name }: HostPlan, asked: HostRun): Promise<Outcome> {

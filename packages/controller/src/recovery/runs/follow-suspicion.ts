@@ -43,6 +43,8 @@ const LOOK_AGAIN_MS = 5_000;
 
 export function followSuspicion(deps: SuspicionDeps): SuspicionFollower {
   const open = new Set<string>();
+  /** Each once: where a look takes longer than it is until the next one, they would pile up. */
+  const queued = new Set<string>();
   let timer: Timer | undefined;
   let busy: Promise<void> = Promise.resolve();
   let stopped = false;
@@ -51,7 +53,7 @@ export function followSuspicion(deps: SuspicionDeps): SuspicionFollower {
     look(planId) {
       if (deps.failover.look(planId)?.suspected !== true || stopped) return;
       open.add(planId);
-      busy = busy.then(() => consider(planId));
+      enqueue(planId);
     },
     async stop() {
       stopped = true;
@@ -65,7 +67,14 @@ export function followSuspicion(deps: SuspicionDeps): SuspicionFollower {
     if (kind === 'lost' || kind === 'promoted') open.delete(planId);
   });
 
+  function enqueue(planId: string): void {
+    if (queued.has(planId)) return;
+    queued.add(planId);
+    busy = busy.then(() => consider(planId));
+  }
+
   async function consider(planId: string): Promise<void> {
+    queued.delete(planId);
     if (stopped || !open.has(planId)) return;
     const chance = await begin(deps, planId).catch((error: unknown): Chance => {
       deps.log('run.preparation-failed', { plan: planId, error });
@@ -77,7 +86,7 @@ export function followSuspicion(deps: SuspicionDeps): SuspicionFollower {
 
   function lookAgain(): void {
     timer = undefined;
-    for (const planId of open) busy = busy.then(() => consider(planId));
+    for (const planId of open) enqueue(planId);
   }
 
   return follower;
@@ -108,7 +117,8 @@ async function begin(deps: SuspicionDeps, planId: string): Promise<Chance> {
       return chance;
     });
   } catch (thrown) {
-    if (toHoldfastError(thrown).code === 'BUSY') return 'never';
+    const { code } = toHoldfastError(thrown);
+    if (code === 'BUSY' || code === 'NOT_FOUND') return 'never';
     throw thrown;
   }
 }

@@ -268,6 +268,31 @@ describe('preparations', () => {
     expect(new Set(all.map(({ planId }) => planId)).size).to.equal(plans.length);
   });
 
+  it('PR2 none begins of a plan that is removed in the same moment: nobody would end it', async () => {
+    const planId = await fixture.apply(PLAN('manual'));
+    const one = replica('one');
+    await one.failover.drive(planId);
+    const { pool } = fixture.catalog;
+    const remover = await pool.connect();
+    try {
+      await remover.query('begin');
+      await remover.query('select 1 from plan where id = $1 for update', [planId]);
+      one.failover.suspect(planId);
+      await eventually(async () => {
+        const { rowCount } = await pool.query(
+          `select 1 from pg_stat_activity where wait_event_type = 'Lock' and query like '%for no key update%'`,
+        );
+        return rowCount === 0 ? undefined : true;
+      });
+      await remover.query('update plan set removed_at = now() where id = $1', [planId]);
+      await remover.query('commit');
+    } finally {
+      remover.release();
+    }
+    for (const end of ends.splice(0)) await end();
+    expect(await runs()).to.deep.equal([]);
+  });
+
   it('PR4 the primary is heard again: it ends, but not in the middle of an installation', async () => {
     fixture.hosts.answers = ({ name, action }) => (name === 'rebuild' && action === 'apply' ? 'silence' : undefined);
     const { one, planId, run } = await suspected('manual');

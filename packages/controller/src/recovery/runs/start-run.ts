@@ -69,13 +69,15 @@ const STARTS_IDLE_MS = 15_000;
 
 /**
  * Runs of one plan are started one after the other: each sees what the one before it left. Before the term is held, so that nobody who waits here
- * keeps the application's row from leases and promotions; and not for one that stands still.
+ * keeps the application's row from leases and promotions; and not for one that stands still. Throws NOT_FOUND: of a plan that was removed
+ * meanwhile none is started, for nobody would drive it, or end it.
  */
 export async function holdStarts(client: pg.ClientBase, planId: string): Promise<void> {
-  await client.query(
-    `select set_config('idle_in_transaction_session_timeout', $2, true) from plan where id = $1 for no key update`,
+  const { rowCount } = await client.query(
+    `select set_config('idle_in_transaction_session_timeout', $2, true) from plan where id = $1 and removed_at is null for no key update`,
     [planId, String(STARTS_IDLE_MS)],
   );
+  if (rowCount !== 1) throw new HoldfastError('NOT_FOUND', 'the plan was removed');
 }
 
 /** As the plan wants it, or as the person does. */
@@ -92,7 +94,7 @@ export function pointRequest(
   return { ...common, kind: asked.latestClean ? 'latest-clean' : kind };
 }
 
-/** The run's id: that of its preparation, if it has one. Throws BUSY (SR1), ALREADY_EXISTS (SR2). */
+/** The run's id: that of its preparation, if it has one. Throws BUSY (SR1), ALREADY_EXISTS (SR2), NOT_FOUND. */
 export async function insertRun(client: pg.ClientBase, start: RunStart): Promise<string> {
   const { applied, mode, writer } = start;
   await holdStarts(client, applied.id);

@@ -18,6 +18,7 @@ import { catalogIdentity } from '../../catalog/catalog-identity.ts';
 import type { Catalog } from '../../catalog/catalog.ts';
 import { appendAudit } from '../../fleet/audit.ts';
 import type { FleetEvents } from '../../fleet/fleet-events.ts';
+import { HELD_IDLE_MS } from '../failover/lease-rows.ts';
 import { placePlan, type PlanFinding } from './placement.ts';
 import type { PlanRow } from './plan-store.ts';
 
@@ -72,6 +73,7 @@ async function storeRevision(
   given: { domainId: string; plan: Plan; document: string; actor: string },
 ): Promise<Revision> {
   const { domainId, plan, document, actor } = given;
+  await holdNotForLong(client);
   await client.query(
     `insert into plan (id, domain_id, name, revision) values ($1, $2, $3, 0)
      on conflict (domain_id, name) where removed_at is null do nothing`,
@@ -98,6 +100,11 @@ async function storeRevision(
     revision === 1 ? 'it was never checked on its hosts' : 'it was changed and not checked since',
   ]);
   return { planId: row.id, revision, changed: true };
+}
+
+/** The run of a failover waits for the plan's row: not for a replica that was paused while it held it. */
+async function holdNotForLong(client: pg.ClientBase): Promise<void> {
+  await client.query(`set local idle_in_transaction_session_timeout = ${HELD_IDLE_MS}`);
 }
 
 /** PA2. Disarmed: nobody promotes by himself before the primary has shaken hands. */
@@ -137,6 +144,7 @@ async function placeApplication(
 /** Its revisions and runs stay as evidence; nobody fails over any more. Throws BUSY while a run goes on. */
 export async function removePlan(deps: PlanDeps, plan: PlanRow, actor: string): Promise<void> {
   await deps.catalog.transaction(async (client) => {
+    await holdNotForLong(client);
     await client.query('select 1 from plan where id = $1 for update', [plan.id]);
     const running = await client.query('select 1 from run where plan_id = $1 and finished_at is null', [plan.id]);
     if (running.rowCount !== 0) {

@@ -15,7 +15,8 @@ import {
 } from '../../testing/recovery-fixture.ts';
 import { openEvidence } from '../evidence/evidence.ts';
 import { lookAtPlan } from '../objectives/look-at-plan.ts';
-import { appliedPlan } from '../plans/plan-store.ts';
+import { removePlan } from '../plans/apply.ts';
+import { appliedPlan, findPlan } from '../plans/plan-store.ts';
 import { plansAtWork } from '../warm/warm-rows.ts';
 import { actOn, type Action } from './actions.ts';
 import { advance } from './advance.ts';
@@ -291,6 +292,27 @@ describe('preparations', () => {
     }
     for (const end of ends.splice(0)) await end();
     expect(await runs()).to.deep.equal([]);
+  });
+
+  it('a run waits for no replica that was paused in the middle of a removal', async () => {
+    const planId = await fixture.apply(PLAN('manual'));
+    const { catalog, domainId } = fixture;
+    const held = Promise.withResolvers<void>();
+    const goesOn = Promise.withResolvers<void>();
+    const tell = async (): Promise<void> => {
+      held.resolve();
+      await goesOn.promise;
+    };
+    const deps = { catalog, events: { ...fixture.events, tell }, replica: 'paused' };
+    const removed = removePlan(deps, await findPlan(catalog.pool, domainId, 'shop'), 'operator ann').then(
+      () => 'removed',
+      () => 'refused',
+    );
+    await held.promise;
+    await fixture.start(planId, 'unplanned');
+    goesOn.resolve();
+    expect(await removed).to.equal('refused');
+    expect((await runs()).length).to.equal(1);
   });
 
   it('PR4 the primary is heard again: it ends, but not in the middle of an installation', async () => {

@@ -34,6 +34,7 @@ const ACTIONS = [
   ['rollback', 'take back what its steps did', 'run'],
   ['confirm-fence', 'vouch that the old primary is off', 'run'],
   ['commit', 'make the failover final', 'run'],
+  ['end-ahead', 'end what runs ahead of a failover that may not come', 'run'],
 ] as const;
 
 export function define(program: Command, session: Session): void {

@@ -165,7 +165,8 @@ async function lostHost(
 async function endPreparation(deps: RecoveryDeps, row: PlanRow, actor: string): Promise<void> {
   const runs = await listRuns(deps.catalog.pool, { domainId: row.domainId, planId: row.id, limit: RUNS_SHOWN });
   const live = runs.find(({ ahead, state }) => ahead && !isEnd(state));
-  if (live !== undefined) await actOnRun(deps, live.id, { action: 'abort', step: '', reason: 'plan removed', actor });
+  if (live !== undefined)
+    await actOnRun(deps, live.id, { action: 'end-ahead', step: '', reason: 'plan removed', actor });
 }
 
 function bounded(document: string): void {

@@ -249,7 +249,7 @@ describe('the Recovery service', () => {
     await owner.removePlan({ plan: 'shop' });
     const { runs } = await owner.listRuns({});
     expect(runs.map(({ state, ahead: isAhead, reason }) => ({ state, isAhead, reason }))).to.deep.equal([
-      { state: 'cancelled', isAhead: true, reason: 'aborted by operator admin: plan removed' },
+      { state: 'cancelled', isAhead: true, reason: 'ended by operator admin: plan removed' },
     ]);
   });
 

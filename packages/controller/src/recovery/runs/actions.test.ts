@@ -93,6 +93,15 @@ describe('what people may do to a run', () => {
     expect(refusalOf(early.view, 'rollback')).to.equal('allowed');
   });
 
+  it('AC4 what ends a preparation ends no failover, and the other way round', () => {
+    const { view } = played('unplanned', 'failed', 'failed');
+    const prepares: RunView = { ...view, run: { ...view.run, state: 'preparing', ahead: true } };
+    expect(refusalOf(prepares, 'end-ahead')).to.equal('allowed');
+    expect(refusalOf(prepares, 'abort')).to.include('nothing fails over yet');
+    expect(refusalOf(view, 'abort')).to.equal('allowed');
+    expect(refusalOf(view, 'end-ahead')).to.include('the unplanned run itself');
+  });
+
   it('with several steps that failed, a person names the one to skip', () => {
     const run = played('unplanned', 'ok', 'failed', 'failed');
     expect(run.view.run).to.include({ state: 'paused', pause: 'step' });

@@ -1,10 +1,11 @@
-// What people may do to a run: approve, pause, resume, skip, retry, abort, rollback, commit, confirm-fence, done. Pure.
+// What people may do to a run: approve, pause, resume, skip, retry, abort, rollback, commit, confirm-fence, done, end-ahead. Pure.
 //
 // Hazard: a word said too late, to a run that has moved on meanwhile. So an action is held against the rows as they are when it is written,
 // and refused with what is the case instead.
 //
 // Invariants (actions.test.ts): AC1 a fence is never skipped; AC2 nothing is rolled back or aborted once the new primary serves; AC3 only what a
-// person can know is taken from a person: a fence of an unplanned run, a manual step.
+// person can know is taken from a person: a fence of an unplanned run, a manual step; AC4 who means to end a preparation ends no failover: its run has
+// the same id, so each has a word of its own.
 
 import { HoldfastError } from '@holdfast/shared/base/errors';
 
@@ -25,6 +26,7 @@ export const ACTIONS = [
   'commit',
   'confirm-fence',
   'done',
+  'end-ahead',
 ] as const;
 export type Action = (typeof ACTIONS)[number];
 
@@ -67,6 +69,8 @@ export function actOn(view: RunView, act: Act): ActResult {
       return { decisions: [{ kind: 'run', event: 'commit' }] };
     case 'confirm-fence':
       return { decisions: confirmFence(view) };
+    case 'end-ahead':
+      return { decisions: endAhead(view, act) };
     default:
       return { decisions: [tick(view, act)] };
   }
@@ -169,15 +173,28 @@ function retry(view: RunView, act: Act): Decision[] {
   return [again(chosen(view, open, act.step, 'no step has failed')), ...goOn(view)];
 }
 
+/** AC4. */
+function endAhead(view: RunView, act: Act): Decision[] {
+  const { run } = view;
+  if (run.state === 'preparing')
+    return [...atWorkStopped(view), { kind: 'run', event: 'cancel', reason: because('ended', act) }];
+  throw refused(
+    `this is the ${run.mode} run itself, not what runs ahead of one`,
+    `See: holdfast run show ${run.id.slice(0, 8)}`,
+  );
+}
+
 function abort(view: RunView, act: Act): Decision[] {
   const { run } = view;
   const reason = because('aborted', act);
-  const stop = view.steps
-    .filter((step) => isAtWork(step.state))
-    .map((step): Decision => ({ kind: 'cancel-jobs', step: step.id }));
+  const stop = atWorkStopped(view);
   if (run.mode === 'drill') return [...stop, { kind: 'run', event: 'tidy', reason }];
   switch (run.state) {
     case 'preparing':
+      throw refused(
+        'nothing fails over yet: this is what runs ahead of it',
+        `End that: holdfast run end-ahead ${run.id.slice(0, 8)}`,
+      );
     case 'prechecking':
     case 'awaiting-approval':
       return [...stop, { kind: 'run', event: 'cancel', reason }];
@@ -239,6 +256,10 @@ function chosen(view: RunView, open: readonly StepRow[], id: string, none: strin
     });
   }
   return first;
+}
+
+function atWorkStopped({ steps }: RunView): Decision[] {
+  return steps.filter((step) => isAtWork(step.state)).map((step): Decision => ({ kind: 'cancel-jobs', step: step.id }));
 }
 
 function because(what: string, { actor, reason }: Act): string {

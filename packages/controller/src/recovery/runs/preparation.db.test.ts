@@ -216,6 +216,8 @@ describe('preparations', () => {
     const asks = await fixture.until(run.id, ['awaiting-approval']);
     expect(asks.run).to.include({ ahead: false, approvalsNeeded: 1 });
     expect(statesOf(await untilStep(run.id, 'rebuild', 'ok'))).to.include({ fence: 'pending', start: 'pending' });
+    const late = await actAs(run.id, 'end-ahead').catch((error: Error) => error.message);
+    expect(late, 'AC4').to.equal('this is the unplanned run itself, not what runs ahead of one');
     await actAs(run.id, 'abort');
     await fixture.until(run.id, ['cancelled']);
 

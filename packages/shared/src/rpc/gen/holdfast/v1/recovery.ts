@@ -291,7 +291,10 @@ export interface RunNews {
 export interface ActOnRunRequest {
   domain: string;
   run: string;
-  /** approve | pause | resume | skip | retry | abort | rollback | commit | confirm-fence | done (a manual step) */
+  /**
+   * approve | pause | resume | skip | retry | abort | rollback | commit | confirm-fence | done (a manual step) |
+   * end-ahead (a preparation alone: a failover's run that adopted it is left alone)
+   */
   action: string;
   /** of skip, retry, approve and done; empty: the run, or the one that waits */
   step: string;

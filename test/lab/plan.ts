@@ -142,17 +142,24 @@ async function everyRun(lab: Lab): Promise<readonly ShownRun[]> {
 }
 
 /** Waits until the newest run is in one of these states. Throws with what it says of itself. */
-export async function untilRun(lab: Lab, states: readonly string[], withinMs?: number): Promise<ShownRun> {
+export async function untilRun(
+  lab: Lab,
+  states: readonly string[],
+  withinMs?: number,
+  pollMs?: number,
+): Promise<ShownRun> {
   let newest: ShownRun | undefined;
-  await eventually(
-    `the newest run is ${states.join(' or ')}`,
-    async () => {
-      [newest] = await runs(lab);
-      if (newest !== undefined && states.includes(newest.state)) return undefined;
-      return newest === undefined ? 'there is none' : await whatItSays(lab, newest.id);
-    },
-    withinMs,
-  );
+  const look = async (): Promise<string | undefined> => {
+    [newest] = await runs(lab);
+    if (newest === undefined) return 'there is none';
+    return states.includes(newest.state) ? undefined : `${newest.mode} ${newest.state}`;
+  };
+  try {
+    await eventually(`the newest run is ${states.join(' or ')}`, look, withinMs, pollMs);
+  } catch (error) {
+    if (newest === undefined) throw error;
+    throw new Error(`${String(error)}: ${await whatItSays(lab, newest.id)}`, { cause: error });
+  }
   return newest!;
 }
 

@@ -30,6 +30,7 @@ import { appliedPlans } from './recovery/plans/plan-store.ts';
 import { openEngine } from './recovery/runs/engine.ts';
 import { followSuspicion } from './recovery/runs/follow-suspicion.ts';
 import { followNews } from './recovery/runs/run-news.ts';
+import { realRunIsLive } from './recovery/runs/run-store.ts';
 import { keepWarmCopies } from './recovery/warm/warm-keeper.ts';
 import type { Settings } from './settings.ts';
 import type { Vault } from './vault/contract.ts';
@@ -173,18 +174,10 @@ export async function openRecovery(options: RecoveryOptions): Promise<Recovery> 
 
 async function setReady({ catalog, failover, log }: RecoveryOptions, planId: string, ready: boolean): Promise<void> {
   try {
-    failover.setReady(planId, ready && !(await hasRealRun({ catalog }, planId)));
+    failover.setReady(planId, ready && !(await realRunIsLive(catalog.pool, planId)));
   } catch (error) {
     log.warn('plan.readiness-failed', { plan: planId, error });
   }
-}
-
-async function hasRealRun({ catalog }: Pick<RecoveryOptions, 'catalog'>, planId: string): Promise<boolean> {
-  const { rowCount } = await catalog.pool.query(
-    `select 1 from run where plan_id = $1 and mode <> 'drill' and not ahead and finished_at is null`,
-    [planId],
-  );
-  return rowCount !== 0;
 }
 
 async function drivenPlans({ catalog, failover }: RecoveryOptions): Promise<DrivenPlan[]> {
@@ -192,7 +185,7 @@ async function drivenPlans({ catalog, failover }: RecoveryOptions): Promise<Driv
   for (const applied of await appliedPlans(catalog.pool, () => undefined)) {
     const look = failover.look(applied.id);
     if (look?.driving !== true) continue;
-    driven.push({ applied, serving: look.row, running: await hasRealRun({ catalog }, applied.id) });
+    driven.push({ applied, serving: look.row, running: await realRunIsLive(catalog.pool, applied.id) });
   }
   return driven;
 }

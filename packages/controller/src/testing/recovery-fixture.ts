@@ -12,9 +12,11 @@ import { openFleetEvents, type FleetEvents } from '../fleet/fleet-events.ts';
 import type { Notification } from '../recovery/contract.ts';
 import { applyPlan } from '../recovery/plans/apply.ts';
 import { appliedPlan } from '../recovery/plans/plan-store.ts';
+import type { Action } from '../recovery/runs/actions.ts';
 import type { Engine } from '../recovery/runs/engine-contract.ts';
 import { openEngine, type EngineDeps } from '../recovery/runs/engine.ts';
 import type { Mode } from '@holdfast/shared/recovery/step-types';
+import { actOnRun } from '../recovery/runs/run-desk.ts';
 import { insertRun } from '../recovery/runs/start-run.ts';
 import { loadView } from '../recovery/runs/run-store.ts';
 import { AT_ONCE } from '../recovery/runs/turn.ts';
@@ -49,6 +51,8 @@ export interface RecoveryFixture {
     mode: Mode,
     more?: { approvalsNeeded?: number; fenceConfirmed?: boolean; untold?: boolean },
   ): Promise<string>;
+  /** What a person does to it. Throws as actOnRun. */
+  act(runId: string, action: Action, step?: string, reason?: string): Promise<void>;
   view(runId: string): Promise<RunView>;
   /** Waits until the run is in one of these states. */
   until(runId: string, states: readonly string[], withinMs?: number): Promise<RunView>;
@@ -132,6 +136,9 @@ export async function openRecoveryFixture(): Promise<RecoveryFixture> {
         if (!untold) await events.tell(client, { kind: 'run', runId, planId, version: 0 });
         return runId;
       });
+    },
+    async act(runId, action, step = '', reason = '') {
+      await actOnRun({ catalog, events, readOutcome }, runId, { action, step, reason, actor: 'operator ann' });
     },
     view: (runId) => loadView(catalog.pool, runId, readOutcome),
     async until(runId, states, withinMs = 20_000) {

@@ -1,9 +1,8 @@
 import { expect } from 'chai';
 
 import { mortalCatalog, openRecoveryFixture, type RecoveryFixture } from '../../testing/recovery-fixture.ts';
-import { actOn, type Action } from './actions.ts';
 import { advance } from './advance.ts';
-import { insertApproval, writeTransition } from './transitions.ts';
+import { writeTransition } from './transitions.ts';
 
 const PLAN = (more = ''): string => `
 apiVersion: holdfast/v1
@@ -36,22 +35,6 @@ describe('the engine', () => {
   });
   afterEach(() => fixture.close());
 
-  const act = async (runId: string, action: Action, step = ''): Promise<void> => {
-    for (let tries = 0; tries < 20; tries++) {
-      const view = await fixture.view(runId);
-      const { decisions, approves } = actOn(view, { action, step, reason: 'test', actor: 'operator ann' });
-      const approval = { runId, step: approves ?? '', actor: 'operator ann', reason: '' };
-      const written = await writeTransition(fixture, {
-        view,
-        advanced: advance(view, decisions),
-        jobs: [],
-        writer: { kind: 'person', actor: 'operator ann' },
-        ...(approves === undefined ? {} : { beside: (client) => insertApproval(client, approval) }),
-      });
-      if (written) return;
-    }
-    throw new Error(`${action} was never written`);
-  };
   const states = async (runId: string): Promise<Record<string, string>> => {
     return Object.fromEntries((await fixture.view(runId)).steps.map((step) => [step.id, step.state]));
   };
@@ -101,7 +84,7 @@ describe('the engine', () => {
     expect(times.lastSignOfLife).to.be.at.most(times.fenced!);
     expect(times.fenced).to.be.at.most(times.restored!);
     expect(times.restored).to.be.at.most(times.healthy!);
-    await act(runId, 'commit');
+    await fixture.act(runId, 'commit');
     await fixture.until(runId, ['reprotecting']);
   });
 
@@ -141,7 +124,7 @@ describe('the engine', () => {
         ).rowCount,
       ).to.be.greaterThan(2);
       // The other way round next time, and from what serves now.
-      await act(runId, 'commit');
+      await fixture.act(runId, 'commit');
       await fixture.catalog.pool.query(
         `update run set state = 'done', finished_at = now(), version = version + 1 where id = $1`,
         [runId],
@@ -207,7 +190,7 @@ describe('the engine', () => {
     expect(paused.run).to.include({ pause: 'step', reason: `"migrate" on web-2: scripted to fail; ${next}` });
     expect((await states(runId))['start']).to.equal('pending');
     fixture.hosts.answers = () => undefined;
-    await act(runId, 'retry', 'migrate');
+    await fixture.act(runId, 'retry', 'migrate');
     await fixture.until(runId, ['awaiting-commit']);
     const migrate = fixture.hosts.worked.filter(({ name, action }) => name === 'migrate' && action !== 'precheck');
     expect(migrate.map(({ action, answer }) => `${action} ${answer}`)).to.deep.equal([
@@ -228,12 +211,12 @@ describe('the engine', () => {
     const asked = await fixture.until(runId, ['paused']);
     expect(asked.run.pause).to.equal('fence');
     expect(asked.run.reason).to.include(`holdfast run confirm-fence ${runId.slice(0, 8)}`);
-    expect(await act(runId, 'skip', 'fence').catch(String)).to.include('two hosts would serve');
+    expect(await fixture.act(runId, 'skip', 'fence').catch(String)).to.include('two hosts would serve');
     expect(failover.proofs).to.deep.equal([]);
-    await act(runId, 'confirm-fence');
+    await fixture.act(runId, 'confirm-fence');
     await fixture.until(runId, ['paused']);
     expect(failover.proofs).to.deep.equal(['person']);
-    await act(runId, 'skip', 'migrate');
+    await fixture.act(runId, 'skip', 'migrate', 'test');
     const done = await fixture.until(runId, ['awaiting-commit']);
     expect(done.steps.find(({ id }) => id === 'migrate')).to.include({
       state: 'skipped',
@@ -267,7 +250,7 @@ describe('the engine', () => {
     expect(paused.run.pause).to.equal('unknown');
     expect((await states(runId))['migrate']).to.equal('unknown');
     expect(fixture.hosts.applied('migrate')).to.equal(1);
-    await act(runId, 'skip', 'migrate');
+    await fixture.act(runId, 'skip', 'migrate');
     await fixture.until(runId, ['awaiting-commit']);
   });
 
@@ -278,7 +261,7 @@ describe('the engine', () => {
     await failover.drive(planId);
     const runId = await fixture.start(planId, 'unplanned');
     while (fixture.hosts.applied('migrate') === 0) await new Promise((resolve) => setTimeout(resolve, 10));
-    await act(runId, 'pause');
+    await fixture.act(runId, 'pause');
     await engine.pump(runId);
     expect((await fixture.view(runId)).run).to.include({ state: 'paused', pause: 'operator' });
     fixture.hosts.answers = () => undefined;
@@ -288,7 +271,7 @@ describe('the engine', () => {
     await fixture.events.tell(fixture.catalog.pool, { kind: 'job', jobId: rows[0]!.id });
     await engine.pump(runId);
     expect(await states(runId)).to.include({ migrate: 'unknown', start: 'pending' });
-    await act(runId, 'resume');
+    await fixture.act(runId, 'resume');
     await fixture.until(runId, ['awaiting-commit']);
     expect(fixture.hosts.applied('migrate')).to.equal(1);
   });
@@ -318,7 +301,7 @@ describe('the engine', () => {
     const next = `holdfast run approve ${runId.slice(0, 8)}`;
     expect(late.run).to.include({ pause: 'approval', reason: `nobody approved in time; it still can be: ${next}` });
     expect(fixture.hosts.worked).to.deep.equal([]);
-    await act(runId, 'approve');
+    await fixture.act(runId, 'approve');
     const done = await fixture.until(runId, ['awaiting-commit']);
     expect(done.run.times.approved).to.be.a('number');
     const other = await fixture.start(planId, 'planned', { approvalsNeeded: 1 }).catch(String);
@@ -378,10 +361,10 @@ steps:
     const asked = (): string[] =>
       fixture.told.map(({ template, facts }) => `${template} ${facts['step']} ${facts['reason']}`);
     while (asked().length < 1) await new Promise((resolve) => setTimeout(resolve, 10));
-    await act(runId, 'approve');
+    await fixture.act(runId, 'approve');
     while (asked().length < 2) await new Promise((resolve) => setTimeout(resolve, 10));
     expect(asked()).to.deep.equal(['approval sign ', 'approval cable plug it in']);
-    await act(runId, 'done');
+    await fixture.act(runId, 'done');
     await fixture.until(runId, ['awaiting-commit']);
   });
 

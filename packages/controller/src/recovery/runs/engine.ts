@@ -23,7 +23,7 @@ import { afterWriting } from './run-alerts.ts';
 import { decide } from './run-machine.ts';
 import { isEnd } from './run-states.ts';
 import type { Decision, RunView } from './run-view.ts';
-import { liveRuns, loadView, type ReadOutcome } from './run-store.ts';
+import { liveRuns, loadView, realRunIsLive, type ReadOutcome } from './run-store.ts';
 import { writeTransition, type OrderedJob } from './transitions.ts';
 import type { TurnRules } from './turn-rows.ts';
 
@@ -173,7 +173,7 @@ export function openEngine(deps: EngineDeps): Engine {
 
   async function dueNow(view: RunView): Promise<readonly Decision[]> {
     const { run } = view;
-    if (run.mode === 'drill' && run.state !== 'cleaning' && (await realRunIsLive(view))) {
+    if (run.mode === 'drill' && run.state !== 'cleaning' && (await realRunIsLive(deps.catalog.pool, run.planId))) {
       return [{ kind: 'run', event: 'tidy', reason: 'a real run came' }];
     }
     if (run.state === 'preparing') {
@@ -183,14 +183,6 @@ export function openEngine(deps: EngineDeps): Engine {
     }
     const decisions = decide(view);
     return decisions.length > 0 ? decisions : ((await deps.reprotect(view)) ?? []);
-  }
-
-  async function realRunIsLive({ run }: RunView): Promise<boolean> {
-    const { rowCount } = await deps.catalog.pool.query(
-      `select 1 from run where plan_id = $1 and mode <> 'drill' and not ahead and finished_at is null`,
-      [run.planId],
-    );
-    return rowCount !== 0;
   }
 
   /** Written in vain: either the rows changed, or somebody else drives. */

@@ -18,15 +18,12 @@ import { lookAtPlan } from '../objectives/look-at-plan.ts';
 import { removePlan } from '../plans/apply.ts';
 import { appliedPlan, findPlan } from '../plans/plan-store.ts';
 import { plansAtWork } from '../warm/warm-rows.ts';
-import { actOn, type Action } from './actions.ts';
-import { advance } from './advance.ts';
 import { followSuspicion } from './follow-suspicion.ts';
 import { chanceOf } from './preparation-rows.ts';
 import { followNews } from './run-news.ts';
 import { listRuns } from './run-store.ts';
 import type { RunRow, RunView } from './run-view.ts';
 import { AT_ONCE } from './turn.ts';
-import { writeTransition } from './transitions.ts';
 
 const PLAN = (mode: string): string => `
 apiVersion: holdfast/v1
@@ -124,16 +121,6 @@ describe('preparations', () => {
     return { one, planId, run: await newest() };
   };
 
-  const actAs = async (runId: string, action: Action): Promise<void> => {
-    const written = await eventually(async () => {
-      const view = await fixture.view(runId);
-      const { decisions } = actOn(view, { action, step: '', reason: '', actor: 'operator ann' });
-      const advanced = advance(view, decisions);
-      const writer = { kind: 'person', actor: 'operator ann' } as const;
-      return (await writeTransition(fixture, { view, advanced, jobs: [], writer })) || undefined;
-    });
-    expect(written).to.equal(true);
-  };
   /** Jobs of the run that nobody has asked to end. */
   const openJobs = async (runId: string): Promise<unknown[]> => {
     const { rows } = await fixture.catalog.pool.query(
@@ -216,9 +203,9 @@ describe('preparations', () => {
     const asks = await fixture.until(run.id, ['awaiting-approval']);
     expect(asks.run).to.include({ ahead: false, approvalsNeeded: 1 });
     expect(statesOf(await untilStep(run.id, 'rebuild', 'ok'))).to.include({ fence: 'pending', start: 'pending' });
-    const late = await actAs(run.id, 'end-ahead').catch((error: Error) => error.message);
+    const late = await fixture.act(run.id, 'end-ahead').catch((error: Error) => error.message);
     expect(late, 'AC4').to.equal('this is the unplanned run itself, not what runs ahead of one');
-    await actAs(run.id, 'abort');
+    await fixture.act(run.id, 'abort');
     await fixture.until(run.id, ['cancelled']);
 
     one.failover.suspect(planId);

@@ -4,9 +4,6 @@ import { expect } from 'chai';
 import { reprotect } from '../../api/recovery-reprotect.ts';
 import { sourcesOfHost } from '../../fleet/sources.ts';
 import { addSource, openRecoveryFixture, type RecoveryFixture } from '../../testing/recovery-fixture.ts';
-import { actOn, type Action } from './actions.ts';
-import { advance } from './advance.ts';
-import { writeTransition } from './transitions.ts';
 
 const PLAN = `
 apiVersion: holdfast/v1
@@ -59,13 +56,6 @@ describe('protection after a failover', () => {
   });
   afterEach(() => fixture.close());
 
-  const act = async (runId: string, action: Action): Promise<void> => {
-    const view = await fixture.view(runId);
-    const { decisions } = actOn(view, { action, step: '', reason: '', actor: 'operator ann' });
-    const writer = { kind: 'person', actor: 'operator ann' } as const;
-    const written = await writeTransition(fixture, { view, advanced: advance(view, decisions), jobs: [], writer });
-    if (!written) await act(runId, action);
-  };
   const settled = async (check: () => Promise<boolean>): Promise<void> => {
     while (!(await check())) await new Promise((resolve) => setTimeout(resolve, 10));
   };
@@ -84,14 +74,14 @@ describe('protection after a failover', () => {
     const web1 = fixture.hostIds.get('web-1')!;
     const runId = await fixture.start(planId, 'unplanned');
     await settled(async () => (await fixture.view(runId)).steps.some(({ state }) => state === 'waiting'));
-    await act(runId, 'done');
+    await fixture.act(runId, 'done');
     await fixture.until(runId, ['awaiting-commit']);
     expect(
       fixture.hosts.worked.filter(({ host, kind }) => host === 'web-1' && kind === 'backup'),
       'not before',
     ).to.deep.equal([]);
     await fixture.catalog.pool.query(`update host set connection_id = '' where id = $1`, [web1]);
-    await act(runId, 'commit');
+    await fixture.act(runId, 'commit');
     await fixture.until(runId, ['reprotecting']);
     await new Promise((resolve) => setTimeout(resolve, 300));
     expect((await fixture.view(runId)).run).to.deep.include({ state: 'reprotecting', diverged: {} });
@@ -108,17 +98,17 @@ describe('protection after a failover', () => {
   it('RP2 what can’t be kept waits for a person, who has it tried again or gives it up', async () => {
     const runId = await fixture.start(planId, 'unplanned');
     await settled(async () => (await fixture.view(runId)).steps.some(({ state }) => state === 'waiting'));
-    await act(runId, 'done');
+    await fixture.act(runId, 'done');
     await fixture.until(runId, ['awaiting-commit']);
     fixture.hosts.answers = ({ host, kind }) => (host === 'web-1' && kind === 'backup' ? 'failed' : undefined);
-    await act(runId, 'commit');
+    await fixture.act(runId, 'commit');
     const asked = (): number =>
       fixture.hosts.worked.filter(({ host, kind }) => host === 'web-1' && kind === 'backup').length;
     await settled(async () => (await fixture.view(runId)).run.diverged['files']?.state === 'failed');
     expect(asked()).to.equal(1);
-    await act(runId, 'retry');
+    await fixture.act(runId, 'retry');
     await settled(async () => asked() === 2 && (await fixture.view(runId)).run.diverged['files']?.message !== '');
-    await act(runId, 'skip');
+    await fixture.act(runId, 'skip');
     const done = await fixture.until(runId, ['done']);
     expect(done.run.diverged['files']).to.include({ state: 'skipped', message: 'given up by operator ann' });
   });
@@ -127,12 +117,12 @@ describe('protection after a failover', () => {
     await respecify(fixture, 'web-1', 'files', { $case: 'engine', value: { type: 'postgres', settings: [] } });
     const runId = await fixture.start(planId, 'unplanned');
     await settled(async () => (await fixture.view(runId)).steps.some(({ state }) => state === 'waiting'));
-    await act(runId, 'done');
+    await fixture.act(runId, 'done');
     await fixture.until(runId, ['awaiting-commit']);
     const stopped = ({ host, name }: { host: string; name: string }): boolean =>
       host === 'web-1' && name === 'web-1/files';
     fixture.hosts.answers = (work) => (work.kind === 'backup' && stopped(work) ? 'failed' : undefined);
-    await act(runId, 'commit');
+    await fixture.act(runId, 'commit');
     const { run } = await fixture.until(runId, ['done']);
     expect(run.diverged['files']).to.include({ state: 'taken', message: 'as files, in web-1/files.diverged' });
     const job = fixture.hosts.seen.at(-1)?.kind;

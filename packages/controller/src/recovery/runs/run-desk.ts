@@ -128,7 +128,11 @@ async function requireHosts(deps: RunDeskDeps, applied: AppliedPlan, mode: Mode)
 const TRIES = 20;
 
 /** The run as it is then. Throws FAILED_PRECONDITION, NOT_FOUND, USAGE, ALREADY_EXISTS. */
-export async function actOnRun(deps: RunDeskDeps, runId: string, act: Act): Promise<RunView> {
+export async function actOnRun(
+  deps: Pick<RunDeskDeps, 'catalog' | 'events' | 'readOutcome'>,
+  runId: string,
+  act: Act,
+): Promise<RunView> {
   for (let tries = 0; tries < TRIES; tries++) {
     const view = await loadView(deps.catalog.pool, runId, deps.readOutcome);
     const { decisions, approves } = actOn(view, act);

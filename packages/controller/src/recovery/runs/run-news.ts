@@ -15,7 +15,7 @@ import { appliedPlan } from '../plans/plan-store.ts';
 import type { Engine } from './engine-contract.ts';
 import { pinPoint, type CandidatesOf } from './run-desk.ts';
 import { isEnd } from './run-states.ts';
-import { liveRuns } from './run-store.ts';
+import { liveRuns, realRunIsLive } from './run-store.ts';
 import type { Decision } from './run-view.ts';
 import { insertRun } from './start-run.ts';
 
@@ -125,7 +125,7 @@ async function startPromoted(
 /** Without leases a person decides: the run waits for that, or people are told. */
 async function dead(deps: RunNewsDeps, applied: AppliedPlan, signs: SignsOfDeath): Promise<void> {
   const term = deps.engine.termOf(applied.id);
-  if (term === undefined || (await liveRealRun(deps.catalog, applied.id))) return;
+  if (term === undefined || (await realRunIsLive(deps.catalog.pool, applied.id))) return;
   const { mode } = applied.plan.detect;
   if (mode === 'approve') {
     const asked = { mode: 'unplanned', atMs: 0, latestClean: false } as const;
@@ -147,14 +147,6 @@ async function dead(deps: RunNewsDeps, applied: AppliedPlan, signs: SignsOfDeath
     },
     key: `dead/${applied.id}/${since}`,
   });
-}
-
-async function liveRealRun({ pool }: Catalog, planId: string): Promise<boolean> {
-  const { rowCount } = await pool.query(
-    `select 1 from run where plan_id = $1 and mode <> 'drill' and not ahead and finished_at is null`,
-    [planId],
-  );
-  return rowCount !== 0;
 }
 
 async function insert(

@@ -219,6 +219,15 @@ export async function liveRuns(client: Queryable, planId: string): Promise<strin
   return rows.map((row) => row.id);
 }
 
+/** Neither a drill nor a preparation: something is being failed over, or moved. */
+export async function realRunIsLive(client: Queryable, planId: string): Promise<boolean> {
+  const { rows } = await client.query(
+    `select 1 from run where plan_id = $1 and mode <> 'drill' and not ahead and finished_at is null`,
+    [planId],
+  );
+  return rows.length > 0;
+}
+
 function checked(row: RunRow): RunRow {
   if (!isRunState(row.state))
     throw new HoldfastError('FAILED_PRECONDITION', `the run is in a state of a newer program`);

@@ -1,9 +1,6 @@
 import { expect } from 'chai';
 
 import { openRecoveryFixture, type RecoveryFixture } from '../../testing/recovery-fixture.ts';
-import { actOn, type Action } from './actions.ts';
-import { advance } from './advance.ts';
-import { insertApproval, writeTransition } from './transitions.ts';
 
 const named = (name: string, more = ''): string => `
 apiVersion: holdfast/v1
@@ -27,22 +24,6 @@ describe('turns of runs', () => {
   });
   afterEach(() => fixture.close());
 
-  const act = async (runId: string, action: Action): Promise<void> => {
-    for (let tries = 0; tries < 20; tries++) {
-      const view = await fixture.view(runId);
-      const { decisions, approves } = actOn(view, { action, step: '', reason: 'test', actor: 'operator ann' });
-      const approval = { runId, step: approves ?? '', actor: 'operator ann', reason: '' };
-      const written = await writeTransition(fixture, {
-        view,
-        advanced: advance(view, decisions),
-        jobs: [],
-        writer: { kind: 'person', actor: 'operator ann' },
-        ...(approves === undefined ? {} : { beside: (client) => insertApproval(client, approval) }),
-      });
-      if (written) return;
-    }
-    throw new Error(`${action} was never written`);
-  };
   const AFTER_DNS = 'it comes after dns (dependsOn), for at most 10 min';
   /** Until the run has said so. */
   const untilWaits = async (run: string, why: string): Promise<void> => {
@@ -74,9 +55,9 @@ describe('turns of runs', () => {
     await untilWaits(wiki, AFTER_DNS);
     expect((await fixture.view(shop)).run.state).to.equal('prechecking');
     expect((await fixture.view(shop)).steps.every(({ state }) => state === 'pending')).to.equal(true);
-    await act(wiki, 'abort');
+    await fixture.act(wiki, 'abort');
     await fixture.until(wiki, ['cancelled']);
-    await act(dns, 'approve');
+    await fixture.act(dns, 'approve');
     await fixture.until(dns, ['awaiting-commit']);
     await fixture.until(shop, ['awaiting-commit']);
     const { rows } = await fixture.catalog.pool.query<{ early: boolean }>(
@@ -96,7 +77,7 @@ describe('turns of runs', () => {
     const late = await fixture.start(shop, 'unplanned', { approvalsNeeded: 1 });
     await fixture.until(late, ['awaiting-approval']);
     await fixture.catalog.pool.query(`update run set started_at = now() - interval '3 hours'`);
-    await act(late, 'approve');
+    await fixture.act(late, 'approve');
     await untilWaits(late, AFTER_DNS);
     // Whom nobody agreed to is not waited for any longer than that.
     await fixture.catalog.pool.query(`update run_approval set at = now() - interval '10 minutes' where run_id = $1`, [
@@ -123,7 +104,7 @@ describe('turns of runs', () => {
     expect((await fixture.view(waiting)).run.state).to.equal('prechecking');
     const applied = await fixture.start(dns, 'unplanned', { approvalsNeeded: 1 });
     await fixture.until(applied, ['awaiting-approval']);
-    await act(applied, 'abort');
+    await fixture.act(applied, 'abort');
     await fixture.until(applied, ['cancelled']);
     await fixture.until(waiting, ['awaiting-commit']);
   });
@@ -148,7 +129,7 @@ describe('turns of runs', () => {
     expect(rows).to.deep.equal([{ state: 'pending' }]);
     await fixture.until(await fixture.start(plans[2]!, 'unplanned'), ['awaiting-commit']);
     expect((await fixture.view(second)).run.state).to.equal('prechecking');
-    await act(first, 'abort');
+    await fixture.act(first, 'abort');
     await fixture.until(second, ['running']);
   });
 });

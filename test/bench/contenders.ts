@@ -6,7 +6,7 @@ import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fleetDown, fleetStatus, fleetUp, holdfast } from '../fleet/fleet.ts';
 import { layoutOf } from '../fleet/layout.ts';
-import { type Cost, descendantsOf, measure } from './measure.ts';
+import { type Cost, measure, type Subject } from './measure.ts';
 
 export interface Contender {
   readonly name: string;
@@ -24,19 +24,12 @@ export async function holdfastContender(dir: string, say: (line: string) => void
   rmSync(fleetDir, { recursive: true, force: true });
   await fleetUp({ dir: fleetDir, hosts: ['bench-1'], say });
   const layout = layoutOf(fleetDir);
-  const pidsOf = (name: string, pids: Map<string, number>) => {
-    const pid = pids.get(name);
-    return pid === undefined ? [] : descendantsOf(pid);
-  };
   const processes = new Map<string, number>();
   for (const { name, pid } of await fleetStatus(fleetDir)) if (pid !== undefined) processes.set(name, pid);
-  const subjects = [
-    { name: 'agent', pids: () => pidsOf('bench-1', processes) },
-    { name: 'controller', pids: () => [processes.get('controller')!] },
-    {
-      name: 'catalog',
-      pids: () => pidsOf('controller', processes).filter((pid) => pid !== processes.get('controller')),
-    },
+  const subjects: Subject[] = [
+    { name: 'agent', pid: processes.get('bench-1')!, counts: 'all' },
+    { name: 'controller', pid: processes.get('controller')!, counts: 'itself' },
+    { name: 'catalog', pid: processes.get('controller')!, counts: 'below' },
   ];
   // As a user would: the wrapper on PATH, logged in through the environment that the fleet wrote.
   const cli = (...args: string[]) => ['sh', '-c', '. "$0/env"; exec holdfast "$@"', fleetDir, ...args];

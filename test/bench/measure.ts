@@ -3,10 +3,11 @@
 import { spawn } from 'node:child_process';
 import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
 
-/** One process or several that count together; `pids` is asked before, during and after the work. */
+/** What counts together: a process that outlives the work, what it has started, or both. */
 export interface Subject {
   readonly name: string;
-  readonly pids: () => number[];
+  readonly pid: number;
+  readonly counts: 'itself' | 'below' | 'all';
 }
 
 export interface Cost {
@@ -19,14 +20,21 @@ export interface Cost {
 }
 
 const TICKS_PER_SECOND = 100;
-const SAMPLE_MS = 50;
+/** A look takes 2 ms of the machine that is measured; the kernel keeps each process's peak, so what a look can miss has ended since the last. */
+const SAMPLE_MS = 100;
 
 /** Runs `command` and adds up what the subjects (long-running processes) used meanwhile, and the command itself. */
 export async function measure(command: readonly string[], subjects: readonly Subject[], cwd: string): Promise<Cost> {
-  const before = subjects.map((subject) => cpuSecondsOf(subject.pids()));
-  for (const subject of subjects) subject.pids().forEach(resetPeak);
-  const peak: Record<string, number> = {};
-  const note = (name: string, mib: number) => (peak[name] = Math.max(peak[name] ?? 0, mib));
+  const tree = processTree();
+  const before = subjects.map((subject) => cpuSecondsOf(pidsOf(subject, tree)));
+  for (const subject of subjects) pidsOf(subject, tree).forEach(resetPeak);
+  const peak: Record<string, number> = Object.fromEntries(subjects.map(({ name }) => [name, 0]));
+  const look = (looked: readonly Subject[]): void => {
+    const now = processTree();
+    for (const one of looked) {
+      peak[one.name] = Math.max(peak[one.name] ?? 0, sum(pidsOf(one, now).map(peakMiBOf)));
+    }
+  };
 
   const started = performance.now();
   // `time` of bash sees the whole process tree of the command, also what has already ended.
@@ -38,10 +46,11 @@ export async function measure(command: readonly string[], subjects: readonly Sub
   let times = '';
   child.stdout.on('data', (data: Buffer) => (output += data.toString()));
   child.stderr.on('data', (data: Buffer) => (times += data.toString()));
-  const sampler = setInterval(() => {
-    for (const subject of subjects) note(subject.name, sum(subject.pids().map(peakMiBOf)));
-    note('command', sum(descendantsOf(child.pid!).map(peakMiBOf)));
-  }, SAMPLE_MS);
+  const shortLived: readonly Subject[] = [
+    ...subjects.filter(({ counts }) => counts !== 'itself'),
+    { name: 'command', pid: child.pid!, counts: 'all' },
+  ];
+  const sampler = setInterval(() => look(shortLived), SAMPLE_MS);
   const code = await new Promise<number | null>((resolve, reject) => {
     child.on('error', reject);
     child.on('close', resolve);
@@ -50,23 +59,29 @@ export async function measure(command: readonly string[], subjects: readonly Sub
   const wallSeconds = (performance.now() - started) / 1000;
   if (code !== 0) throw new Error(`${command.join(' ')} ended with ${code}:\n${output.slice(-2000)}`);
 
-  for (const subject of subjects) note(subject.name, sum(subject.pids().map(peakMiBOf)));
+  look(subjects);
+  const after = processTree();
   const own = sum(times.trim().split('\n').at(-1)!.split(' ').map(Number));
-  const others = sum(subjects.map((subject, index) => cpuSecondsOf(subject.pids()) - before[index]!));
+  const others = sum(subjects.map((subject, index) => cpuSecondsOf(pidsOf(subject, after)) - before[index]!));
   return { wallSeconds, cpuSeconds: own + others, peakMiB: peak, output };
 }
 
-/** A process and everything below it. */
-export function descendantsOf(pid: number): number[] {
+/** Of every process now, those that it has started. */
+function processTree(): ReadonlyMap<number, readonly number[]> {
   const children = new Map<number, number[]>();
   for (const name of readdirSync('/proc')) {
     if (!/^\d+$/.test(name)) continue;
     const parent = Number(statFields(Number(name))?.[1] ?? 0);
     children.set(parent, [...(children.get(parent) ?? []), Number(name)]);
   }
+  return children;
+}
+
+function pidsOf({ pid, counts }: Subject, tree: ReadonlyMap<number, readonly number[]>): number[] {
+  if (counts === 'itself') return [pid];
   const found = [pid];
-  for (let i = 0; i < found.length; i++) found.push(...(children.get(found[i]!) ?? []));
-  return found;
+  for (let i = 0; i < found.length; i++) found.push(...(tree.get(found[i]!) ?? []));
+  return counts === 'below' ? found.slice(1) : found;
 }
 
 /** Fields of /proc/PID/stat from the state on, or undefined when the process is gone. */

@@ -21,6 +21,7 @@ import { startController, type Controller } from '@holdfast/controller/controlle
 import { readLease } from '@holdfast/controller/recovery/failover/lease-rows';
 import { connectCatalog, type Catalog } from '@holdfast/controller/catalog/catalog';
 import { settingsSchema } from '@holdfast/controller/settings';
+import { addSource } from '@holdfast/controller/testing/recovery-fixture';
 import { createTestDatabase } from '@holdfast/controller/testing/test-catalog';
 import { FAILOVER_TIMING, safetySlackMs, type FailoverTiming } from '@holdfast/shared/failover/timing';
 import type { LeaseRow } from '@holdfast/shared/failover/lease-row';
@@ -140,6 +141,7 @@ export async function openPair(middle: NetworkNamespace, mode: 'manual' | 'appro
       space(name).run(process.execPath, SERVICE, verb, join(directory, name), String(PORT));
     },
     async startAgent(name) {
+      if (agents.has(name)) throw new Error(`the agent of ${name} runs already`);
       const log = openSync(join(directory, `${name}.log`), 'a');
       const [program = '', ...words] = space(name).enter(
         process.execPath,
@@ -216,7 +218,7 @@ export async function openPair(middle: NetworkNamespace, mode: 'manual' | 'appro
     logs: (name) => readFileSync(join(directory, `${name}.log`), 'utf8'),
     async close() {
       for (const child of agents.values()) {
-        child.kill('SIGCONT');
+        if (child.exitCode !== null || child.signalCode !== null) continue;
         const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()));
         child.kill('SIGKILL');
         await ended;
@@ -231,10 +233,10 @@ export async function openPair(middle: NetworkNamespace, mode: 'manual' | 'appro
   return pair;
 }
 
-/** Throws with what was waited for when it does not come. */
 /** A link that has healed may be back as late as 30 s afterwards (docs/architecture.md, Limits by design), on a machine that does nothing else. */
 const PATIENCE_MS = 60_000;
 
+/** Throws with what was waited for when it does not come. */
 export async function eventually(what: string, isSo: () => Promise<boolean>, withinMs = PATIENCE_MS): Promise<void> {
   const untilMs = performance.now() + withinMs;
   for (;;) {
@@ -323,9 +325,14 @@ async function addPlan(
 ): Promise<void> {
   const { pool } = catalog;
   await pool.query(
-    `insert into plan (id, domain_id, name, revision) select $1, domain_id, 'shop', 1 from host where id = $2`,
+    `insert into plan (id, domain_id, name, revision, verified_at) select $1, domain_id, 'shop', 1, now() from host where id = $2`,
     [planId, ids['web-1']],
   );
+  // The plan is ready whoever serves: looked at twice a minute, one that is not would disarm in the middle of a test.
+  for (const host of [ids['web-1'], ids['web-2']]) {
+    const { rows } = await pool.query<{ domain: string }>(`select domain_id as domain from host where id = $1`, [host]);
+    await addSource(catalog, host, rows[0]!.domain, 'files');
+  }
   await pool.query(`insert into plan_revision (plan_id, revision, document, applied_by) values ($1, 1, $2, 'test')`, [
     planId,
     document,

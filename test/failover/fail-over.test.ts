@@ -64,6 +64,7 @@ const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout
         pair.service('web-1', 'start');
         await eventually('the service answers', async () => (await pair.answer('web-1')) !== undefined);
         await Promise.all([pair.startAgent('web-1'), pair.startAgent('web-2'), pair.startAgent('mon-1')]);
+        await pair.backup();
         await pair.armed();
         await servesThrough('web-1', LEASE_IS_OVER_MS);
         expect(pair.show('web-1')).to.match(/slot_\d+ accept/);
@@ -155,6 +156,7 @@ const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout
         await servesThrough('web-2', LEASE_IS_OVER_MS);
         expect(await pair.answer('web-1')).to.equal(undefined);
         expect(await pair.row()).to.include({ epoch: 2, automatic: true });
+        await pair.commitRun();
       }),
     );
 

@@ -21,13 +21,13 @@ import { startController, type Controller } from '@holdfast/controller/controlle
 import { readLease } from '@holdfast/controller/recovery/failover/lease-rows';
 import { connectCatalog, type Catalog } from '@holdfast/controller/catalog/catalog';
 import { settingsSchema } from '@holdfast/controller/settings';
-import { addSource } from '@holdfast/controller/testing/recovery-fixture';
 import { createTestDatabase } from '@holdfast/controller/testing/test-catalog';
 import { FAILOVER_TIMING, safetySlackMs, type FailoverTiming } from '@holdfast/shared/failover/timing';
 import type { LeaseRow } from '@holdfast/shared/failover/lease-row';
 import { checkPlan } from '@holdfast/shared/recovery/check-plan';
 import { createRpcClient, openChannel } from '@holdfast/shared/rpc/channel';
 import { OperatorDefinition } from '@holdfast/shared/rpc/gen/holdfast/v1/operator';
+import { RecoveryDefinition } from '@holdfast/shared/rpc/gen/holdfast/v1/recovery';
 import { silentLog } from '@holdfast/shared/runtime/log';
 
 export const TIMING: FailoverTiming = {
@@ -75,10 +75,14 @@ export interface Pair {
   plug(host: HostName): void;
   startController(): Promise<void>;
   stopController(): Promise<void>;
+  /** A first backup of the primary, whose agent runs: plans are looked at twice a minute, and one that is not ready is disarmed. */
+  backup(): Promise<void>;
   /** Controller and standby would both promote: each has shaken hands with the primary. */
   armed(): Promise<void>;
   /** The plan in another mode: a new revision. */
   apply(mode: 'manual' | 'approve' | 'automatic'): Promise<void>;
+  /** A person says that the failover's run stands: until then the plan is not ready for another one. */
+  commitRun(): Promise<void>;
   /** nftables and addresses of a host, for failures. */
   show(host: HostName): string;
   logs(host: HostName): string;
@@ -214,6 +218,26 @@ export async function openPair(middle: NetworkNamespace, mode: 'manual' | 'appro
         return !(JSON.parse(body) as StoredRecord).record.disarmed;
       }),
     apply: (newMode) => revise(catalog, planId, checked(documentOf(directory, newMode))),
+    async backup() {
+      const { channel, bearerToken } = ownerOf(directory);
+      await createRpcClient(OperatorDefinition, channel, { bearerToken }).startBackup({ source: 'web-1/files' });
+      channel.close();
+      await eventually('the backup is stored', async () => {
+        const { rowCount } = await catalog.pool.query('select from snapshot limit 1');
+        return rowCount === 1;
+      });
+    },
+    async commitRun() {
+      const { channel, bearerToken } = ownerOf(directory);
+      const recovery = createRpcClient(RecoveryDefinition, channel, { bearerToken });
+      const waiting = async (): Promise<string | undefined> =>
+        (await recovery.listRuns({ domain: 'default', plan: 'shop', limit: 1 })).runs.find(
+          ({ state }) => state === 'awaiting-commit',
+        )?.id;
+      await eventually('the run waits for a word', async () => (await waiting()) !== undefined);
+      await recovery.actOnRun({ domain: 'default', run: (await waiting())!, action: 'commit', step: '', reason: '' });
+      channel.close();
+    },
     show: (name) => `${space(name).run('nft', 'list', 'ruleset')}${space(name).run('ip', '-o', 'address')}`,
     logs: (name) => readFileSync(join(directory, `${name}.log`), 'utf8'),
     async close() {
@@ -246,14 +270,18 @@ export async function eventually(what: string, isSo: () => Promise<boolean>, wit
   }
 }
 
+function ownerOf(directory: string): { channel: ReturnType<typeof openChannel>; bearerToken: string } {
+  const caCertificatePem = readFileSync(join(directory, 'controller', 'ca.pem'), 'utf8');
+  const bearerToken = readFileSync(join(directory, 'controller', 'admin-token'), 'utf8').trim();
+  return { channel: openChannel({ address: `${MIDDLE}:7400`, caCertificatePem }), bearerToken };
+}
+
 async function enrolAll(
   directory: string,
   names: readonly HostName[],
   spaces: ReadonlyMap<HostName, NetworkNamespace>,
 ): Promise<Record<HostName, string>> {
-  const caCertificatePem = readFileSync(join(directory, 'controller', 'ca.pem'), 'utf8');
-  const bearerToken = readFileSync(join(directory, 'controller', 'admin-token'), 'utf8').trim();
-  const channel = openChannel({ address: `${MIDDLE}:7400`, caCertificatePem });
+  const { channel, bearerToken } = ownerOf(directory);
   const owner = createRpcClient(OperatorDefinition, channel, { bearerToken });
   for (const name of names) {
     const { token } = await owner.addHost({ domain: 'default', name, replace: false });
@@ -272,6 +300,13 @@ async function enrolAll(
       config,
     ]);
   }
+  const files = join(directory, 'files');
+  mkdirSync(files);
+  writeFileSync(join(files, 'index.html'), 'the shop');
+  await owner.addSource({
+    host: 'web-1',
+    spec: { name: 'files', type: { $case: 'files', value: { paths: [files] } } },
+  });
   const { hosts } = await owner.listHosts({});
   channel.close();
   return Object.fromEntries(hosts.map((host) => [host.name, host.id])) as Record<HostName, string>;
@@ -328,11 +363,6 @@ async function addPlan(
     `insert into plan (id, domain_id, name, revision, verified_at) select $1, domain_id, 'shop', 1, now() from host where id = $2`,
     [planId, ids['web-1']],
   );
-  // The plan is ready whoever serves: looked at twice a minute, one that is not would disarm in the middle of a test.
-  for (const host of [ids['web-1'], ids['web-2']]) {
-    const { rows } = await pool.query<{ domain: string }>(`select domain_id as domain from host where id = $1`, [host]);
-    await addSource(catalog, host, rows[0]!.domain, 'files');
-  }
   await pool.query(`insert into plan_revision (plan_id, revision, document, applied_by) values ($1, 1, $2, 'test')`, [
     planId,
     document,

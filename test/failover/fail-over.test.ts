@@ -11,8 +11,8 @@ import { eventually, openPair, TIMING, type HostName, type Pair } from './pair.t
 
 const missing = noNamespaces();
 const LEASE_IS_OVER_MS = TIMING.leaseMs + TIMING.marginMs + TIMING.suspectAfterMs + TIMING.witnessMs;
-/** Two busy cores: what timers, processes and messages may take beyond the bound. */
-const EPSILON_MS = 4000;
+/** What timers, processes and messages may take beyond the bound on busy cores; the bound itself is held in simulated time (simulation.test.ts). */
+const EPSILON_MS = 15_000;
 
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 

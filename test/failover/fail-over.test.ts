@@ -12,7 +12,7 @@ import { eventually, openPair, TIMING, type HostName, type Pair } from './pair.t
 const missing = noNamespaces();
 const LEASE_IS_OVER_MS = TIMING.leaseMs + TIMING.marginMs + TIMING.suspectAfterMs + TIMING.witnessMs;
 /** What timers, processes and messages may take beyond the bound on busy cores; the bound itself is held in simulated time (simulation.test.ts). */
-const EPSILON_MS = 15_000;
+const EPSILON_MS = 8_000;
 
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 

@@ -77,7 +77,7 @@ export interface Pair {
   stopController(): Promise<void>;
   /** A first backup of the primary, whose agent runs: plans are looked at twice a minute, and one that is not ready is disarmed. */
   backup(): Promise<void>;
-  /** Controller and standby would both promote: each has shaken hands with the primary. */
+  /** Controller and standby would both promote: each has shaken hands with the primary, and the witness can be asked. */
   armed(): Promise<void>;
   /** The plan in another mode: a new revision. */
   apply(mode: 'manual' | 'approve' | 'automatic'): Promise<void>;
@@ -132,6 +132,12 @@ export async function openPair(middle: NetworkNamespace, mode: 'manual' | 'appro
 
   const planId = randomUUID();
   await addPlan(catalog, planId, ids, checked(documentOf(directory, mode)));
+  const isOnline = async (name: HostName): Promise<boolean> => {
+    const { rowCount } = await catalog.pool.query(`select from host where id = $1 and connection_id <> ''`, [
+      ids[name],
+    ]);
+    return rowCount === 1;
+  };
   const space = (name: HostName): NetworkNamespace => spaces.get(name)!;
   const pair: Pair = {
     controller: () => controller!,
@@ -158,13 +164,7 @@ export async function openPair(middle: NetworkNamespace, mode: 'manual' | 'appro
       const child = spawn(program, words, { stdio: ['ignore', log, log], env: { ...process.env, NODE_OPTIONS: '' } });
       closeSync(log);
       agents.set(name, child);
-      await eventually(`${name} is online`, async () => {
-        const { rows } = await catalog.pool.query<{ on: boolean }>(
-          `select connection_id <> '' as on from host where id = $1`,
-          [ids[name]],
-        );
-        return controller === undefined || rows[0]?.on === true;
-      });
+      await eventually(`${name} is online`, async () => controller === undefined || (await isOnline(name)));
     },
     async signalAgent(name, signal) {
       const child = agents.get(name)!;
@@ -213,7 +213,7 @@ export async function openPair(middle: NetworkNamespace, mode: 'manual' | 'appro
         const row = await pair.row();
         const standby = names.find((name) => ids[name] === row.standby)!;
         const file = join(directory, standby, 'failover', planId, 'record.json');
-        if (row.disarmed !== 0 || !existsSync(file)) return false;
+        if (row.disarmed !== 0 || !existsSync(file) || !(await isOnline('mon-1'))) return false;
         const { body } = JSON.parse(readFileSync(file, 'utf8')) as { body: string };
         return !(JSON.parse(body) as StoredRecord).record.disarmed;
       }),

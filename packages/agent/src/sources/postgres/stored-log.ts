@@ -5,10 +5,10 @@
 //
 // Invariants (stored-log.test.ts): L1 a wait ends when its position is stored, at once when it is already; L2 it fails when a gap
 // covers the position, when no log is followed, or when its signal says so; nothing is left behind; L3 a base ends when its source
-// becomes another server.
+// becomes another server; L4 whoever follows the log hears of every base of its source that is stored, whoever asked for it.
 
 import { HoldfastError } from '@holdfast/shared/base/errors';
-import { sameStream, type LogPosition, type LogStream } from '@holdfast/shared/format/log-point';
+import { sameStream, type DatabasePoint, type LogPosition, type LogStream } from '@holdfast/shared/format/log-point';
 
 interface Waiter {
   readonly stream: LogStream;
@@ -21,6 +21,7 @@ interface Followed {
   readonly server: string | undefined;
   readonly stored: { readonly stream: LogStream; end: bigint }[];
   readonly waiters: Set<Waiter>;
+  readonly baseStored: (point: DatabasePoint) => void;
 }
 
 /** Of one source that is followed. */
@@ -45,16 +46,31 @@ interface RunningBase {
 
 const bases = new Set<RunningBase>();
 
-/**
- * While a base is taken. Its signal is aborted (FAILED_PRECONDITION) when the source is another server from now on, or none.
- * @param server by which servers are told apart
- */
-export function noteBase(sourceId: string, server: string): { readonly signal: AbortSignal; end(): void } {
+/** Of one base that is being taken. */
+export interface BaseNotes {
+  /** Aborted (FAILED_PRECONDITION) when the source is another server from now on, or none. */
+  readonly signal: AbortSignal;
+  /** It is in the vault. */
+  stored(point: DatabasePoint): void;
+  /** Whatever became of it. */
+  end(): void;
+}
+
+/** @param server by which servers are told apart */
+export function noteBase(sourceId: string, server: string): BaseNotes {
   const base: RunningBase = { sourceId, server, abort: new AbortController() };
   bases.add(base);
   const now = followed.get(sourceId)?.server;
   if (now !== undefined) endBases(sourceId, (other) => other !== now);
-  return { signal: base.abort.signal, end: () => void bases.delete(base) };
+  return {
+    signal: base.abort.signal,
+    stored: (point) => followed.get(sourceId)?.baseStored(point),
+    end: () => void bases.delete(base),
+  };
+}
+
+export function isBaseRunning(sourceId: string): boolean {
+  return [...bases].some((base) => base.sourceId === sourceId);
 }
 
 /** Ends the bases of a source that are being taken from such servers. */
@@ -69,9 +85,13 @@ export function endBases(sourceId: string, isSuch: (server: string) => boolean):
  * Says that the log of a source is followed from now on. A newer one for the same source takes its place, and ends bases that are
  * taken from another server than this.
  */
-export function noteStoredLog(sourceId: string, server?: string): StoredLogNotes {
+export function noteStoredLog(
+  sourceId: string,
+  server?: string,
+  baseStored: Followed['baseStored'] = () => undefined,
+): StoredLogNotes {
   if (server !== undefined) endBases(sourceId, (other) => other !== server);
-  const own: Followed = { server, stored: [], waiters: followed.get(sourceId)?.waiters ?? new Set() };
+  const own: Followed = { server, stored: [], waiters: followed.get(sourceId)?.waiters ?? new Set(), baseStored };
   followed.set(sourceId, own);
   return {
     stored(stream, end) {

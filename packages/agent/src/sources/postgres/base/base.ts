@@ -41,17 +41,21 @@ export async function runBase(
   };
   const { sourceId } = job.source;
   const base = noteBase(sourceId, serverOf(settings));
+  let stored: DatabasePoint | undefined;
   try {
-    return await runSnapshot<BaseMade>(job, deps, AbortSignal.any([signal, base.signal]), onProgress, {
+    const report = await runSnapshot<BaseMade>(job, deps, AbortSignal.any([signal, base.signal]), onProgress, {
       module: siblingModule(import.meta.url, './base-producer'),
       data: order,
       sourceType: 'postgres',
       async beforeCommit({ facts, suspect }, until) {
         const point = pointOf(facts, suspect);
         await waitUntilStored(sourceId, point.stream, point.end, until);
+        stored = point;
         return point;
       },
     });
+    if (stored !== undefined) base.stored(stored);
+    return report;
   } catch (error) {
     throw base.signal.aborted && !signal.aborted ? toHoldfastError(base.signal.reason) : error;
   } finally {

@@ -2,15 +2,30 @@ import { expect } from 'chai';
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import type { Clock } from '@holdfast/shared/runtime/clock';
 import { silentLog } from '@holdfast/shared/runtime/log';
+import type { DatabasePoint } from '@holdfast/shared/format/log-point';
 import type { EngineSpec, JobOutcome } from '../../../jobs/job.ts';
 import { outcomeOfError } from '../../../jobs/outcome.ts';
 import { eventually } from '../../../testing/eventually.ts';
 import { removeScratchDirectories, scratchDirectory } from '../../../testing/scratch-directory.ts';
 import { BaseKeeper } from './base-keeper.ts';
 import { nextBaseInMs } from './base-schedule.ts';
+import { positionOf } from './lsn.ts';
 import { DONE } from './testing/log-fixture.ts';
 
 const DAY = 86_400_000;
+const stream = { systemIdentifier: '7', timeline: 1 };
+const BEGIN = { stream, from: 100n };
+const baseFrom = (order: bigint, timeline = 1): DatabasePoint => ({
+  stream: { ...stream, timeline },
+  start: positionOf(order),
+  end: positionOf(order + 10n),
+  startAtMs: 1,
+  endAtMs: 2,
+  serverVersion: '15',
+  suspect: false,
+  hasLog: true,
+  gtid: '',
+});
 const source: EngineSpec = {
   type: 'engine',
   sourceId: 's1',
@@ -29,6 +44,7 @@ describe('the bases of a source', () => {
   let stateDir: string;
   let random: number;
   let streaming: boolean;
+  let taking: boolean;
 
   const clock: Clock = {
     monotonicMs: () => now,
@@ -42,6 +58,7 @@ describe('the bases of a source', () => {
       source,
       everyMs,
       streaming: () => streaming,
+      taking: () => taking,
       random: () => random,
       stateDir,
       runBackup: () => {
@@ -63,6 +80,7 @@ describe('the bases of a source', () => {
     stateDir = scratchDirectory();
     random = 0.5;
     streaming = true;
+    taking = false;
   });
   afterEach(removeScratchDirectories);
 
@@ -70,7 +88,7 @@ describe('the bases of a source', () => {
     const running = Promise.withResolvers<JobOutcome>();
     outcome = () => running.promise;
     const bases = keeper();
-    bases.need();
+    bases.need(BEGIN);
     bases.tick();
     now += 2000;
     streaming = false;
@@ -78,7 +96,7 @@ describe('the bases of a source', () => {
     expect(taken).to.equal(0);
     streaming = true;
     bases.tick();
-    bases.need();
+    bases.need(BEGIN);
     bases.tick();
     expect(taken).to.equal(1);
     running.resolve(DONE);
@@ -92,7 +110,7 @@ describe('the bases of a source', () => {
   it('B2 are tried again, ever more slowly, and the note says why', async () => {
     outcome = () => Promise.resolve(outcomeOfError(new HoldfastError('UNREACHABLE', 'no server'), false, 0, []));
     const bases = keeper();
-    bases.need();
+    bases.need(BEGIN);
     const gaps: number[] = [];
     for (let tries = 1; tries <= 6; tries++) {
       const from = now;
@@ -109,7 +127,7 @@ describe('the bases of a source', () => {
 
   it('B3 come once a day, also over restarts, spread over a tenth of it', async () => {
     const first = keeper();
-    first.need();
+    first.need(BEGIN);
     first.tick();
     now += 2000;
     first.tick();
@@ -136,11 +154,61 @@ describe('the bases of a source', () => {
     now += 1000 * DAY;
     bases.tick();
     expect(taken).to.equal(0);
-    bases.need();
+    bases.need(BEGIN);
     now += 2000;
     bases.tick();
     await eventually(() => notes.length === 1);
     now += 1000 * DAY;
+    bases.tick();
+    expect(taken).to.equal(1);
+  });
+
+  it('B1 wait for one that somebody else takes, and it is the one that was needed', () => {
+    const bases = keeper();
+    bases.need(BEGIN);
+    taking = true;
+    now += 2000;
+    bases.tick();
+    bases.stored(baseFrom(100n));
+    taking = false;
+    now += DAY / 2;
+    bases.tick();
+    expect(taken).to.equal(0);
+    now += DAY * 0.6;
+    bases.tick();
+    expect(taken, 'the next regular one counts from there').to.equal(1);
+  });
+
+  it('B1 are taken after one of somebody else that came to nothing', () => {
+    const bases = keeper();
+    taking = true;
+    bases.need(BEGIN);
+    now += 2000;
+    bases.tick();
+    expect(taken).to.equal(0);
+    taking = false;
+    bases.tick();
+    expect(taken).to.equal(1);
+  });
+
+  it('B5 are taken all the same after one that begins before the log does, or is of another timeline', () => {
+    for (const other of [baseFrom(99n), baseFrom(200n, 2)]) {
+      taken = 0;
+      const bases = keeper();
+      bases.need(BEGIN);
+      bases.stored(other);
+      now += 2000;
+      bases.tick();
+      expect(taken).to.equal(1);
+    }
+  });
+
+  it('B5 of two beginnings the later one counts', () => {
+    const bases = keeper();
+    bases.need(BEGIN);
+    bases.need({ stream, from: 300n });
+    bases.stored(baseFrom(299n));
+    now += 2000;
     bases.tick();
     expect(taken).to.equal(1);
   });

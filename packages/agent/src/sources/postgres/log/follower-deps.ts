@@ -1,6 +1,6 @@
 // What following a log works with: one session of the vault, one connection to the server, and what is known of both.
 
-import type { LogGap } from '@holdfast/shared/format/log-point';
+import type { LogGap, LogStream } from '@holdfast/shared/format/log-point';
 import type { Clock } from '@holdfast/shared/runtime/clock';
 import type { Log } from '@holdfast/shared/runtime/log';
 import type { LogSession } from '../../../link/log-port.ts';
@@ -31,7 +31,16 @@ export interface FollowerDeps {
   /** Another one may be at work after it. */
   readonly signal: AbortSignal;
   look(): Promise<ServerLook>;
-  /** It streams; a base that is needed may be taken now. @param gap the log has a new one */
-  began(plan: { readonly baseNeeded: boolean; readonly gap: LogGap | undefined }): void;
+  /** It streams; a base that is needed may be taken now. */
+  began(begin: Begin): void;
   changed(): void;
+}
+
+export interface Begin {
+  readonly stream: LogStream;
+  /** Where storing begins. */
+  readonly from: bigint;
+  readonly baseNeeded: boolean;
+  /** The log has a new one. */
+  readonly gap: LogGap | undefined;
 }

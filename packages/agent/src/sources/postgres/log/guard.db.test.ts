@@ -5,6 +5,7 @@ import { expect } from 'chai';
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import type { Client } from 'pg';
 import { PostgresServer } from '../../../testing/postgres-server.ts';
+import { runBase } from '../base/base.ts';
 import { fileStart, walFileName } from './lsn.ts';
 import { accessTo, DONE, LogFixture, until } from './testing/log-fixture.ts';
 
@@ -70,6 +71,15 @@ describe('guard over a log', () => {
     expect(fixture.backups).to.have.length(1);
     await until(() => fixture.last?.log?.lagBytes === 0);
     expect(fixture.last?.log).to.deep.include({ state: 'following', note: '' });
+  });
+
+  it('takes no base of its own beside or after one that somebody else has asked for', async () => {
+    fixture.start();
+    const job = { kind: 'backup', jobId: 'a', source: fixture.source, fullRead: false } as const;
+    await runBase(job, fixture.deps, new AbortController().signal, () => undefined);
+    await new Promise((resolve) => setTimeout(resolve, 3000));
+    expect(fixture.last?.log?.state).to.equal('following');
+    expect(fixture.backups).to.have.length(0);
   });
 
   it('R1 has the server keep the file before a boundary, in which a record begins that is read again after a stop there', async () => {

@@ -18,7 +18,7 @@ import type { EngineSpec } from '../../../jobs/job.ts';
 import type { LogClient } from '../../../link/log-port.ts';
 import type { Guard, GuardDeps } from '../../engine.ts';
 import { serverOf } from '../connection.ts';
-import { noteStoredLog, type StoredLogNotes } from '../stored-log.ts';
+import { isBaseRunning, noteStoredLog, type StoredLogNotes } from '../stored-log.ts';
 import { BaseKeeper } from './base-keeper.ts';
 import { FollowState } from './follow-state.ts';
 import { Follower } from './follower.ts';
@@ -88,7 +88,7 @@ class LogGuard {
     const { sourceId } = source;
     this.#source = source;
     this.#deps = deps;
-    this.#notes = noteStoredLog(sourceId, serverOf(source.engine.settings));
+    this.#notes = noteStoredLog(sourceId, serverOf(source.engine.settings), (point) => this.#bases.stored(point));
     const current = () => {
       const status = this.#state.status(clock.monotonicMs());
       return { sourceId, watching: 'continuous' as const, note: status.note, log: status };
@@ -101,6 +101,7 @@ class LogGuard {
       source,
       everyMs: settings.baseEveryMs,
       streaming: () => this.#state.streaming,
+      taking: () => isBaseRunning(sourceId),
       runBackup: (job) => deps.runBackup(job),
       noted: (note) => {
         // With a new base a gap is of the past.
@@ -250,9 +251,9 @@ class LogGuard {
       stateDir: this.#deps.stateDir,
       signal,
       look: () => this.#watch.look(),
-      began: ({ baseNeeded, gap }) => {
+      began: ({ stream, from, baseNeeded, gap }) => {
         this.#removed = undefined;
-        if (baseNeeded) this.#bases.need();
+        if (baseNeeded) this.#bases.need({ stream, from });
         if (gap !== undefined)
           this.#note('follow', `a part of the log is missing, and a new base is taken: ${gap.reason}`);
       },

@@ -58,7 +58,7 @@ export async function beginSession(deps: FollowerDeps): Promise<SessionStart> {
   const goesOn = gap === undefined && known?.end.order === from ? known : undefined;
   if (goesOn !== undefined) notes.stored(stream, from);
   deps.state.notes.follow = plan.note;
-  deps.began({ baseNeeded: plan.baseNeeded || gap !== undefined || session.baseNeeded, gap });
+  deps.began({ stream, from, baseNeeded: plan.baseNeeded || gap !== undefined || session.baseNeeded, gap });
   const statusMs = senderTimeoutMs > 0 ? Math.min(STATUS_MS, senderTimeoutMs / 4) : STATUS_MS;
   return { stream, from, slotStart, fileBytes, standby, statusMs, goesOn };
 }

@@ -119,7 +119,6 @@ async function untilFollowed({ fleet }: Bench, source: string): Promise<void> {
 
 async function postgres(bench: Bench): Promise<void> {
   const { work, say, fleet } = bench;
-  const peer = installed('pgbackrest') ? 'pgbackrest' : undefined;
   const server = await PostgresServer.start({
     parent: work,
     settings: { shared_buffers: '256MB', max_wal_size: '4GB', archive_mode: 'off' },
@@ -135,8 +134,15 @@ async function postgres(bench: Bench): Promise<void> {
     const full = await command(bench, 'backup', 'bench-1/db');
     bench.add('PostgreSQL, full', 'holdfast', full, await storedSince(bench, 'bench-1/db', known));
     if (known.size === 1) await untilGuardsBase(bench, 'bench-1/db', known);
-    const other = peer === undefined ? undefined : pgbackrest(bench, server);
-    if (other !== undefined) bench.add('PostgreSQL, full', 'pgbackrest', await other.backup('full'), other.grown());
+    // What it does when nobody says how many processes it may have is one.
+    const others = installed('pgbackrest') ? [pgbackrest(bench, server, 2), pgbackrest(bench, server, 1)] : [];
+    const backUp = async (title: string, type: 'full' | 'incr'): Promise<void> => {
+      for (const other of others) bench.add(title, other.name, await other.backup(type), other.grown());
+    };
+    const restore = async (title: string, delta: boolean): Promise<void> => {
+      for (const other of others) bench.add(title, other.name, await other.restore(delta), 0);
+    };
+    await backUp('PostgreSQL, full', 'full');
 
     await untilFollowed(bench, 'bench-1/db');
     const before = pgbench(server, ['-c', '2', '-t', String(TRANSACTIONS / 2)]);
@@ -145,7 +151,7 @@ async function postgres(bench: Bench): Promise<void> {
     const title = `PostgreSQL, after ${TRANSACTIONS.toLocaleString('en')} transactions`;
     const next = await command(bench, 'backup', 'bench-1/db');
     bench.add(title, 'holdfast', next, await storedSince(bench, 'bench-1/db', known));
-    if (other !== undefined) bench.add(title, 'pgbackrest', await other.backup('incr'), other.grown());
+    await backUp(title, 'incr');
 
     const target = join(work, 'restored');
     bench.add(
@@ -154,14 +160,14 @@ async function postgres(bench: Bench): Promise<void> {
       await command(bench, 'restore', 'bench-1/db', '--to', `bench-2:${target}`),
       0,
     );
-    if (other !== undefined) bench.add('PostgreSQL, restore', 'pgbackrest', await other.restore(false), 0);
+    await restore('PostgreSQL, restore', false);
     await pgbench(server, ['-c', '1', '-t', '200']);
     await server.query('checkpoint');
     await command(bench, 'backup', 'bench-1/db');
-    if (other !== undefined) await other.backup('incr');
+    for (const other of others) await other.backup('incr');
     const delta = await command(bench, 'restore', 'bench-1/db', '--to', `bench-2:${target}`, '--delta');
     bench.add('PostgreSQL, restore --delta', 'holdfast', delta, 0);
-    if (other !== undefined) bench.add('PostgreSQL, restore --delta', 'pgbackrest', await other.restore(true), 0);
+    await restore('PostgreSQL, restore --delta', true);
     await endRestored(target).catch(() => undefined);
 
     const lags = await lagUnderLoad(server);
@@ -210,12 +216,12 @@ async function lagUnderLoad(server: PostgresServer): Promise<number[]> {
   return lags.toSorted((a, b) => a - b);
 }
 
-/** As its users run it: Zstandard, encrypted, bundled, block-incremental, two processes. */
-function pgbackrest({ work }: Bench, server: PostgresServer) {
-  const repository = server.folder('pgbackrest');
-  const target = server.folder('pgbackrest-restored');
+/** As its users run it: Zstandard, encrypted, bundled, block-incremental. */
+function pgbackrest({ work }: Bench, server: PostgresServer, processes: 1 | 2) {
+  const repository = server.folder(`pgbackrest-${processes}`);
+  const target = server.folder(`pgbackrest-${processes}-restored`);
   chmodSync(target, 0o700);
-  const config = join(server.directory, 'pgbackrest.conf');
+  const config = join(server.directory, `pgbackrest-${processes}.conf`);
   const lines = [
     '[global]',
     `repo1-path=${repository}`,
@@ -226,7 +232,7 @@ function pgbackrest({ work }: Bench, server: PostgresServer) {
     'beta=y',
     'compress-type=zst',
     'compress-level=1',
-    'process-max=2',
+    `process-max=${processes}`,
     'start-fast=y',
     'archive-check=n',
     `lock-path=${join(server.directory, 'lock')}`,
@@ -243,6 +249,7 @@ function pgbackrest({ work }: Bench, server: PostgresServer) {
   execFileSync(run('stanza-create')[0]!, run('--no-online', 'stanza-create').slice(1), { cwd: work });
   let known = diskBytes(repository);
   return {
+    name: processes === 1 ? 'pgbackrest, one process' : 'pgbackrest',
     backup: (type: 'full' | 'incr') => measure(run(`--type=${type}`, 'backup'), [], work),
     restore: (delta: boolean) =>
       measure(run(...(delta ? ['--delta'] : []), '--type=none', `--pg1-path=${target}`, 'restore'), [], work),

@@ -9,14 +9,15 @@
 // stores nothing new.
 
 import { createHash } from 'node:crypto';
-import { HoldfastError } from '@holdfast/shared/base/errors';
+import { HoldfastError, toHoldfastError } from '@holdfast/shared/base/errors';
 import type { DatabasePoint } from '@holdfast/shared/format/log-point';
 import { siblingModule } from '@holdfast/shared/runtime/sibling-module';
 import { sleep } from '@holdfast/shared/runtime/clock';
 import { runSnapshot } from '../../backup/producer/run-snapshot.ts';
 import type { BackupJob, EngineSpec, JobDeps, JobReport, ProgressListener } from '../../jobs/job.ts';
 import { toLogPosition } from './binlog/position.ts';
-import { accountName, addressOf, loginOf, toolOptions, type Login, type ServerAddress } from './dsn.ts';
+import { noteBase, type BaseNotes } from '../bases/base-registry.ts';
+import { accountName, addressOf, loginOf, serverOf, toolOptions, type Login, type ServerAddress } from './dsn.ts';
 import type { DumpPosition } from './dump/dump-splitter.ts';
 import { readFormatDescription } from './follow/format-description.ts';
 import { currentStream } from './follow/own-stream.ts';
@@ -38,22 +39,30 @@ const PAUSE_MS = 500;
 /** How long a base that is made waits for the log to be followed up to its point. */
 const LOG_WAIT_MS = 120_000;
 
-/** Throws FAILED_PRECONDITION, BUSY (the schema kept changing), UNREACHABLE, CANCELLED. */
+/** Throws FAILED_PRECONDITION (the source is another server now), BUSY (the schema kept changing), UNREACHABLE, CANCELLED. */
 export async function makeBase(
   job: BackupJob<EngineSpec>,
   deps: JobDeps,
   signal: AbortSignal,
   onProgress: ProgressListener,
 ): Promise<JobReport> {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      return await attemptBase(job, deps, signal, onProgress);
-    } catch (error) {
-      const again = error instanceof HoldfastError && error.details['schemaChanged'] === true && attempt < ATTEMPTS;
-      if (!again || signal.aborted) throw error;
-      deps.log.warn('mariadb.schema-changed', { sourceId: job.source.sourceId, attempt, error: error.message });
-      await sleep(deps.clock, PAUSE_MS * attempt, signal);
+  const { sourceId, engine } = job.source;
+  const base = noteBase(sourceId, serverOf(engine.settings));
+  const both = AbortSignal.any([signal, base.signal]);
+  try {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await attemptBase(job, deps, both, onProgress, base);
+      } catch (error) {
+        const again = error instanceof HoldfastError && error.details['schemaChanged'] === true && attempt < ATTEMPTS;
+        if (!again || both.aborted)
+          throw base.signal.aborted && !signal.aborted ? toHoldfastError(base.signal.reason) : error;
+        deps.log.warn('mariadb.schema-changed', { sourceId, attempt, error: error.message });
+        await sleep(deps.clock, PAUSE_MS * attempt, both);
+      }
     }
+  } finally {
+    base.end();
   }
 }
 
@@ -62,6 +71,7 @@ async function attemptBase(
   deps: JobDeps,
   signal: AbortSignal,
   onProgress: ProgressListener,
+  base: Pick<BaseNotes, 'stored'>,
 ): Promise<JobReport> {
   const address = addressOf(job.source.engine.settings);
   const login = loginOf(address, accountName());
@@ -74,6 +84,7 @@ async function attemptBase(
     const schemaBefore = await schemaDigest(server);
     const startAtMs = await serverClockMs(server);
     let endAt = Promise.resolve(startAtMs);
+    let stored: DatabasePoint | undefined;
     const order = {
       facts: {
         ...factsOf(server.version, variables),
@@ -82,7 +93,7 @@ async function attemptBase(
       nowMs: deps.clock.wallMs(),
       warnings: warningsOf(await nonTransactionalTables(server)),
     };
-    return await runSnapshot<DumpPosition>(job, deps, signal, onProgress, {
+    const report = await runSnapshot<DumpPosition>(job, deps, signal, onProgress, {
       sourceType: 'mariadb',
       graceMs: 15_000,
       ...(method === 'physical'
@@ -116,9 +127,12 @@ async function attemptBase(
           gtid: position.gtid,
         };
         if (point.hasLog) await waitForLog(job, point, signal);
+        stored = point;
         return point;
       },
     });
+    if (stored !== undefined) base.stored(stored);
+    return report;
   } finally {
     server.close();
   }

@@ -28,6 +28,12 @@ export function addressOf(settings: Settings): ServerAddress {
   return parseDsn(settings['dsn'] ?? '');
 }
 
+/** By which servers are told apart. Throws INVALID_ARGUMENT. */
+export function serverOf(settings: Settings): string {
+  const { socket, host, port, defaultsFile = '' } = addressOf(settings);
+  return socket ?? `${host}:${port} ${defaultsFile}`;
+}
+
 /** @param dsn `socket=/run/mysqld/mysqld.sock user=holdfast defaults-file=/etc/holdfast/shop.cnf` */
 export function parseDsn(dsn: string): ServerAddress {
   const words = new Map<string, string>();

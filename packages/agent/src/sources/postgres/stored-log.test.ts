@@ -1,6 +1,6 @@
 import { expect } from 'chai';
 import { positionOf } from './log/lsn.ts';
-import { isBaseRunning, noteBase, noteStoredLog, waitUntilStored } from './stored-log.ts';
+import { noteStoredLog, waitUntilStored } from './stored-log.ts';
 
 const stream = { systemIdentifier: '7', timeline: 1 };
 const codeOf = async (work: Promise<void>): Promise<string> =>
@@ -48,48 +48,5 @@ describe('waiting until a log is stored', () => {
     fresh.stored(stream, 100n);
     expect(await wait).to.equal('stored');
     fresh.stop();
-  });
-
-  it('L3 a base ends when its source becomes another server, and no other does', () => {
-    const here = noteStoredLog('four', 'here:5432');
-    const [base, other] = [noteBase('four', 'here:5432'), noteBase('five', 'here:5432')];
-    here.stop();
-    noteStoredLog('four', 'here:5432').stop();
-    expect(base.signal.aborted).to.equal(false);
-    const there = noteStoredLog('four', 'there:5432');
-    // One that was asked for before begins only now.
-    const late = noteBase('four', 'here:5432');
-    expect([base, late, other].map(({ signal: { aborted } }) => aborted)).to.deep.equal([true, true, false]);
-    expect(base.signal.reason).to.have.property('code', 'FAILED_PRECONDITION');
-    for (const one of [base, late, other]) one.end();
-    there.stop();
-  });
-
-  it('L4 whoever follows the log hears of each base of its source, and nobody of one whose log is not followed', () => {
-    const heard: string[] = [];
-    const point = {
-      stream,
-      start: positionOf(1n),
-      end: positionOf(2n),
-      startAtMs: 1,
-      endAtMs: 2,
-      serverVersion: '15',
-      suspect: false,
-      hasLog: true,
-      gtid: '',
-    };
-    const six = noteStoredLog('six', 'here:5432', ({ start }) => heard.push(start.text));
-    const [base, other] = [noteBase('six', 'here:5432'), noteBase('seven', 'here:5432')];
-    expect(isBaseRunning('six')).to.equal(true);
-    base.stored(point);
-    other.stored(point);
-    base.end();
-    other.end();
-    expect(isBaseRunning('six')).to.equal(false);
-    six.stop();
-    const late = noteBase('six', 'here:5432');
-    late.stored(point);
-    late.end();
-    expect(heard).to.deep.equal([positionOf(1n).text]);
   });
 });

@@ -1,14 +1,13 @@
 // How far each source's log is stored, for whoever must wait for it: a base commits only after the log up to its end is in the vault.
 //
 // Hazard: a wait that can't end. Without a follower nothing will ever be stored, and what lies in a gap never will be: both are
-// errors at once. So is a base of a server that the source is no more. One registry a process; follower and waiters run on its main thread.
+// errors at once. One registry a process; follower and waiters run on its main thread.
 //
 // Invariants (stored-log.test.ts): L1 a wait ends when its position is stored, at once when it is already; L2 it fails when a gap
-// covers the position, when no log is followed, or when its signal says so; nothing is left behind; L3 a base ends when its source
-// becomes another server; L4 whoever follows the log hears of every base of its source that is stored, whoever asked for it.
+// covers the position, when no log is followed, or when its signal says so; nothing is left behind.
 
 import { HoldfastError } from '@holdfast/shared/base/errors';
-import { sameStream, type DatabasePoint, type LogPosition, type LogStream } from '@holdfast/shared/format/log-point';
+import { sameStream, type LogPosition, type LogStream } from '@holdfast/shared/format/log-point';
 
 interface Waiter {
   readonly stream: LogStream;
@@ -18,10 +17,8 @@ interface Waiter {
 }
 
 interface Followed {
-  readonly server: string | undefined;
   readonly stored: { readonly stream: LogStream; end: bigint }[];
   readonly waiters: Set<Waiter>;
-  readonly baseStored: (point: DatabasePoint) => void;
 }
 
 /** Of one source that is followed. */
@@ -38,60 +35,9 @@ export interface StoredLogNotes {
 const STREAMS_MAX = 8;
 const followed = new Map<string, Followed>();
 
-interface RunningBase {
-  readonly sourceId: string;
-  readonly server: string;
-  readonly abort: AbortController;
-}
-
-const bases = new Set<RunningBase>();
-
-/** Of one base that is being taken. */
-export interface BaseNotes {
-  /** Aborted (FAILED_PRECONDITION) when the source is another server from now on, or none. */
-  readonly signal: AbortSignal;
-  /** It is in the vault. */
-  stored(point: DatabasePoint): void;
-  /** Whatever became of it. */
-  end(): void;
-}
-
-/** @param server by which servers are told apart */
-export function noteBase(sourceId: string, server: string): BaseNotes {
-  const base: RunningBase = { sourceId, server, abort: new AbortController() };
-  bases.add(base);
-  const now = followed.get(sourceId)?.server;
-  if (now !== undefined) endBases(sourceId, (other) => other !== now);
-  return {
-    signal: base.abort.signal,
-    stored: (point) => followed.get(sourceId)?.baseStored(point),
-    end: () => void bases.delete(base),
-  };
-}
-
-export function isBaseRunning(sourceId: string): boolean {
-  return [...bases].some((base) => base.sourceId === sourceId);
-}
-
-/** Ends the bases of a source that are being taken from such servers. */
-export function endBases(sourceId: string, isSuch: (server: string) => boolean): void {
-  for (const base of bases) {
-    if (base.sourceId !== sourceId || !isSuch(base.server)) continue;
-    base.abort.abort(new HoldfastError('FAILED_PRECONDITION', 'the source is not this server any more'));
-  }
-}
-
-/**
- * Says that the log of a source is followed from now on. A newer one for the same source takes its place, and ends bases that are
- * taken from another server than this.
- */
-export function noteStoredLog(
-  sourceId: string,
-  server?: string,
-  baseStored: Followed['baseStored'] = () => undefined,
-): StoredLogNotes {
-  if (server !== undefined) endBases(sourceId, (other) => other !== server);
-  const own: Followed = { server, stored: [], waiters: followed.get(sourceId)?.waiters ?? new Set(), baseStored };
+/** Says that the log of a source is followed from now on. A newer one for the same source takes its place. */
+export function noteStoredLog(sourceId: string): StoredLogNotes {
+  const own: Followed = { stored: [], waiters: followed.get(sourceId)?.waiters ?? new Set() };
   followed.set(sourceId, own);
   return {
     stored(stream, end) {

@@ -1,10 +1,12 @@
 import { expect } from 'chai';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import { MariadbServer, mariadbInstalled } from '../../../testing/mariadb-server.ts';
 import { toLogPosition } from '../binlog/position.ts';
-import { GuardFixture, untilHolds } from '../testing/guard-fixture.ts';
+import { makeBase } from '../base.ts';
+import { GuardFixture, mariadbSource, untilHolds } from '../testing/guard-fixture.ts';
 
 describe('following a binary log of a real server', function () {
   this.timeout(90_000);
@@ -63,6 +65,16 @@ describe('following a binary log of a real server', function () {
     expect(fixture.bases).to.have.length(1);
     const [gtid] = fixture.log.segments.at(-1)?.range.marks.filter((mark) => mark.startsWith('gtid=')) ?? [];
     expect(gtid).to.equal(`gtid=${server.sql('SELECT @@gtid_binlog_pos')}`);
+  });
+
+  it('takes no base of its own beside or after one that somebody else has asked for', async () => {
+    const settings = { dsn: server.dsn, method: 'logical' };
+    fixture.start(settings);
+    const job = { kind: 'backup', jobId: 'a', source: mariadbSource(settings), fullRead: false } as const;
+    await makeBase(job, fixture.deps, new AbortController().signal, () => undefined);
+    await delay(3000);
+    expect(fixture.status?.state).to.equal('following');
+    expect(fixture.bases).to.have.length(0);
   });
 
   it('says a position and a lag of one moment, also when more was stored since', async () => {

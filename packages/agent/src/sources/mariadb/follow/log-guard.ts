@@ -18,19 +18,19 @@ import { backoffMs } from '@holdfast/shared/runtime/retry';
 import { createHash } from 'node:crypto';
 import type { EngineSpec } from '../../../jobs/job.ts';
 import type { LogClient, LogSession } from '../../../link/log-port.ts';
+import { BaseKeeper } from '../../bases/base-keeper.ts';
 import type { GuardDeps } from '../../engine.ts';
 import { comparePositions, fromLogPosition, toLogPosition } from '../binlog/position.ts';
-import { accountName, addressOf, loginOf } from '../dsn.ts';
+import { accountName, addressOf, loginOf, serverOf } from '../dsn.ts';
 import { ServerSession } from '../protocol/server-session.ts';
 import { momentOf, serverLog, variablesOf, type ServerMoment } from '../server-facts.ts';
 import { readSettings } from '../settings.ts';
-import { BaseSchedule } from './base-schedule.ts';
 import { BinlogFollower, type StoredPiece } from './binlog-follower.ts';
 import { resumeStream } from './own-stream.ts';
 import { AnotherLog } from './piece-builder.ts';
 import type { ResumePlan } from './resume-plan.ts';
 import { forgetStored, noteStored } from './stored-progress.ts';
-import { saveRecord, withAnchor, type StreamRecord } from './stream-record.ts';
+import { folderOf, saveRecord, withAnchor, type StreamRecord } from './stream-record.ts';
 
 export interface LogGuardDeps extends GuardDeps {
   readonly logs: LogClient;
@@ -51,7 +51,8 @@ export class LogGuard {
   readonly #source: EngineSpec;
   readonly #deps: LogGuardDeps;
   readonly #stopping = new AbortController();
-  readonly #bases: BaseSchedule;
+  #bases: BaseKeeper | undefined;
+  #baseNote = '';
   #running: Promise<void> = Promise.resolve();
   #record: StreamRecord | undefined;
   #stored: LogPosition | undefined;
@@ -71,7 +72,6 @@ export class LogGuard {
     this.#source = source;
     this.#deps = deps;
     this.#measuredAtMs = deps.clock.monotonicMs();
-    this.#bases = new BaseSchedule(source, { ...deps, onNote: () => this.#report() });
   }
 
   start(): void {
@@ -81,7 +81,7 @@ export class LogGuard {
   async stop(): Promise<void> {
     this.#stopping.abort();
     await this.#running;
-    this.#bases.stop();
+    this.#bases?.stop();
     forgetStored(this.#source.sourceId);
     if (this.#record !== undefined) saveRecord(this.#deps.stateDir, this.#source.sourceId, this.#record);
   }
@@ -110,8 +110,7 @@ export class LogGuard {
 
   /** From connecting to whatever ends it. */
   async #follow(signal: AbortSignal): Promise<never> {
-    const { baseEveryMs } = readSettings(this.#source.engine.settings);
-    this.#bases.everyMs = baseEveryMs;
+    this.#bases ??= this.#keepBases();
     const login = loginOf(addressOf(this.#source.engine.settings), accountName());
     const server = await ServerSession.open(login, signal);
     try {
@@ -129,6 +128,25 @@ export class LogGuard {
     } finally {
       server.close();
     }
+  }
+
+  /** Throws INVALID_ARGUMENT for settings that can't be read. */
+  #keepBases(): BaseKeeper {
+    const { stateDir } = this.#deps;
+    const { sourceId, engine } = this.#source;
+    return new BaseKeeper({
+      ...this.#deps,
+      source: this.#source,
+      everyMs: readSettings(engine.settings).baseEveryMs,
+      server: serverOf(engine.settings),
+      folder: folderOf(stateDir, sourceId),
+      file: 'base.json',
+      streaming: () => this.#connected,
+      noted: (note) => {
+        this.#baseNote = note;
+        this.#report();
+      },
+    });
   }
 
   async #followWith(
@@ -167,7 +185,9 @@ export class LogGuard {
     try {
       const following = follower.run();
       // The base needs the log from its own start on, so the log is followed first.
-      this.#bases.need(session.baseNeeded || plan.gap !== undefined || plan.begun !== '');
+      if (session.baseNeeded || plan.gap !== undefined || plan.begun !== '') {
+        this.#bases?.need({ stream: plan.record.stream, from: toLogPosition(plan.storedTo).order });
+      }
       return await Promise.race([following, this.#ask(asking, follower, both), cancelled.promise]);
     } finally {
       ended.abort();
@@ -197,6 +217,7 @@ export class LogGuard {
       follower.noteMoment(moment);
       await this.#measure(asking, moment);
       if (this.#measured.lagBytes === 0) follower.noteQuiet(moment);
+      this.#bases?.tick();
       await sleep(this.#deps.clock, POLL_MS, signal);
       if (signal.aborted) throw new HoldfastError('CANCELLED', 'the guard stands down');
     }
@@ -247,7 +268,7 @@ export class LogGuard {
 
   /** At once when something changed in words, else every REPORT_MS. */
   #report(): void {
-    const note = [this.#note, this.#bases.note].filter((text) => text !== '').join('; ');
+    const note = [this.#note, this.#baseNote].filter((text) => text !== '').join('; ');
     const state = this.#state();
     const now = this.#deps.clock.monotonicMs();
     const said = `${state} ${this.#measured.lagBytes === 0} ${note}`;

@@ -41,14 +41,14 @@ export class GuardFixture {
     warnings: [],
     warningsTotal: 0,
   });
-  readonly #deps = testJobDeps(new MemoryVault().client);
+  readonly deps = { ...testJobDeps(new MemoryVault().client), stateDir: this.stateDir };
   #guard: LogGuard | undefined;
 
   start(settings: Settings): void {
     this.status = undefined;
     this.#guard = new LogGuard(mariadbSource(settings), {
-      identity: () => this.#deps.identity,
-      vault: this.#deps.vault,
+      identity: () => this.deps.identity,
+      vault: this.deps.vault,
       logs: this.log.client,
       clock: systemClock,
       random: () => 0,
@@ -77,7 +77,7 @@ export class GuardFixture {
 
   /** The files that the vault's newest stream has, put together from its pieces. */
   files(): Map<string, Buffer> {
-    const { domainSecret, domainId } = this.#deps.identity;
+    const { domainSecret, domainId } = this.deps.identity;
     const keys = new KeyRing(domainSecret ?? Buffer.alloc(0), domainId);
     const files = new Map<string, Buffer>();
     const newest = this.log.segments.at(-1)?.range.stream.systemIdentifier;

@@ -10,7 +10,8 @@ import { runSnapshot } from '../../../backup/producer/run-snapshot.ts';
 import type { BackupJob, EngineSpec, JobDeps, JobReport, ProgressListener, Settings } from '../../../jobs/job.ts';
 import { serverOf } from '../connection.ts';
 import { parseLsn, positionOf } from '../log/lsn.ts';
-import { noteBase, waitUntilStored } from '../stored-log.ts';
+import { noteBase } from '../../bases/base-registry.ts';
+import { waitUntilStored } from '../stored-log.ts';
 import type { BaseFacts } from './base-facts.ts';
 
 /** What the producer's thread is given. */

@@ -7,6 +7,7 @@
 // Invariants (guard.db.test.ts): G1 what ends a stream is followed by another try, after a wait; G2 past walKeep the slot is dropped,
 // and a gap recorded as soon as the vault can be reached; G3 a lost slot is a gap, and a new base; G4 after a stop nothing runs.
 
+import { join } from 'node:path';
 import { HoldfastError, toHoldfastError } from '@holdfast/shared/base/errors';
 import { deriveDomainKeys } from '@holdfast/shared/format/keys';
 import { ObjectKind } from '@holdfast/shared/format/envelope';
@@ -16,10 +17,10 @@ import { backoffMs } from '@holdfast/shared/runtime/retry';
 import { newBandwidthLimiter } from '../../../jobs/bandwidth-limiter.ts';
 import type { EngineSpec } from '../../../jobs/job.ts';
 import type { LogClient } from '../../../link/log-port.ts';
+import { BaseKeeper } from '../../bases/base-keeper.ts';
 import type { Guard, GuardDeps } from '../../engine.ts';
 import { serverOf } from '../connection.ts';
-import { isBaseRunning, noteStoredLog, type StoredLogNotes } from '../stored-log.ts';
-import { BaseKeeper } from './base-keeper.ts';
+import { noteStoredLog, type StoredLogNotes } from '../stored-log.ts';
 import { FollowState } from './follow-state.ts';
 import { Follower } from './follower.ts';
 import { OtherHistory } from './log-tail.ts';
@@ -52,6 +53,7 @@ const RETRY = { firstMs: 500, capMs: 10_000 };
 /** What only a person can change. */
 const SLOW_MS = 60_000;
 const LEAST_MS = 100;
+const FOLDER = 'postgres-log';
 /** A stream that lasted this long was sound: the next wait starts small again. */
 const STABLE_MS = 60_000;
 /** No file of this name, as the server says it of log that it has removed. */
@@ -88,7 +90,7 @@ class LogGuard {
     const { sourceId } = source;
     this.#source = source;
     this.#deps = deps;
-    this.#notes = noteStoredLog(sourceId, serverOf(source.engine.settings), (point) => this.#bases.stored(point));
+    this.#notes = noteStoredLog(sourceId);
     const current = () => {
       const status = this.#state.status(clock.monotonicMs());
       return { sourceId, watching: 'continuous' as const, note: status.note, log: status };
@@ -100,8 +102,10 @@ class LogGuard {
       log,
       source,
       everyMs: settings.baseEveryMs,
+      server: serverOf(source.engine.settings),
+      folder: join(deps.stateDir, FOLDER),
+      file: `${sourceId}.json`,
       streaming: () => this.#state.streaming,
-      taking: () => isBaseRunning(sourceId),
       runBackup: (job) => deps.runBackup(job),
       noted: (note) => {
         // With a new base a gap is of the past.

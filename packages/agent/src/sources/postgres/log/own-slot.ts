@@ -4,7 +4,7 @@ import type { Clock } from '@holdfast/shared/runtime/clock';
 import type { EngineSpec, Settings } from '../../../jobs/job.ts';
 import { noteHeld, type Held } from '../../held-elsewhere.ts';
 import { serverOf } from '../connection.ts';
-import { endBases } from '../stored-log.ts';
+import { endBases } from '../../bases/base-registry.ts';
 import { dropSlot, type ServerAccess } from './slot-watch.ts';
 
 /** At most 63 of a–z, 0–9 and _. */

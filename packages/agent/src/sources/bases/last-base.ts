@@ -1,12 +1,12 @@
 // When a source's last base was, kept in the agent's state directory: an agent that is restarted more often than a base is due takes them
 // all the same.
 //
-// Tested in postgres/log/base-keeper.test.ts and mariadb/follow/base-schedule.test.ts.
+// Tested in base-keeper.test.ts.
 
 import { randomUUID } from 'node:crypto';
 import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { replaceFileDurably } from '../link/durable-file.ts';
+import { replaceFileDurably } from '../../link/durable-file.ts';
 
 /** Wall clock, ms. Undefined: nothing that can be read. */
 export function readLastBase(folder: string, file: string): number | undefined {

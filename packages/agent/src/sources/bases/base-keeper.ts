@@ -1,4 +1,4 @@
-// Takes a source's bases: when the log needs one, and regularly.
+// Takes the bases of a source whose log is followed: when the log needs one, and regularly.
 //
 // Hazard: a whole read of production's disk for nothing. A base that somebody else has asked for is as good as one of its own, when the log
 // goes on from it.
@@ -8,25 +8,29 @@
 //
 // Elsewhere on purpose: when the next one is due (base-schedule.ts).
 
-import { join } from 'node:path';
 import { toHoldfastError } from '@holdfast/shared/base/errors';
 import { sameStream, type DatabasePoint, type LogStream } from '@holdfast/shared/format/log-point';
 import type { Clock, Timer } from '@holdfast/shared/runtime/clock';
 import type { Log } from '@holdfast/shared/runtime/log';
-import type { EngineSpec } from '../../../jobs/job.ts';
-import type { GuardDeps } from '../../engine.ts';
-import { keepLastBase, readLastBase } from '../../last-base.ts';
+import type { EngineSpec } from '../../jobs/job.ts';
+import type { GuardDeps } from '../engine.ts';
+import { keepLastBase, readLastBase } from './last-base.ts';
+import { followBases, isBaseRunning } from './base-registry.ts';
 import { nextBaseInMs } from './base-schedule.ts';
 
-export interface BaseKeeperDeps extends Pick<GuardDeps, 'random' | 'stateDir' | 'runBackup'> {
+export interface BaseKeeperDeps extends Pick<GuardDeps, 'random' | 'runBackup'> {
   readonly clock: Clock;
   readonly log: Log;
   readonly source: EngineSpec;
+  /** 0: only when one is needed. */
   readonly everyMs: number;
+  /** By which servers are told apart. */
+  readonly server: string;
+  /** Where the last one's time is kept. */
+  readonly folder: string;
+  readonly file: string;
   /** The log that a base must be followed by is being stored. */
   streaming(): boolean;
-  /** Somebody else takes a base of it just now. */
-  taking(): boolean;
   /** In words, why there is no base; '': all is well. */
   noted(note: string): void;
 }
@@ -39,7 +43,6 @@ export interface LogBegin {
 
 /** The log must stream first. */
 const SOON_MS = 300;
-const FOLDER = 'postgres-log';
 
 export class BaseKeeper {
   readonly #deps: BaseKeeperDeps;
@@ -51,11 +54,13 @@ export class BaseKeeper {
   #running = false;
   #stopped = false;
   #soon: Timer | undefined;
+  readonly #unfollow: () => void;
 
   constructor(deps: BaseKeeperDeps) {
     this.#deps = deps;
-    this.#lastAtMs = readLastBase(join(deps.stateDir, FOLDER), fileOf(deps.source));
+    this.#lastAtMs = readLastBase(deps.folder, deps.file);
     if (this.#lastAtMs === undefined) this.#remember();
+    this.#unfollow = followBases(deps.source.sourceId, deps.server, (point) => this.#stored(point));
   }
 
   /** Without a base that begins there, or later, nothing, or nothing newer, can be brought back. */
@@ -71,18 +76,10 @@ export class BaseKeeper {
     this.#soon = this.#deps.clock.after(waitMs, () => this.tick());
   }
 
-  /** A base is in the vault, whoever asked for it. */
-  stored(point: DatabasePoint): void {
-    if (this.#running) return;
-    const needed = this.#needed;
-    if (needed !== undefined && !(sameStream(needed.stream, point.stream) && point.start.order >= needed.from)) return;
-    this.#needed = undefined;
-    this.#taken();
-  }
-
   stop(): void {
     this.#stopped = true;
     this.#soon?.cancel();
+    this.#unfollow();
   }
 
   /** Called now and then. */
@@ -96,12 +93,22 @@ export class BaseKeeper {
         { lastAtMs: this.#lastAtMs, failures: this.#failures },
         { needed: this.#needed !== undefined, everyMs, nowMs: clock.wallMs(), random: random() },
       );
-    if (this.#deps.streaming() && now >= this.#dueAtMs && !this.#deps.taking()) void this.#run();
+    if (this.#deps.streaming() && now >= this.#dueAtMs && !isBaseRunning(this.#deps.source.sourceId)) void this.#run();
+  }
+
+  /** One is in the vault, whoever asked for it. */
+  #stored(point: DatabasePoint): void {
+    if (this.#running) return;
+    const needed = this.#needed;
+    if (needed !== undefined && !(sameStream(needed.stream, point.stream) && point.start.order >= needed.from)) return;
+    this.#needed = undefined;
+    this.#taken();
   }
 
   async #run(): Promise<void> {
     const { source, log } = this.#deps;
-    const { sourceId } = source;
+    const { sourceId, engine } = source;
+    const { type } = engine;
     this.#running = true;
     const needed = this.#needed;
     // What is found to be missing while it runs needs another one.
@@ -115,14 +122,14 @@ export class BaseKeeper {
     this.#running = false;
     if (failure === undefined) {
       this.#taken();
-      log.info('postgres.base-taken', { sourceId });
+      log.info(`${type}.base-taken`, { sourceId });
       return;
     }
     this.#dueAtMs = undefined;
     this.#failures++;
     this.#needed ??= needed;
     this.#deps.noted(`the last base failed: ${failure.message}`);
-    log.warn('postgres.base-failed', { sourceId, code: failure.code, error: failure.message });
+    log.warn(`${type}.base-failed`, { sourceId, code: failure.code, error: failure.message });
   }
 
   #taken(): void {
@@ -133,17 +140,13 @@ export class BaseKeeper {
   }
 
   #remember(): void {
-    const { clock, stateDir, source, log } = this.#deps;
+    const { clock, folder, file, source, log } = this.#deps;
     this.#lastAtMs = clock.wallMs();
     try {
-      keepLastBase(join(stateDir, FOLDER), fileOf(source), this.#lastAtMs);
+      keepLastBase(folder, file, this.#lastAtMs);
     } catch (error) {
       // The next base is then taken a little earlier or later than it would be.
-      log.warn('postgres.state-not-kept', { sourceId: source.sourceId, error });
+      log.warn(`${source.engine.type}.state-not-kept`, { sourceId: source.sourceId, error });
     }
   }
-}
-
-function fileOf({ sourceId }: EngineSpec): string {
-  return `${sourceId}.json`;
 }

@@ -2,30 +2,19 @@ import { expect } from 'chai';
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import type { Clock } from '@holdfast/shared/runtime/clock';
 import { silentLog } from '@holdfast/shared/runtime/log';
-import type { DatabasePoint } from '@holdfast/shared/format/log-point';
-import type { EngineSpec, JobOutcome } from '../../../jobs/job.ts';
-import { outcomeOfError } from '../../../jobs/outcome.ts';
-import { eventually } from '../../../testing/eventually.ts';
-import { removeScratchDirectories, scratchDirectory } from '../../../testing/scratch-directory.ts';
+import type { EngineSpec, JobOutcome } from '../../jobs/job.ts';
+import { EMPTY_SUMMARY, outcomeOfError, outcomeOfReport } from '../../jobs/outcome.ts';
+import { eventually } from '../../testing/eventually.ts';
+import { removeScratchDirectories, scratchDirectory } from '../../testing/scratch-directory.ts';
 import { BaseKeeper } from './base-keeper.ts';
 import { nextBaseInMs } from './base-schedule.ts';
-import { positionOf } from './lsn.ts';
-import { DONE } from './testing/log-fixture.ts';
+import { noteBase, type BaseNotes } from './base-registry.ts';
+import { pointAt } from './testing/point-at.ts';
 
 const DAY = 86_400_000;
+const DONE = outcomeOfReport({ summary: EMPTY_SUMMARY, warnings: [], warningsTotal: 0 }, []);
 const stream = { systemIdentifier: '7', timeline: 1 };
 const BEGIN = { stream, from: 100n };
-const baseFrom = (order: bigint, timeline = 1): DatabasePoint => ({
-  stream: { ...stream, timeline },
-  start: positionOf(order),
-  end: positionOf(order + 10n),
-  startAtMs: 1,
-  endAtMs: 2,
-  serverVersion: '15',
-  suspect: false,
-  hasLog: true,
-  gtid: '',
-});
 const source: EngineSpec = {
   type: 'engine',
   sourceId: 's1',
@@ -44,29 +33,33 @@ describe('the bases of a source', () => {
   let stateDir: string;
   let random: number;
   let streaming: boolean;
-  let taking: boolean;
+  let made: BaseKeeper[];
 
   const clock: Clock = {
     monotonicMs: () => now,
     wallMs: () => now,
     after: () => ({ cancel: () => undefined }),
   };
-  const keeper = (everyMs = DAY): BaseKeeper =>
-    new BaseKeeper({
+  const keeper = (everyMs = DAY): BaseKeeper => {
+    const bases = new BaseKeeper({
       clock,
       log: silentLog,
       source,
       everyMs,
       streaming: () => streaming,
-      taking: () => taking,
       random: () => random,
-      stateDir,
+      server: 'here',
+      folder: stateDir,
+      file: 's1.json',
       runBackup: () => {
         taken++;
         return outcome();
       },
       noted: (note) => notes.push(note),
     });
+    made.push(bases);
+    return bases;
+  };
 
   const tickUntil = (bases: BaseKeeper, done: () => boolean): void => {
     for (bases.tick(); !done(); now += 1000) bases.tick();
@@ -80,9 +73,12 @@ describe('the bases of a source', () => {
     stateDir = scratchDirectory();
     random = 0.5;
     streaming = true;
-    taking = false;
+    made = [];
   });
-  afterEach(removeScratchDirectories);
+  afterEach(() => {
+    for (const bases of made) bases.stop();
+    removeScratchDirectories();
+  });
 
   it('B1 are taken when one is needed and the log streams, one at a time', async () => {
     const running = Promise.withResolvers<JobOutcome>();
@@ -163,14 +159,16 @@ describe('the bases of a source', () => {
     expect(taken).to.equal(1);
   });
 
+  const otherBase = (): BaseNotes => noteBase('s1', 'here');
+
   it('B1 wait for one that somebody else takes, and it is the one that was needed', () => {
     const bases = keeper();
     bases.need(BEGIN);
-    taking = true;
+    const other = otherBase();
     now += 2000;
     bases.tick();
-    bases.stored(baseFrom(100n));
-    taking = false;
+    other.stored(pointAt(100n));
+    other.end();
     now += DAY / 2;
     bases.tick();
     expect(taken).to.equal(0);
@@ -181,22 +179,24 @@ describe('the bases of a source', () => {
 
   it('B1 are taken after one of somebody else that came to nothing', () => {
     const bases = keeper();
-    taking = true;
+    const other = otherBase();
     bases.need(BEGIN);
     now += 2000;
     bases.tick();
     expect(taken).to.equal(0);
-    taking = false;
+    other.end();
     bases.tick();
     expect(taken).to.equal(1);
   });
 
   it('B5 are taken all the same after one that begins before the log does, or is of another timeline', () => {
-    for (const other of [baseFrom(99n), baseFrom(200n, 2)]) {
+    for (const point of [pointAt(99n), pointAt(200n, 2)]) {
       taken = 0;
       const bases = keeper();
       bases.need(BEGIN);
-      bases.stored(other);
+      const other = otherBase();
+      other.stored(point);
+      other.end();
       now += 2000;
       bases.tick();
       expect(taken).to.equal(1);
@@ -207,7 +207,9 @@ describe('the bases of a source', () => {
     const bases = keeper();
     bases.need(BEGIN);
     bases.need({ stream, from: 300n });
-    bases.stored(baseFrom(299n));
+    const other = otherBase();
+    other.stored(pointAt(299n));
+    other.end();
     now += 2000;
     bases.tick();
     expect(taken).to.equal(1);

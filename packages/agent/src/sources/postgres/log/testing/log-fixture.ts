@@ -50,7 +50,7 @@ export class LogFixture {
   readonly backups: BackupJob[] = [];
   readonly source: EngineSpec;
   readonly stateDir = mkdtempSync(join(tmpdir(), 'holdfast-log-'));
-  readonly deps = testJobDeps(new MemoryVault().client);
+  readonly deps = { ...testJobDeps(new MemoryVault().client), stateDir: this.stateDir };
   readonly keys = deriveDomainKeys(this.deps.identity.domainSecret!, this.deps.identity.domainId, 0);
   settings: LogSettings = { walKeepBytes: undefined, baseEveryMs: 86_400_000, watchMs: 100 };
   outcome: () => Promise<JobOutcome> = () => Promise.resolve(DONE);

@@ -1,10 +1,12 @@
 import { expect } from 'chai';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { silentLog } from '@holdfast/shared/runtime/log';
 import { systemClock } from '@holdfast/shared/runtime/clock';
 import type { Finding } from '../../jobs/job.ts';
 import { MariadbServer, mariadbInstalled } from '../../testing/mariadb-server.ts';
+import { followBases } from '../bases/base-registry.ts';
 import { discoverServers } from './look/discover.ts';
 import { checkServer } from './look/check.ts';
 import { EngineFixture } from './testing/engine-fixture.ts';
@@ -113,6 +115,17 @@ describe('bases of a MariaDB server, and what a check says', function () {
       ),
     ).to.equal('0');
     server.sql('DROP TABLE shop.wide');
+  });
+
+  it('a base ends when its source becomes another server, and leaves no snapshot', async () => {
+    begin();
+    const taking = fixture.takeBase().catch((error: unknown) => error);
+    await delay(30);
+    const unfollow = followBases(fixture.source.sourceId, 'elsewhere', () => undefined);
+    const failed: unknown = await taking;
+    unfollow();
+    expect(failed).to.include({ code: 'FAILED_PRECONDITION', message: 'the source is not this server any more' });
+    expect(fixture.vault.snapshots).to.deep.equal([]);
   });
 
   it('is discovered by its socket, with the command that protects it', async () => {

@@ -38,20 +38,28 @@ export function socketsIn(table: string, owned: ReadonlySet<string>): string[] {
 }
 
 /** Of processes called like a server. Those that can't be looked into are passed over: the names are left. */
-function socketsOfServers(): Set<string> {
+export function socketsOfServers(proc = '/proc'): Set<string> {
   const inodes = new Set<string>();
-  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
-    try {
-      if (!/^(mariadbd|mysqld)$/.test(readFileSync(`/proc/${pid}/comm`, 'utf8').trim())) continue;
-      for (const fd of readdirSync(`/proc/${pid}/fd`)) {
-        const inode = /^socket:\[(\d+)\]$/.exec(readlinkSync(`/proc/${pid}/fd/${fd}`))?.[1];
-        if (inode !== undefined) inodes.add(inode);
-      }
-    } catch {
-      // It has ended, or is somebody else's.
+  for (const pid of readdirSync(proc).filter((name) => /^\d+$/.test(name))) {
+    // It has ended, or is somebody else's.
+    const name = unlessGone(() => readFileSync(`${proc}/${pid}/comm`, 'utf8').trim()) ?? '';
+    if (!/^(mariadbd|mysqld)$/.test(name)) continue;
+    for (const fd of unlessGone(() => readdirSync(`${proc}/${pid}/fd`)) ?? []) {
+      // A server closes connections all the time: one that goes meanwhile must not hide the socket that it listens on.
+      const link = unlessGone(() => readlinkSync(`${proc}/${pid}/fd/${fd}`)) ?? '';
+      const inode = /^socket:\[(\d+)\]$/.exec(link)?.[1];
+      if (inode !== undefined) inodes.add(inode);
     }
   }
   return inodes;
+}
+
+function unlessGone<T>(look: () => T): T | undefined {
+  try {
+    return look();
+  } catch {
+    return undefined;
+  }
 }
 
 interface SeenServer {

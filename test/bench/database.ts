@@ -22,7 +22,6 @@ const TRANSACTIONS = 2_000;
 const LAG_SECONDS = 20;
 const ROWS = 1_600_000;
 const UPDATES = 2_000;
-const GUARDS_BASE_MS = 15_000;
 
 export async function benchDatabases(
   work: string,
@@ -92,15 +91,6 @@ async function storedSince({ fleet, say }: Bench, source: string, known: Set<str
   return fresh.reduce((sum, { bytesStored }) => sum + bytesStored, 0);
 }
 
-/** The guard takes the base that a new log needs, also when a user has just taken one: beside nobody's measurement. */
-async function untilGuardsBase(bench: Bench, source: string, known: Set<string>): Promise<void> {
-  const before = known.size;
-  for (const end = performance.now() + GUARDS_BASE_MS; known.size === before && performance.now() < end;) {
-    await pause(500);
-    await storedSince(bench, source, known);
-  }
-}
-
 async function addSource({ fleet }: Bench, name: string, type: string, dsn: string, ...more: string[]): Promise<void> {
   const words = ['source', 'add', name, '--host', 'bench-1', '--type', type, '--dsn', dsn, ...more];
   const { code, stdout, stderr } = await holdfast(fleet, words);
@@ -133,7 +123,6 @@ async function postgres(bench: Bench): Promise<void> {
     const known = new Set<string>();
     const full = await command(bench, 'backup', 'bench-1/db');
     bench.add('PostgreSQL, full', 'holdfast', full, await storedSince(bench, 'bench-1/db', known));
-    if (known.size === 1) await untilGuardsBase(bench, 'bench-1/db', known);
     // What it does when nobody says how many processes it may have is one.
     const others = installed('pgbackrest') ? [pgbackrest(bench, server, 2), pgbackrest(bench, server, 1)] : [];
     const backUp = async (title: string, type: 'full' | 'incr'): Promise<void> => {

@@ -128,7 +128,7 @@ export async function openPair(middle: NetworkNamespace, mode: 'manual' | 'appro
   };
   await bringController();
   const catalog = await connectCatalog(database);
-  const ids = await enrolAll(directory, names, spaces);
+  const ids = await asOwner(directory, ({ operator }) => enrolAll(operator, directory, names, spaces));
 
   const planId = randomUUID();
   await addPlan(catalog, planId, ids, checked(documentOf(directory, mode)));
@@ -219,25 +219,22 @@ export async function openPair(middle: NetworkNamespace, mode: 'manual' | 'appro
       }),
     apply: (newMode) => revise(catalog, planId, checked(documentOf(directory, newMode))),
     async backup() {
-      const { channel, bearerToken } = ownerOf(directory);
-      await createRpcClient(OperatorDefinition, channel, { bearerToken }).startBackup({ source: 'web-1/files' });
-      channel.close();
+      await asOwner(directory, ({ operator }) => operator.startBackup({ source: 'web-1/files' }));
       await eventually('the backup is stored', async () => {
         const { rowCount } = await catalog.pool.query('select from snapshot limit 1');
         return rowCount === 1;
       });
     },
-    async commitRun() {
-      const { channel, bearerToken } = ownerOf(directory);
-      const recovery = createRpcClient(RecoveryDefinition, channel, { bearerToken });
-      const waiting = async (): Promise<string | undefined> =>
-        (await recovery.listRuns({ domain: 'default', plan: 'shop', limit: 1 })).runs.find(
-          ({ state }) => state === 'awaiting-commit',
-        )?.id;
-      await eventually('the run waits for a word', async () => (await waiting()) !== undefined);
-      await recovery.actOnRun({ domain: 'default', run: (await waiting())!, action: 'commit', step: '', reason: '' });
-      channel.close();
-    },
+    commitRun: () =>
+      asOwner(directory, ({ recovery }) =>
+        eventually('the run waits for a word, and has it', async () => {
+          const { runs } = await recovery.listRuns({ domain: 'default', plan: 'shop', limit: 1 });
+          const run = runs.find(({ state }) => state === 'awaiting-commit')?.id;
+          if (run !== undefined)
+            await recovery.actOnRun({ domain: 'default', run, action: 'commit', step: '', reason: '' });
+          return run !== undefined;
+        }),
+      ),
     show: (name) => `${space(name).run('nft', 'list', 'ruleset')}${space(name).run('ip', '-o', 'address')}`,
     logs: (name) => readFileSync(join(directory, `${name}.log`), 'utf8'),
     async close() {
@@ -270,19 +267,31 @@ export async function eventually(what: string, isSo: () => Promise<boolean>, wit
   }
 }
 
-function ownerOf(directory: string): { channel: ReturnType<typeof openChannel>; bearerToken: string } {
+/** What a person with every right does, by the API. */
+async function asOwner<T>(directory: string, act: (owner: ReturnType<typeof ownerOn>) => Promise<T>): Promise<T> {
   const caCertificatePem = readFileSync(join(directory, 'controller', 'ca.pem'), 'utf8');
   const bearerToken = readFileSync(join(directory, 'controller', 'admin-token'), 'utf8').trim();
-  return { channel: openChannel({ address: `${MIDDLE}:7400`, caCertificatePem }), bearerToken };
+  const channel = openChannel({ address: `${MIDDLE}:7400`, caCertificatePem });
+  try {
+    return await act(ownerOn(channel, bearerToken));
+  } finally {
+    channel.close();
+  }
+}
+
+function ownerOn(channel: ReturnType<typeof openChannel>, bearerToken: string) {
+  return {
+    operator: createRpcClient(OperatorDefinition, channel, { bearerToken }),
+    recovery: createRpcClient(RecoveryDefinition, channel, { bearerToken }),
+  };
 }
 
 async function enrolAll(
+  owner: ReturnType<typeof ownerOn>['operator'],
   directory: string,
   names: readonly HostName[],
   spaces: ReadonlyMap<HostName, NetworkNamespace>,
 ): Promise<Record<HostName, string>> {
-  const { channel, bearerToken } = ownerOf(directory);
-  const owner = createRpcClient(OperatorDefinition, channel, { bearerToken });
   for (const name of names) {
     const { token } = await owner.addHost({ domain: 'default', name, replace: false });
     const state = join(directory, name);
@@ -308,7 +317,6 @@ async function enrolAll(
     spec: { name: 'files', type: { $case: 'files', value: { paths: [files] } } },
   });
   const { hosts } = await owner.listHosts({});
-  channel.close();
   return Object.fromEntries(hosts.map((host) => [host.name, host.id])) as Record<HostName, string>;
 }
 

@@ -4,7 +4,8 @@ import { generateKeyPairSync } from 'node:crypto';
 import { tmpdir } from 'node:os';
 import { systemClock } from '@holdfast/shared/runtime/clock';
 import { silentLog } from '@holdfast/shared/runtime/log';
-import type { JobDeps, RestoreJob, VerifyJob } from '../jobs/job.ts';
+import type { JobDeps, JobOutcome, RestoreJob, VerifyJob } from '../jobs/job.ts';
+import { EMPTY_SUMMARY, outcomeOfReport } from '../jobs/outcome.ts';
 import { wholeRestore } from '../jobs/whole-restore.ts';
 import type { VaultClient } from '../link/vault-port.ts';
 import { TEST_DOMAIN, TEST_SECRET } from './snapshot-builder.ts';
@@ -12,6 +13,9 @@ import { TEST_DOMAIN, TEST_SECRET } from './snapshot-builder.ts';
 export const TEST_HOST = 'host-1';
 /** Signs the records of TEST_HOST. */
 export const testHostKey = generateKeyPairSync('ed25519').privateKey;
+
+/** Of a job that had nothing to do, and did it. */
+export const DONE: JobOutcome = outcomeOfReport({ summary: EMPTY_SUMMARY, warnings: [], warningsTotal: 0 }, []);
 
 export function testJobDeps(vault: VaultClient): JobDeps {
   return {

@@ -3,16 +3,17 @@ import { HoldfastError } from '@holdfast/shared/base/errors';
 import type { Clock } from '@holdfast/shared/runtime/clock';
 import { silentLog } from '@holdfast/shared/runtime/log';
 import type { EngineSpec, JobOutcome } from '../../jobs/job.ts';
-import { EMPTY_SUMMARY, outcomeOfError, outcomeOfReport } from '../../jobs/outcome.ts';
+import { outcomeOfError } from '../../jobs/outcome.ts';
 import { eventually } from '../../testing/eventually.ts';
+import { DONE } from '../../testing/job-deps.ts';
 import { removeScratchDirectories, scratchDirectory } from '../../testing/scratch-directory.ts';
 import { BaseKeeper } from './base-keeper.ts';
 import { nextBaseInMs } from './base-schedule.ts';
 import { noteBase, type BaseNotes } from './base-registry.ts';
 import { pointAt } from './testing/point-at.ts';
 
-const DAY = 86_400_000;
-const DONE = outcomeOfReport({ summary: EMPTY_SUMMARY, warnings: [], warningsTotal: 0 }, []);
+const HOUR = 3_600_000;
+const DAY = 24 * HOUR;
 const stream = { systemIdentifier: '7', timeline: 1 };
 const BEGIN = { stream, from: 100n };
 const source: EngineSpec = {
@@ -119,6 +120,33 @@ describe('the bases of a source', () => {
     outcome = () => Promise.reject(new Error('broken'));
     tickUntil(bases, () => taken >= 7);
     await eventually(() => notes.at(-1) === 'the last base failed: broken');
+  });
+
+  it('B2 are tried again ever more slowly however often the log begins again', async () => {
+    outcome = () => Promise.resolve(outcomeOfError(new HoldfastError('UNREACHABLE', 'no'), false, 0, []));
+    const bases = keeper();
+    for (let second = 0; second < 60; second++, now += 1000) {
+      const before = taken;
+      bases.need(BEGIN);
+      bases.tick();
+      if (taken > before) await eventually(() => notes.length === taken);
+    }
+    expect(taken).to.be.within(2, 6);
+    expect(notes.at(-1)).to.contain('the last base failed');
+  });
+
+  it('B3 come every so often, also by an agent that is restarted more often than that', async () => {
+    for (let hour = 0; hour < 50; hour++, now += HOUR) {
+      if (hour % 10 === 0) {
+        made.at(-1)?.stop();
+        keeper();
+        if (hour === 0) made[0]!.need(BEGIN);
+      }
+      const before = taken;
+      made.at(-1)!.tick();
+      if (taken > before) await eventually(() => notes.length === taken);
+    }
+    expect(taken).to.equal(3);
   });
 
   it('B3 come once a day, also over restarts, spread over a tenth of it', async () => {

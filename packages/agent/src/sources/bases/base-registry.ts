@@ -6,7 +6,7 @@
 // Invariants (base-registry.test.ts): BR1 a base ends when its source becomes another server, and no other does; BR2 whoever follows a
 // source hears of each of its bases that is stored, whoever asked for it.
 
-import { HoldfastError } from '@holdfast/shared/base/errors';
+import { HoldfastError, toHoldfastError } from '@holdfast/shared/base/errors';
 import type { DatabasePoint } from '@holdfast/shared/format/log-point';
 
 /** Of one base that is being taken. */
@@ -44,6 +44,30 @@ export function noteBase(sourceId: string, server: string): BaseNotes {
     stored: (point) => followers.get(sourceId)?.stored(point),
     end: () => void running.delete(base),
   };
+}
+
+/**
+ * Takes a base, noted for as long as it takes, and heard of when it is in the vault. Throws what `take` does, and FAILED_PRECONDITION when
+ * the source became another server meanwhile.
+ * @param take is given when to stop, and says the point that the snapshot is committed with
+ */
+export async function takeBase<R>(
+  sourceId: string,
+  server: string,
+  signal: AbortSignal,
+  take: (signal: AbortSignal, pointIs: (point: DatabasePoint) => DatabasePoint) => Promise<R>,
+): Promise<R> {
+  const base = noteBase(sourceId, server);
+  let committed: DatabasePoint | undefined;
+  try {
+    const report = await take(AbortSignal.any([signal, base.signal]), (point) => (committed = point));
+    if (committed !== undefined) base.stored(committed);
+    return report;
+  } catch (error) {
+    throw base.signal.aborted && !signal.aborted ? toHoldfastError(base.signal.reason) : error;
+  } finally {
+    base.end();
+  }
 }
 
 export function isBaseRunning(sourceId: string): boolean {

@@ -61,6 +61,13 @@ function readText(path: string, most: number): string | undefined {
   }
 }
 
+/** Inodes of the sockets that a process holds, of those that may be looked at: descriptors and processes go while they are read. */
+export function socketsOf(files: HostFiles, pid: string): string[] {
+  return files
+    .names(`proc/${pid}/fd`)
+    .flatMap((descriptor) => /^socket:\[(\d+)\]$/.exec(files.link(`proc/${pid}/fd/${descriptor}`) ?? '')?.[1] ?? []);
+}
+
 /** Every regular file directly in `directory` whose name `wanted` takes, as path → text. */
 export function configFiles(
   files: HostFiles,

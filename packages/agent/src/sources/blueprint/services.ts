@@ -3,7 +3,7 @@
 
 import { basename, join } from 'node:path';
 import type { FactValue } from '@holdfast/shared/blueprint/blueprint';
-import { CONFIG_MAX_BYTES, configFiles, type HostFiles } from './host-files.ts';
+import { CONFIG_MAX_BYTES, configFiles, socketsOf, type HostFiles } from './host-files.ts';
 
 const UNITS = 'etc/systemd/system';
 const UNIT_NAME = /\.(service|timer|socket|mount|path|target|slice|automount|swap)$/;
@@ -103,9 +103,8 @@ function socketOwners(files: HostFiles): Map<string, string> {
   const owners = new Map<string, string>();
   for (const process of files.names('proc')) {
     if (!/^\d+$/.test(process)) continue;
-    for (const descriptor of files.names(`proc/${process}/fd`)) {
-      const inode = /^socket:\[(\d+)\]$/.exec(files.link(`proc/${process}/fd/${descriptor}`) ?? '')?.[1];
-      if (inode === undefined || owners.has(inode)) continue;
+    for (const inode of socketsOf(files, process)) {
+      if (owners.has(inode)) continue;
       const program = files.link(`proc/${process}/exe`) ?? files.text(`proc/${process}/comm`)?.trim();
       if (program !== undefined) owners.set(inode, program);
     }

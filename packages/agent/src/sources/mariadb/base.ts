@@ -9,14 +9,14 @@
 // stores nothing new.
 
 import { createHash } from 'node:crypto';
-import { HoldfastError, toHoldfastError } from '@holdfast/shared/base/errors';
+import { HoldfastError } from '@holdfast/shared/base/errors';
 import type { DatabasePoint } from '@holdfast/shared/format/log-point';
 import { siblingModule } from '@holdfast/shared/runtime/sibling-module';
 import { sleep } from '@holdfast/shared/runtime/clock';
 import { runSnapshot } from '../../backup/producer/run-snapshot.ts';
 import type { BackupJob, EngineSpec, JobDeps, JobReport, ProgressListener } from '../../jobs/job.ts';
+import { takeBase } from '../bases/base-registry.ts';
 import { toLogPosition } from './binlog/position.ts';
-import { noteBase, type BaseNotes } from '../bases/base-registry.ts';
 import { accountName, addressOf, loginOf, serverOf, toolOptions, type Login, type ServerAddress } from './dsn.ts';
 import type { DumpPosition } from './dump/dump-splitter.ts';
 import { readFormatDescription } from './follow/format-description.ts';
@@ -47,23 +47,18 @@ export async function makeBase(
   onProgress: ProgressListener,
 ): Promise<JobReport> {
   const { sourceId, engine } = job.source;
-  const base = noteBase(sourceId, serverOf(engine.settings));
-  const both = AbortSignal.any([signal, base.signal]);
-  try {
+  return takeBase(sourceId, serverOf(engine.settings), signal, async (until, pointIs) => {
     for (let attempt = 1; ; attempt++) {
       try {
-        return await attemptBase(job, deps, both, onProgress, base);
+        return await attemptBase(job, deps, until, onProgress, pointIs);
       } catch (error) {
         const again = error instanceof HoldfastError && error.details['schemaChanged'] === true && attempt < ATTEMPTS;
-        if (!again || both.aborted)
-          throw base.signal.aborted && !signal.aborted ? toHoldfastError(base.signal.reason) : error;
+        if (!again || until.aborted) throw error;
         deps.log.warn('mariadb.schema-changed', { sourceId, attempt, error: error.message });
-        await sleep(deps.clock, PAUSE_MS * attempt, both);
+        await sleep(deps.clock, PAUSE_MS * attempt, until);
       }
     }
-  } finally {
-    base.end();
-  }
+  });
 }
 
 async function attemptBase(
@@ -71,7 +66,7 @@ async function attemptBase(
   deps: JobDeps,
   signal: AbortSignal,
   onProgress: ProgressListener,
-  base: Pick<BaseNotes, 'stored'>,
+  pointIs: (point: DatabasePoint) => DatabasePoint,
 ): Promise<JobReport> {
   const address = addressOf(job.source.engine.settings);
   const login = loginOf(address, accountName());
@@ -84,7 +79,6 @@ async function attemptBase(
     const schemaBefore = await schemaDigest(server);
     const startAtMs = await serverClockMs(server);
     let endAt = Promise.resolve(startAtMs);
-    let stored: DatabasePoint | undefined;
     const order = {
       facts: {
         ...factsOf(server.version, variables),
@@ -93,7 +87,7 @@ async function attemptBase(
       nowMs: deps.clock.wallMs(),
       warnings: warningsOf(await nonTransactionalTables(server)),
     };
-    const report = await runSnapshot<DumpPosition>(job, deps, signal, onProgress, {
+    return await runSnapshot<DumpPosition>(job, deps, signal, onProgress, {
       sourceType: 'mariadb',
       graceMs: 15_000,
       ...(method === 'physical'
@@ -127,12 +121,9 @@ async function attemptBase(
           gtid: position.gtid,
         };
         if (point.hasLog) await waitForLog(job, point, signal);
-        stored = point;
-        return point;
+        return pointIs(point);
       },
     });
-    if (stored !== undefined) base.stored(stored);
-    return report;
   } finally {
     server.close();
   }

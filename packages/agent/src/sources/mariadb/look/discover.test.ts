@@ -2,13 +2,15 @@ import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import { removeScratchDirectories, scratchDirectory } from '../../../testing/scratch-directory.ts';
+import { hostFiles } from '../../blueprint/host-files.ts';
 import { socketsOfServers } from './discover.ts';
 
 describe('the sockets of MariaDB servers', () => {
   afterEach(removeScratchDirectories);
 
   it('are found beside descriptors and processes that go meanwhile', () => {
-    const proc = scratchDirectory();
+    const root = scratchDirectory();
+    const proc = join(root, 'proc');
     for (const [pid, name] of [
       ['7', 'mariadbd'],
       ['8', 'sshd'],
@@ -20,6 +22,6 @@ describe('the sockets of MariaDB servers', () => {
       for (let fd = 1; fd < 40; fd++) if (fd !== 20) writeFileSync(join(proc, pid, 'fd', String(fd)), '');
     }
     mkdirSync(join(proc, '9'));
-    expect([...socketsOfServers(proc)]).to.deep.equal(['77']);
+    expect([...socketsOfServers(hostFiles(root))]).to.deep.equal(['77']);
   });
 });

@@ -1,9 +1,10 @@
 // Which MariaDB and MySQL servers run on this host: by their sockets, as the kernel knows them. Nobody is asked for a password; a
 // server that doesn't let the agent's own account in is proposed with what to do about it.
 
-import { readFileSync, readdirSync, readlinkSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import type { DiscoveredSource } from '../../../jobs/job.ts';
+import { hostFiles, socketsOf, type HostFiles } from '../../blueprint/host-files.ts';
 import type { LookDeps } from '../../engine.ts';
 import { accountName } from '../dsn.ts';
 import { ServerSession } from '../protocol/server-session.ts';
@@ -14,7 +15,10 @@ const GIB = 1024 ** 3;
 
 export async function discoverServers({ signal }: LookDeps): Promise<readonly DiscoveredSource[]> {
   const found: DiscoveredSource[] = [];
-  for (const socket of socketsIn(readFileSync('/proc/net/unix', 'utf8'), socketsOfServers()).slice(0, SERVERS_MOST)) {
+  for (const socket of socketsIn(readFileSync('/proc/net/unix', 'utf8'), socketsOfServers(hostFiles())).slice(
+    0,
+    SERVERS_MOST,
+  )) {
     const server = await describe(socket, signal);
     if (server !== undefined) found.push(proposal(socket, server, found.length));
   }
@@ -37,29 +41,12 @@ export function socketsIn(table: string, owned: ReadonlySet<string>): string[] {
   return [...sockets].toSorted();
 }
 
-/** Of processes called like a server. Those that can't be looked into are passed over: the names are left. */
-export function socketsOfServers(proc = '/proc'): Set<string> {
-  const inodes = new Set<string>();
-  for (const pid of readdirSync(proc).filter((name) => /^\d+$/.test(name))) {
-    // It has ended, or is somebody else's.
-    const name = unlessGone(() => readFileSync(`${proc}/${pid}/comm`, 'utf8').trim()) ?? '';
-    if (!/^(mariadbd|mysqld)$/.test(name)) continue;
-    for (const fd of unlessGone(() => readdirSync(`${proc}/${pid}/fd`)) ?? []) {
-      // A server closes connections all the time: one that goes meanwhile must not hide the socket that it listens on.
-      const link = unlessGone(() => readlinkSync(`${proc}/${pid}/fd/${fd}`)) ?? '';
-      const inode = /^socket:\[(\d+)\]$/.exec(link)?.[1];
-      if (inode !== undefined) inodes.add(inode);
-    }
-  }
-  return inodes;
-}
-
-function unlessGone<T>(look: () => T): T | undefined {
-  try {
-    return look();
-  } catch {
-    return undefined;
-  }
+/** Of processes called like a server. A server closes connections all the time: one that goes meanwhile hides no other socket. */
+export function socketsOfServers(files: HostFiles): Set<string> {
+  const servers = files
+    .names('proc')
+    .filter((name) => /^\d+$/.test(name) && /^(mariadbd|mysqld)$/.test(files.text(`proc/${name}/comm`)?.trim() ?? ''));
+  return new Set(servers.flatMap((pid) => socketsOf(files, pid)));
 }
 
 interface SeenServer {

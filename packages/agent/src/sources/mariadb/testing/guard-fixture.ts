@@ -9,9 +9,8 @@ import type { LogStatus } from '@holdfast/shared/format/log-point';
 import { silentLog } from '@holdfast/shared/runtime/log';
 import { systemClock } from '@holdfast/shared/runtime/clock';
 import type { BackupJob, EngineSpec, JobOutcome, Settings } from '../../../jobs/job.ts';
-import { EMPTY_SUMMARY } from '../../../jobs/outcome.ts';
 import { KeyRing } from '../../../restore/key-ring.ts';
-import { testJobDeps } from '../../../testing/job-deps.ts';
+import { DONE, testJobDeps } from '../../../testing/job-deps.ts';
 import { MemoryLog } from '../../../testing/memory-log.ts';
 import { MemoryVault } from '../../../testing/memory-vault.ts';
 import { fromLogPosition } from '../binlog/position.ts';
@@ -35,12 +34,7 @@ export class GuardFixture {
   readonly stateDir = mkdtempSync(join(tmpdir(), 'holdfast-guard-'));
   readonly bases: BackupJob[] = [];
   status: LogStatus | undefined;
-  runBase: (job: BackupJob) => Promise<JobOutcome> = async () => ({
-    result: 'done',
-    summary: EMPTY_SUMMARY,
-    warnings: [],
-    warningsTotal: 0,
-  });
+  runBase: (job: BackupJob) => Promise<JobOutcome> = async () => DONE;
   readonly deps = { ...testJobDeps(new MemoryVault().client), stateDir: this.stateDir };
   #guard: LogGuard | undefined;
 

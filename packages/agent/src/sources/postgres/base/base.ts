@@ -3,14 +3,13 @@
 // Hazard: a base without the log up to its end can't be made consistent. So it commits only after the guard that follows the log
 // has stored it that far; the controller holds it against what it has, too.
 
-import { toHoldfastError } from '@holdfast/shared/base/errors';
 import type { DatabasePoint } from '@holdfast/shared/format/log-point';
 import { siblingModule } from '@holdfast/shared/runtime/sibling-module';
 import { runSnapshot } from '../../../backup/producer/run-snapshot.ts';
 import type { BackupJob, EngineSpec, JobDeps, JobReport, ProgressListener, Settings } from '../../../jobs/job.ts';
 import { serverOf } from '../connection.ts';
 import { parseLsn, positionOf } from '../log/lsn.ts';
-import { noteBase } from '../../bases/base-registry.ts';
+import { takeBase } from '../../bases/base-registry.ts';
 import { waitUntilStored } from '../stored-log.ts';
 import type { BaseFacts } from './base-facts.ts';
 
@@ -41,27 +40,18 @@ export async function runBase(
     checkpoint: settings['checkpoint'] === 'spread' ? 'spread' : 'fast',
   };
   const { sourceId } = job.source;
-  const base = noteBase(sourceId, serverOf(settings));
-  let stored: DatabasePoint | undefined;
-  try {
-    const report = await runSnapshot<BaseMade>(job, deps, AbortSignal.any([signal, base.signal]), onProgress, {
+  return takeBase(sourceId, serverOf(settings), signal, (until, pointIs) =>
+    runSnapshot<BaseMade>(job, deps, until, onProgress, {
       module: siblingModule(import.meta.url, './base-producer'),
       data: order,
       sourceType: 'postgres',
-      async beforeCommit({ facts, suspect }, until) {
+      async beforeCommit({ facts, suspect }, stop) {
         const point = pointOf(facts, suspect);
-        await waitUntilStored(sourceId, point.stream, point.end, until);
-        stored = point;
-        return point;
+        await waitUntilStored(sourceId, point.stream, point.end, stop);
+        return pointIs(point);
       },
-    });
-    if (stored !== undefined) base.stored(stored);
-    return report;
-  } catch (error) {
-    throw base.signal.aborted && !signal.aborted ? toHoldfastError(base.signal.reason) : error;
-  } finally {
-    base.end();
-  }
+    }),
+  );
 }
 
 function pointOf(facts: BaseFacts, suspect: boolean): DatabasePoint {

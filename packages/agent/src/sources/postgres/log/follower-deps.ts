@@ -1,9 +1,10 @@
 // What following a log works with: one session of the vault, one connection to the server, and what is known of both.
 
-import type { LogGap, LogStream } from '@holdfast/shared/format/log-point';
+import type { LogGap } from '@holdfast/shared/format/log-point';
 import type { Clock } from '@holdfast/shared/runtime/clock';
 import type { Log } from '@holdfast/shared/runtime/log';
 import type { LogSession } from '../../../link/log-port.ts';
+import type { LogBegin } from '../../bases/base-keeper.ts';
 import type { StoredLogNotes } from '../stored-log.ts';
 import type { FollowState } from './follow-state.ts';
 import type { Merge } from './piece-merger.ts';
@@ -36,10 +37,7 @@ export interface FollowerDeps {
   changed(): void;
 }
 
-export interface Begin {
-  readonly stream: LogStream;
-  /** Where storing begins. */
-  readonly from: bigint;
+export interface Begin extends LogBegin {
   readonly baseNeeded: boolean;
   /** The log has a new one. */
   readonly gap: LogGap | undefined;

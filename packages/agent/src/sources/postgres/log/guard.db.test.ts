@@ -4,10 +4,11 @@ import { join } from 'node:path';
 import { expect } from 'chai';
 import { HoldfastError } from '@holdfast/shared/base/errors';
 import type { Client } from 'pg';
+import { DONE } from '../../../testing/job-deps.ts';
 import { PostgresServer } from '../../../testing/postgres-server.ts';
 import { runBase } from '../base/base.ts';
 import { fileStart, walFileName } from './lsn.ts';
-import { accessTo, DONE, LogFixture, until } from './testing/log-fixture.ts';
+import { accessTo, LogFixture, until } from './testing/log-fixture.ts';
 
 const FILE = 16 * 1024 * 1024;
 const SETTINGS = { max_wal_size: '4GB', wal_keep_size: '4GB' };

@@ -13,9 +13,8 @@ import { systemClock } from '@holdfast/shared/runtime/clock';
 import { silentLog, type Log } from '@holdfast/shared/runtime/log';
 import { Client } from 'pg';
 import type { BackupJob, EngineSpec, JobOutcome } from '../../../../jobs/job.ts';
-import { EMPTY_SUMMARY, outcomeOfReport } from '../../../../jobs/outcome.ts';
 import type { SourceReport } from '../../../../link/control-wire.ts';
-import { testJobDeps } from '../../../../testing/job-deps.ts';
+import { DONE, testJobDeps } from '../../../../testing/job-deps.ts';
 import { MemoryLog, type MemorySegment } from '../../../../testing/memory-log.ts';
 import { MemoryVault } from '../../../../testing/memory-vault.ts';
 import type { PostgresServer } from '../../../../testing/postgres-server.ts';
@@ -174,5 +173,3 @@ export class LogFixture {
 export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
   while (!(await condition())) await delay(20);
 }
-
-export const DONE: JobOutcome = outcomeOfReport({ summary: EMPTY_SUMMARY, warnings: [], warningsTotal: 0 }, []);

@@ -1,7 +1,8 @@
 // web-1 stands still for longer than its lease and goes on, in the middle of what it was doing.
 //
-// What was under way between shop and database when they stopped is handed on when they go: no gate is between the database and its own
-// buffers. So such an order may be committed late, beside the successor's; it must have begun before the pause, and nobody is told of it.
+// The shop notes an order when it learns of the commit. An answer of the database that lay in its buffers when both stood still is read when
+// they go: such an order is noted late. It had begun before the pause, the shop has no more under way than connections, and the gate sees to
+// it that no customer is told.
 
 import { expect } from 'chai';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -33,12 +34,12 @@ describe('web-1 is paused and revived', function paused() {
     await customers.untilServed('web-2', monotonicMs());
     await customers.leave();
     expect(customers.report().turns.map(({ host }) => host)).to.deep.equal(['web-1', 'web-2']);
-    const fromBuffers = ({ first }: Overlap): boolean => first.host === 'web-1' && first.began < stoodStillAt;
+    const underWay = ({ first }: Overlap): boolean => first.host === 'web-1' && first.began < stoodStillAt;
     const overlaps = customers.overlaps(1);
-    expect(overlaps.filter((overlap) => !fromBuffers(overlap))).to.deep.equal([]);
-    const committedLate = new Set(overlaps.map(({ first }) => first.id));
-    expect(committedLate.size).to.be.at.most(SHOP_CONNECTIONS);
-    const told = customers.attempts().flatMap(({ id }) => (id !== undefined && committedLate.has(id) ? [id] : []));
+    expect(overlaps.filter((overlap) => !underWay(overlap))).to.deep.equal([]);
+    const notedLate = new Set(overlaps.map(({ first }) => first.id));
+    expect(notedLate.size).to.be.at.most(SHOP_CONNECTIONS);
+    const told = customers.attempts().flatMap(({ id }) => (id !== undefined && notedLate.has(id) ? [id] : []));
     expect(told, 'orders that were acknowledged after the pause').to.deep.equal([]);
   });
 });
